@@ -1,0 +1,35 @@
+"""The way to PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Request
+from sqlalchemy import URL
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+
+def make_engine(url: URL) -> AsyncEngine:
+    """A pool of connections to `url`; none is opened before the first query."""
+    return create_async_engine(
+        url,
+        # PostgreSQL allows 100 connections by default. Two releases of four workers each overlap
+        # while one takes over from the other: 2 * 4 * (5 + 5) = 80.
+        pool_size=5,
+        max_overflow=5,
+        # Seconds to wait for a free connection: answer with an error before the proxy gives up.
+        pool_timeout=5,
+        # A restart of PostgreSQL leaves dead connections in the pool; ask before using one.
+        pool_pre_ping=True,
+        # Seconds to connect, and for any one query.
+        connect_args={"timeout": 5, "command_timeout": 10},
+    )
+
+
+async def _session(request: Request) -> AsyncIterator[AsyncSession]:
+    # A row is still needed after its commit, to answer with.
+    async with AsyncSession(request.app.state.engine, expire_on_commit=False) as session:
+        yield session
+
+
+# Of the function's scope, so that a client slow to read its answer holds no connection.
+Session = Annotated[AsyncSession, Depends(_session, scope="function")]

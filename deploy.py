@@ -1,0 +1,24 @@
+"""What a deploy does, in order. Each line is a file in tasks/."""
+
+from tasks.announce import announce
+from tasks.apps import apps
+from tasks.certificates import certificates
+from tasks.firewall import firewall
+from tasks.nginx import nginx
+from tasks.postgresql import postgresql
+from tasks.releases import releases
+from tasks.ssh import ssh
+from tasks.system import system
+from tasks.tools import tools
+
+system()
+ssh()
+firewall()
+tools()
+postgresql()
+apps()
+nginx()  # over HTTP alone where there is no certificate yet: certbot needs port 80 answered
+releases()
+certificates()
+nginx()  # and now over HTTPS
+announce()

@@ -1,0 +1,21 @@
+"""Your server. The one file to edit; settings.py has every other knob."""
+
+from settings import servers
+
+hosts = servers(
+    {
+        "address": "203.0.113.10",
+        "ssh_user": "root",
+        "tls": {"email": "you@example.com"},
+        "apps": [
+            {
+                "name": "links",
+                "source": "app",
+                "module": "links.main:app",
+                "domains": ["links.example.com"],
+                "migrate": "alembic upgrade head",
+            },
+        ],
+    },
+    beside=__file__,
+)

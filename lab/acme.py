@@ -1,0 +1,200 @@
+"""An ACME CA of the lab's own: Pebble, and challtestsrv as the DNS it asks."""
+
+import json
+import os
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+
+import trustme
+
+from lab import cgroup, image, machine, network
+from lab.errors import LabError
+from lab.place import Lab
+from lab.record import Record, write_whole
+
+# Debian 12's Pebble 2.4.0 puts an IP address in the subject, which certbot refuses.
+DEBIAN = 13
+NAME = "acme"
+API, MANAGEMENT, DNS, DNS_MANAGEMENT = 14000, 15000, 8053, 8055
+START_SECONDS = 10
+PROFILES = {
+    "default": {"description": "As Let's Encrypt's classic one", "validityPeriod": 7776000},
+    "shortlived": {"description": "160 hours, for IP addresses too", "validityPeriod": 576000},
+}
+
+
+def recipe() -> image.Recipe:
+    """Pebble's package unpacked, never installed."""
+    return image.Recipe(
+        kind="acme",
+        suite=machine.SUITES[DEBIAN],
+        variant="extract",
+        packages=("pebble",),
+        sources=machine.apt_sources(DEBIAN),
+        options=tuple(machine.apt_options()),
+    )
+
+
+def directory(lab: Lab) -> str:
+    """URL to give an ACME client; it has to trust `ca_file`."""
+    return f"https://{_address(lab)}:{API}/dir"
+
+
+def ca_file(lab: Lab) -> Path:
+    """CA of the ACME server's own HTTPS."""
+    return lab.acme / "ca.pem"
+
+
+def root_file(lab: Lab) -> Path:
+    """Root of the certificates that it issues; another one after each start."""
+    return lab.acme / "root.pem"
+
+
+def ensure(lab: Lab, tree: Path) -> None:
+    """Start both, if they don't run, and wait until they answer."""
+    if cgroup.processes(lab, NAME):
+        return
+    _clean(lab)
+    lab.acme.mkdir(exist_ok=True)
+    network.attach(lab, NAME, network.ACME)
+    _write_certificates(lab)
+    write_whole(lab.acme / "config.json", json.dumps(config(lab)))
+    cgroup.create(lab, NAME)
+    _start(lab, tree, "pebble-challtestsrv", dns_arguments())
+    dns = f"{_address(lab)}:{DNS}"
+    pebble = ["-config", str(lab.acme / "config.json"), "-dnsserver", dns]
+    _start(lab, tree, "pebble", pebble)
+    _export_root(lab)
+
+
+def stop(lab: Lab) -> None:
+    """Stop both and remove their network."""
+    _clean(lab)
+    for name in ("ca.pem", "root.pem"):
+        (lab.acme / name).unlink(missing_ok=True)
+
+
+def resolve(lab: Lab, records: Iterable[Record]) -> None:
+    """Have every domain lead to its host; the newest host holds a shared one."""
+    for record in sorted(records, key=lambda r: r.created):
+        for domain in record.domains:
+            forget(lab, [domain])
+            _tell(lab, "add-a", host=domain, addresses=[record.address])
+            _tell(lab, "add-aaaa", host=domain, addresses=[record.address6])
+
+
+def forget(lab: Lab, domains: Iterable[str]) -> None:
+    """Have these domains lead nowhere."""
+    for domain in domains:
+        _tell(lab, "clear-a", host=domain)
+        _tell(lab, "clear-aaaa", host=domain)
+
+
+def config(lab: Lab) -> dict[str, object]:
+    """Pebble's configuration: challenges on the ports that a real CA uses."""
+    return {
+        "pebble": {
+            "listenAddress": f"0.0.0.0:{API}",
+            "managementListenAddress": f"0.0.0.0:{MANAGEMENT}",
+            "certificate": str(lab.acme / "cert.pem"),
+            "privateKey": str(lab.acme / "key.pem"),
+            "httpPort": 80,
+            "tlsPort": 443,
+            "ocspResponderURL": "",
+            "externalAccountBindingRequired": False,
+            "retryAfter": {"authz": 1, "order": 1},
+            "profiles": PROFILES,
+        }
+    }
+
+
+def dns_arguments() -> list[str]:
+    """challtestsrv as a name server alone, which knows only what it is told."""
+    off = [f"-{name}=" for name in ("http01", "https01", "tlsalpn01", "doh")]
+    unknown = ["-defaultIPv4=", "-defaultIPv6="]
+    return [*off, *unknown, f"-dns01=:{DNS}", f"-management=:{DNS_MANAGEMENT}"]
+
+
+def _address(lab: Lab) -> str:
+    return network.subnet(lab).address(network.ACME)
+
+
+def _clean(lab: Lab) -> None:
+    cgroup.kill(lab, NAME)
+    cgroup.remove(lab, NAME)
+    network.detach(lab, NAME, network.ACME)
+
+
+def _write_certificates(lab: Lab) -> None:
+    net, authority = network.subnet(lab), trustme.CA(organization_name="onebox lab")
+    leaf = authority.issue_cert(net.address(network.ACME), net.address6(network.ACME))
+    authority.cert_pem.write_to_path(ca_file(lab))
+    (lab.acme / "key.pem").touch(0o600)
+    leaf.private_key_pem.write_to_path(lab.acme / "key.pem")
+    write_whole(
+        lab.acme / "cert.pem", "".join(blob.bytes().decode() for blob in leaf.cert_chain_pems)
+    )
+
+
+def _start(lab: Lab, tree: Path, program: str, arguments: list[str]) -> None:
+    # Not `ip netns exec`: its mount namespace would hold on to every host's mounts.
+    space = f"--net={network.NETNS / lab.namespace(NAME)}"
+    with (lab.acme / f"{program}.log").open("ab") as log:
+        subprocess.Popen(
+            ["nsenter", space, *_run_in(tree, program), *arguments],
+            env=os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: cgroup.enter(lab, NAME, "guest"),
+        )
+
+
+def _run_in(tree: Path, program: str) -> list[str]:
+    """Command for a program of the tree; with its loader, as this machine's libc may be older."""
+    loader = next((tree / "usr").glob("lib*/**/ld-linux*.so.*"))
+    libraries = next((tree / "usr/lib").glob("*/libc.so.6")).parent
+    return [str(loader), "--library-path", str(libraries), str(tree / "usr/bin" / program)]
+
+
+def _export_root(lab: Lab) -> None:
+    url = f"https://{_address(lab)}:{MANAGEMENT}/roots/0"
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            write_whole(root_file(lab), _get(lab, url), 0o644)
+            _tell(lab, "clear-a", host="nobody.invalid")
+        except OSError:
+            if time.monotonic() > deadline:
+                raise LabError(_obituary(lab)) from None
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _get(lab: Lab, url: str) -> str:
+    trust = ssl.create_default_context(cafile=str(ca_file(lab)))
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+    )
+    with opener.open(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def _tell(lab: Lab, command: str, **body: object) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    url = f"http://{_address(lab)}:{DNS_MANAGEMENT}/{command}"
+    opener.open(url, data=json.dumps(body).encode(), timeout=5).close()
+
+
+def _obituary(lab: Lab) -> str:
+    logs = [path.read_text(errors="replace") for path in sorted(lab.acme.glob("*.log"))]
+    tail = "\n".join(line for log in logs for line in log.splitlines()[-5:])
+    return f"The lab's ACME server does not answer. The last lines of its logs:\n{tail}"

@@ -1,0 +1,31 @@
+"""Other programs: run one and have its output, or a plain error."""
+
+import subprocess
+from pathlib import Path
+
+from lab.errors import LabError
+
+# A child started through this dies with us, so that a killed `up` leaves no `cp` writing on.
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
+
+
+def run(*args: str | Path, text: str | None = None) -> str:
+    """Run a program to its end and return its stdout; raise LabError with its stderr."""
+    command = [str(arg) for arg in args]
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    except FileNotFoundError as missing:
+        raise LabError(f"`{command[0]}` is not installed on this machine.") from missing
+    if done.returncode != 0:
+        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise LabError(f"`{' '.join(command)}` failed with status {done.returncode}: {said}")
+    return done.stdout
+
+
+def attempt(*args: str | Path) -> bool:
+    """Run a program whose failure is an answer, not an error."""
+    command = [str(arg) for arg in args]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False

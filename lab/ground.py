@@ -1,0 +1,63 @@
+"""What the hosts of a lab stand on: made with the first, gone with the last."""
+
+import shutil
+from pathlib import Path
+
+from lab import acme, cgroup, firewall, mounts, network, ssh
+from lab.command import attempt, run
+from lab.place import Lab
+
+NSPAWN_RUN = Path("/run/systemd/nspawn")
+TMPFS = "onebox-lab"
+
+
+def lay(lab: Lab) -> None:
+    """Make it, or what is missing of it."""
+    network.bridge_up(lab)
+    firewall.open_way(lab)
+    _nspawn_run()
+    ssh.ensure_key(lab)
+
+
+def clear(lab: Lab) -> None:
+    """Remove it, as far as it is there."""
+    acme.stop(lab)
+    cgroup.kill(lab)
+    cgroup.remove(lab)
+    firewall.close_way(lab)
+    network.bridge_down(lab)
+    if not firewall.labs():
+        _forget_nspawn_run()
+        network.forget_empty_netns()
+    for path in mounts.below(lab.root):
+        attempt("umount", "--lazy", path)
+    if lab.root.exists():
+        shutil.rmtree(lab.root)
+
+
+def is_there(lab: Lab) -> bool:
+    return lab.root.exists() or network.has_bridge(lab)
+
+
+def forget_machine(machine: str) -> None:
+    """Remove what a killed systemd-nspawn leaves below /run."""
+    for kind in ("propagate", "unix-export"):
+        path = NSPAWN_RUN / kind / machine
+        if path.exists():
+            attempt("umount", path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _nspawn_run() -> None:
+    # Where /run is no tmpfs, a guest's reboot fails on the propagation folder left there.
+    if run("stat", "--file-system", "--format=%T", "/run").strip() == "tmpfs":
+        return
+    NSPAWN_RUN.mkdir(parents=True, exist_ok=True)
+    if not mounts.is_mounted(NSPAWN_RUN):
+        run("mount", "-t", "tmpfs", "-o", "mode=755", TMPFS, NSPAWN_RUN)
+
+
+def _forget_nspawn_run() -> None:
+    if mounts.source(NSPAWN_RUN) == TMPFS:
+        attempt("umount", NSPAWN_RUN)
+        attempt("rmdir", NSPAWN_RUN)

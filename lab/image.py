@@ -1,0 +1,140 @@
+"""Base images: what boots, as bare as a fresh cloud VM, built once and kept."""
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lab import machine
+from lab.command import DIES_WITH_US, run
+from lab.place import Lab, locked
+
+# What Debian's own cloud images have too, less what a container can't use (kernel, boot
+# loader, cloud-init, clock) and less everything that a deploy would install.
+PACKAGES = (
+    *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "openssh-server", "sudo", "python3"),
+    *("ca-certificates", "curl", "iproute2", "iputils-ping", "less", "netbase", "procps"),
+    *("tzdata", "vim-tiny"),
+)
+USER = "debian"
+# Made anew for each host: they tell one machine from another.
+IDENTITY = ("etc/machine-id", "var/lib/dbus/machine-id", "etc/hostname", "etc/resolv.conf")
+COMMANDS = (
+    ("useradd", "--create-home", "--shell", "/bin/bash", "--groups", "sudo", USER),
+    ("update-ca-certificates",),
+    ("ln", "-sf", "/usr/share/zoneinfo/Etc/UTC", "/etc/localtime"),
+)
+BUILD_SECONDS = 25
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that an image depends on; its key changes with any of it."""
+
+    kind: str
+    suite: str
+    variant: str
+    packages: tuple[str, ...]
+    sources: str
+    options: tuple[str, ...] = ()
+    files: tuple[tuple[str, str], ...] = ()
+    commands: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def key(self) -> str:
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
+        return f"{self.kind}-{digest.hexdigest()[:12]}"
+
+
+def debian_recipe(debian: int) -> Recipe:
+    """The base image of a Debian version, with this machine's way to apt and PyPI."""
+    options = tuple(machine.apt_options())
+    authorities = machine.authorities().items()
+    files = {
+        f"etc/sudoers.d/90-{USER}": f"{USER} ALL=(ALL) NOPASSWD:ALL\n",
+        "etc/apt/sources.list.d/debian.sources": machine.apt_sources(debian),
+        "etc/apt/apt.conf.d/99network": "".join(f"{option}\n" for option in options),
+        "etc/pip.conf": machine.pip_conf(),
+        "etc/uv/uv.toml": machine.uv_toml(),
+        **{f"usr/local/share/ca-certificates/{name}": text for name, text in authorities},
+    }
+    return Recipe(
+        kind=f"debian{debian}",
+        suite=machine.SUITES[debian],
+        variant="minbase",
+        packages=PACKAGES,
+        sources=machine.apt_sources(debian),
+        options=options,
+        files=tuple((path, text) for path, text in files.items() if text),
+        commands=COMMANDS,
+    )
+
+
+def ensure(lab: Lab, recipe: Recipe, title: str) -> Path:
+    """The built tree, from the cache or made now; only one process builds at a time."""
+    tree = lab.images / recipe.key
+    if tree.is_dir():
+        return tree
+    with locked(lab.images):
+        if not tree.is_dir():
+            print(f"Building {title} (once; about {BUILD_SECONDS} s) ...", file=sys.stderr)
+            _build(recipe, lab.images / f".building-{recipe.key}", tree)
+    return tree
+
+
+def prune(lab: Lab, recipe: Recipe, used: set[str]) -> None:
+    """Remove what older recipes of the same kind made, unless a host or snapshot stands on it."""
+    with locked(lab.images):
+        for path in lab.images.iterdir():
+            same_kind = (
+                path.name.lstrip(".").removeprefix("building-").startswith(f"{recipe.kind}-")
+            )
+            if same_kind and path.name != recipe.key and f"images/{path.name}" not in used:
+                shutil.rmtree(path)
+
+
+def _build(recipe: Recipe, draft: Path, tree: Path) -> None:
+    # A killed build leaves its draft, which nobody uses and the next one removes.
+    if draft.exists():
+        shutil.rmtree(draft)
+    _bootstrap(recipe, draft)
+    _add_files(recipe, draft)
+    for command in recipe.commands:
+        run(*DIES_WITH_US, "chroot", draft, *command)
+    if recipe.variant != "extract":
+        _forget_identity(draft)
+    os.sync()
+    draft.rename(tree)
+
+
+def _bootstrap(recipe: Recipe, draft: Path) -> None:
+    # In a PID and mount namespace of its own: killed, it takes apt, dpkg and its mounts along.
+    run(
+        *DIES_WITH_US,
+        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *("mmdebstrap", "--quiet", f"--variant={recipe.variant}"),
+        *("--include=" + ",".join(recipe.packages), "--format=directory"),
+        *(f"--aptopt={option.removesuffix(';')}" for option in recipe.options),
+        *(recipe.suite, draft, "-"),
+        text=recipe.sources,
+    )
+
+
+def _add_files(recipe: Recipe, draft: Path) -> None:
+    for made in ("sources.list", "sources.list.d/0000sources.sources", "apt.conf.d/99mmdebstrap"):
+        (draft / "etc/apt" / made).unlink(missing_ok=True)
+    for name, text in recipe.files:
+        target = draft / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(0o440 if "sudoers.d" in name else 0o644)
+
+
+def _forget_identity(draft: Path) -> None:
+    for name in IDENTITY:
+        (draft / name).unlink(missing_ok=True)
+    for key in (draft / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()

@@ -1,0 +1,121 @@
+"""The lab's bridge, and a network namespace with one leg on it for each host."""
+
+import ipaddress
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+from lab import machine, mounts
+from lab.command import attempt, run
+from lab.errors import LabError
+from lab.place import Lab
+from lab.record import write_whole
+
+NETNS = Path("/run/netns")
+GATEWAY, ACME, FIRST_HOST, LAST_HOST = 1, 2, 11, 254
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """IPv4 (reaches the Internet through us) and IPv6 (a ULA: reaches us and the lab)."""
+
+    v4: IPv4Network
+    v6: IPv6Network
+
+    def address(self, number: int) -> str:
+        return str(self.v4[number])
+
+    def address6(self, number: int) -> str:
+        return str(self.v6[number])
+
+
+def subnet(lab: Lab) -> Subnet:
+    """The lab's addresses: those written down, else the first free ones."""
+    known = lab.root / "network.json"
+    if not known.exists():
+        chosen = _choose(lab)
+        write_whole(known, json.dumps({"v4": str(chosen.v4), "v6": str(chosen.v6)}))
+    data = json.loads(known.read_text())
+    return Subnet(IPv4Network(data["v4"]), IPv6Network(data["v6"]))
+
+
+def has_bridge(lab: Lab) -> bool:
+    return Path(f"/sys/class/net/{lab.bridge}").exists()
+
+
+def bridge_up(lab: Lab) -> None:
+    """Make the bridge if it is not there."""
+    net = subnet(lab)
+    if not has_bridge(lab):
+        run("ip", "link", "add", lab.bridge, "mtu", str(machine.mtu()), "type", "bridge")
+    run("ip", "address", "replace", f"{net.address(GATEWAY)}/24", "dev", lab.bridge)
+    run("ip", "address", "replace", f"{net.address6(GATEWAY)}/64", "dev", lab.bridge, "nodad")
+    run("ip", "link", "set", lab.bridge, "up")
+
+
+def bridge_down(lab: Lab) -> None:
+    attempt("ip", "link", "delete", lab.bridge)
+
+
+def attach(lab: Lab, name: str, number: int) -> None:
+    """Make a namespace with an eth0 of that number's addresses."""
+    net, space, veth = subnet(lab), lab.namespace(name), lab.veth(number)
+    run("ip", "netns", "add", space)
+    run(
+        *("ip", "link", "add", veth, "mtu", str(machine.mtu()), "type", "veth"),
+        *("peer", "name", "eth0", "netns", space),
+    )
+    run("ip", "link", "set", veth, "master", lab.bridge, "up")
+    commands = (
+        "link set lo up",
+        f"link set eth0 mtu {machine.mtu()} up",
+        f"address add {net.address(number)}/24 dev eth0",
+        f"address add {net.address6(number)}/64 dev eth0 nodad",
+        f"route add default via {net.address(GATEWAY)}",
+    )
+    run("ip", "-netns", space, "-batch", "-", text="\n".join(commands))
+
+
+def detach(lab: Lab, name: str, number: int) -> None:
+    """Undo `attach`, as far as it came."""
+    # Deleting the near end takes the far one along at once; a namespace dies in its own time.
+    attempt("ip", "link", "delete", lab.veth(number))
+    if (NETNS / lab.namespace(name)).exists():
+        run("ip", "netns", "delete", lab.namespace(name))
+
+
+def forget_empty_netns() -> None:
+    """`ip netns add` turns /run/netns into a mount and leaves it."""
+    if mounts.is_mounted(NETNS) and not any(NETNS.iterdir()):
+        attempt("umount", NETNS)
+        NETNS.rmdir()
+
+
+def _choose(lab: Lab) -> Subnet:
+    taken = [ipaddress.ip_network(known, strict=False) for known in _in_use()]
+    for third, candidate in _candidates(lab):
+        if not any(candidate.overlaps(net) for net in taken if net.version == 4):
+            return Subnet(candidate, IPv6Network(f"fd6f:6e65:626f:78{third:02x}::/64"))
+    raise LabError(
+        "No free addresses for the lab: this machine already uses all of 10.213.0.0/16 "
+        "and 198.18.0.0/16. Take one of those routes away (see `ip route`)."
+    )
+
+
+def _candidates(lab: Lab) -> Iterator[tuple[int, IPv4Network]]:
+    # "onebox" is 6f 6e 65 62 6f 78; every lab starts its search elsewhere.
+    start = 0 if lab.prefix == "onebox" else zlib.crc32(lab.prefix.encode()) % 256
+    for base in ("10.213", "198.18"):
+        for step in range(256):
+            third = (start + step) % 256
+            yield third, IPv4Network(f"{base}.{third}.0/24")
+
+
+def _in_use() -> list[str]:
+    routes = json.loads(run("ip", "-json", "route", "show", "table", "all") or "[]")
+    known = [str(route["dst"]) for route in routes if route["dst"] != "default"]
+    servers = [line.split() for line in machine.resolv_conf().splitlines()]
+    return known + [words[1] for words in servers if words[:1] == ["nameserver"]]

@@ -1,0 +1,49 @@
+"""What this machine has to have; asked before anything is made."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from lab.errors import LabError
+
+PACKAGES = {
+    "systemd-nspawn": "systemd-container",
+    "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "mkfs.ext4": "e2fsprogs",
+    "xfs_io": "xfsprogs",
+    "ssh": "openssh-client",
+    "setpriv": "util-linux",
+}
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+def check() -> None:
+    """Raise LabError unless the lab can work here."""
+    if sys.platform != "linux":
+        raise LabError(
+            f"The lab boots Debian in a Linux container, and this machine is {sys.platform!r}. "
+            "Run it on Linux, or in a Linux virtual machine."
+        )
+    if os.geteuid() != 0:
+        raise LabError(
+            "The lab makes mounts and network interfaces, which only root may. "
+            "Run it again as root: sudo .venv/bin/python -m lab ..."
+        )
+    missing = missing_packages()
+    if missing:
+        raise LabError(
+            f"The lab needs programs that this machine lacks. "
+            f"Install them: apt-get install {' '.join(missing)}"
+        )
+
+
+def missing_packages() -> list[str]:
+    """Debian packages (Ubuntu names them the same) of the programs that are not there."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = {package for name, package in PACKAGES.items() if not shutil.which(name, path=path)}
+    if not KEYRING.exists():
+        missing.add("debian-archive-keyring")
+    return sorted(missing)

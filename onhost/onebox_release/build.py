@@ -1,0 +1,110 @@
+"""A release's folder, environment and virtual environment, made whole or not at all."""
+
+from __future__ import annotations
+
+import grp
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from . import durable, identity
+from .errors import ReleaseError
+from .parameters import Parameters
+from .places import Places
+from .report import say
+
+UV = "/usr/local/lib/onebox/uv/bin/uv"
+MARKER = ".complete"
+
+
+def build(places: Places, parameters: Parameters, digest: str) -> str:
+    """Return the release that an archive and today's configuration make; build what is missing.
+
+    Raises ReleaseError where the archive is absent or damaged, or its environment can't be made.
+    """
+    release = identity.release_id(digest, places)
+    folder = places.release(release)
+    if not folder.exists():
+        _unpack(_content(places, digest), folder, places, release)
+    _environment(parameters, folder)
+    _write_environment(places, release)
+    return release
+
+
+def _content(places: Places, digest: str) -> bytes:
+    try:
+        content = gzip.decompress(places.incoming(digest).read_bytes())
+    except (OSError, EOFError) as error:
+        raise ReleaseError(f"The archive {digest[:12]} can't be read: {error}.") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ReleaseError(f"The archive {digest[:12]} was damaged on its way. Deploy again.")
+    return content
+
+
+def _unpack(content: bytes, folder: Path, places: Places, release: str) -> None:
+    """Make the folder under another name, and give it its own when all of it is on the disk."""
+    say(f"Unpacking release {release}")
+    new = folder.with_name(f".{release}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    (new / "app").mkdir(parents=True)
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(new / "app", filter="data")
+    shutil.copy(places.configuration / "gunicorn.conf.py", new)
+    key = identity.environment_key((new / "app/uv.lock").read_bytes())
+    (new / "venv").symlink_to(places.home / "venvs" / key)
+    (new / "run").symlink_to(places.socket(release).parent)
+    # nginx must get through to `run`; the code is nobody's business but the app's.
+    new.chmod(0o755)
+    (new / "app").chmod(0o750)
+    os.chown(new / "app", 0, grp.getgrnam(places.app).gr_gid)
+    os.sync()
+    durable.rename(new, folder)
+
+
+def _environment(parameters: Parameters, folder: Path) -> None:
+    venv = (folder / "venv").readlink()
+    if (venv / MARKER).exists():
+        return
+    say("Installing the packages of uv.lock")
+    shutil.rmtree(venv, ignore_errors=True)
+    options = [] if parameters.build else ["--no-build"]
+    result = subprocess.run(
+        [
+            UV,
+            "sync",
+            "--locked",
+            "--no-install-project",
+            "--no-dev",
+            "--compile-bytecode",
+            *options,
+        ],
+        cwd=folder / "app",
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": "/root",
+            "UV_PROJECT_ENVIRONMENT": str(venv),
+            "UV_CACHE_DIR": "/var/cache/onebox/uv",
+            "UV_PYTHON": "/usr/bin/python3",
+            "UV_PYTHON_DOWNLOADS": "never",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        shutil.rmtree(venv, ignore_errors=True)
+        raise ReleaseError(f"uv could not install the packages:\n{result.stderr.strip()}")
+    os.sync()
+    durable.write(venv / MARKER, "")
+
+
+def _write_environment(places: Places, release: str) -> None:
+    path = places.environment(release)
+    if not path.exists():
+        common = (places.configuration / "app.env").read_text()
+        durable.write(path, f"{common}ONEBOX_RELEASE={release}\n")

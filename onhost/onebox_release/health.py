@@ -1,0 +1,75 @@
+"""Asking a release, over its own socket or through nginx."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMEOUT = 5  # seconds for one answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: the status, and which release says that it answered."""
+
+    status: int
+    release: str | None
+    body: str
+
+    def __str__(self) -> str:
+        return f"{self.status} {http.client.responses.get(self.status, '')}: {self.body}".strip()
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: Path, host: str) -> None:
+        super().__init__(host, timeout=TIMEOUT)
+        self.path = path
+
+    def connect(self) -> None:
+        """Connect to the socket."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self.path))
+
+
+class NginxConnection(http.client.HTTPSConnection):
+    """HTTPS to this server's own nginx, under the name of an app's domain.
+
+    Whether the certificate is trusted is not the question here, but who answers.
+    """
+
+    def __init__(self, host: str) -> None:
+        self.unverified = ssl._create_unverified_context()  # noqa: S323
+        super().__init__(host, timeout=TIMEOUT, context=self.unverified)
+
+    def connect(self) -> None:
+        """Connect to the loopback address, and say the domain's name."""
+        plain = socket.create_connection(("127.0.0.1", 443), self.timeout)
+        self.sock = self.unverified.wrap_socket(plain, server_hostname=self.host)
+
+
+class NginxPlainConnection(http.client.HTTPConnection):
+    """HTTP to this server's own nginx, as long as there is no certificate."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host, timeout=TIMEOUT)
+
+    def connect(self) -> None:
+        """Connect to the loopback address."""
+        self.sock = socket.create_connection(("127.0.0.1", 80), self.timeout)
+
+
+def ask(connection: http.client.HTTPConnection, path: str) -> Answer:
+    """Return the answer to a GET. Raises OSError or HTTPException where there is none."""
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read(2000).decode(errors="replace")
+        return Answer(response.status, response.getheader("x-release"), body)
+    finally:
+        connection.close()

@@ -1,0 +1,76 @@
+"""What makes a release the same: what it runs, and what it runs with."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import platform
+import secrets
+from pathlib import Path
+
+from .places import Places
+
+CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
+
+
+def release_id(digest: str, places: Places) -> str:
+    """Return ARTIFACT-CONFIGURATION for an archive of this SHA-256 and today's configuration."""
+    return f"{artifact(digest)}-{configuration(places)}"
+
+
+def artifact(digest: str) -> str:
+    """Return the first 12 digits of SHA-256 over content, Python's version and architecture.
+
+    The archive holds the lock file, so the digest of its content covers it.
+    """
+    return _digest(digest, *_platform())[:12]
+
+
+def environment_key(lock: bytes) -> str:
+    """Return the name of the virtual environment that a lock file makes on this server."""
+    return _digest(hashlib.sha256(lock).hexdigest(), *_platform())[:12]
+
+
+def configuration(places: Places) -> str:
+    """Return 8 digits of a keyed hash over environment, secrets, Gunicorn's file and the units.
+
+    Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
+    """
+    files = [places.configuration / name for name in CONFIGURATION] + places.units
+    mac = hmac.new(_key(places.key), digestmod=hashlib.sha256)
+    for path in files:
+        content = path.read_bytes()
+        mac.update(f"{path.name}\0{len(content)}\0".encode() + content)
+    return mac.hexdigest()[:8]
+
+
+def _platform() -> tuple[str, str]:
+    major, minor, _ = platform.python_version_tuple()
+    return f"{major}.{minor}", platform.machine()
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _key(path: Path) -> bytes:
+    """Return this server's key, made at its first use.
+
+    The whole key gets its name by a link, which fails if another process was first: so nobody
+    reads half a key, and all read the same.
+    """
+    if not path.exists():
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(32))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            pass
+        finally:
+            new.unlink()
+    return path.read_bytes()

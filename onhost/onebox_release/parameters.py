@@ -1,0 +1,41 @@
+"""How an app is released, as the deployer wrote it down."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from .errors import ReleaseError
+from .places import Places
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a release needs to know of its app. Times are seconds."""
+
+    domains: list[str]
+    health: str
+    migrates: bool
+    build: bool
+    start_timeout: int
+    drain: int
+    keep_releases: int
+
+
+def read(places: Places) -> Parameters:
+    """Return an app's parameters.
+
+    Raises ReleaseError where the app is unknown here, or was set up by a newer onebox.
+    """
+    try:
+        document = json.loads(places.parameters.read_text())
+    except FileNotFoundError:
+        raise ReleaseError(f"There is no app {places.app!r} on this server.") from None
+    if document["schema"] != SCHEMA:
+        raise ReleaseError(
+            f"{places.parameters} has schema {document['schema']}, this program knows {SCHEMA}."
+            " Deploy once with the newer onebox."
+        )
+    return Parameters(**document["data"])

@@ -1,0 +1,78 @@
+"""Certificates by certbot, one lineage an app."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from pyinfra import host
+from pyinfra.api.command import StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+
+from operations.python import BASE
+
+CERTBOT = f"{BASE}/certbot/bin/certbot"
+WEBROOT = "/var/lib/onebox/acme"
+LIVE = "/etc/letsencrypt/live"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A certificate that is renewed under one name: who issued it, and for which domains."""
+
+    server: str
+    domains: tuple[str, ...]
+
+
+class Lineages(FactBase[dict[str, Lineage]]):
+    """The lineages on the host that have a certificate, by name."""
+
+    def command(self) -> str:
+        """Return one command that reads each certificate's names and who is asked to renew it."""
+        return (
+            f"for pem in {LIVE}/*/fullchain.pem; do [ -e $pem ] || continue;"
+            " name=$(basename $(dirname $pem));"
+            " server=$(sed -n 's/^server = //p' /etc/letsencrypt/renewal/$name.conf 2>/dev/null);"
+            " names=$(openssl x509 -in $pem -noout -ext subjectAltName | tail -n +2"
+            " | grep -o 'DNS:[^, ]*' | cut -c5-);"
+            ' echo "$name" "$server" $names; done'
+        )
+
+    @staticmethod
+    def default() -> dict[str, Lineage]:
+        """Return the state of a host without certificates."""
+        return {}
+
+    def process(self, output: list[str]) -> dict[str, Lineage]:
+        """Return the lineages by name; one that nothing renews counts as none."""
+        lineages = {}
+        for line in output:
+            name, server, *domains = line.split(" ")
+            if server:
+                lineages[name] = Lineage(server, tuple(sorted(domains)))
+        return lineages
+
+
+@operation()
+def certificate(
+    lineage: str, domains: Sequence[str], *, server: str, email: str | None, ca: str | None
+) -> Generator[StringCommand, None, None]:
+    """Have a certificate for exactly these domains, issued by this ACME server.
+
+    A certificate that is there is left to the renewal timer. `ca` is a file on the host to trust
+    when talking to the ACME server.
+    """
+    standing = host.get_fact(Lineages).get(lineage)
+    if standing == Lineage(server, tuple(sorted(domains))):
+        return
+    contact = f"--email {shlex.quote(email)}" if email else "--register-unsafely-without-email"
+    force = "--force-renewal" if standing and standing.server != server else ""
+    trust = f"env REQUESTS_CA_BUNDLE={ca} " if ca else ""
+    yield StringCommand(
+        f"{trust}{CERTBOT} certonly --quiet --non-interactive --agree-tos {contact}"
+        f" --webroot --webroot-path {WEBROOT} --server {shlex.quote(server)} --cert-name {lineage}"
+        f" --renew-with-new-domains --expand {force}"
+        f" {' '.join(f'-d {domain}' for domain in domains)}"
+    )

@@ -1,0 +1,54 @@
+"""A release of an app: sent, built and switched to by our program on the server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+from collections.abc import Generator
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.api.state import State
+
+from operations.artifact import Artifact
+
+PROGRAM = "/usr/local/bin/onebox-release"
+
+
+class Plan(FactBase[dict[str, Any] | None]):
+    """Which release an archive would become, and which one is live; None on a bare host."""
+
+    def command(self, app: str, digest: str) -> str:
+        """Return the command."""
+        return f"{PROGRAM} plan {app} {digest} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, Any] | None:
+        """Return the plan."""
+        data: dict[str, Any] = json.loads("".join(output))["data"]
+        return data
+
+
+@operation()
+def live(app: str, artifact: Artifact) -> Generator[StringCommand | FunctionCommand, None, None]:
+    """Make this archive, with the configuration that stands on the server, the live release."""
+    plan = host.get_fact(Plan, app=app, digest=artifact.digest)
+    if plan and plan["release"] == plan["live"]:
+        return
+    path = shlex.quote(f"/var/lib/onebox/{app}/incoming/{artifact.digest}.tar.gz")
+    yield StringCommand(
+        f"base64 -d > {path}.new && mv {path}.new {path}",
+        _stdin=base64.encodebytes(artifact.content).decode(),
+    )
+    yield FunctionCommand(_deploy, (app, artifact.digest), {})
+
+
+def _deploy(state: State, host: Host, app: str, digest: str) -> bool:  # noqa: ARG001 - pyinfra's signature
+    """Run the switch, and let its progress be read line by line."""
+    command = StringCommand(f"{PROGRAM} deploy {app} {digest}")
+    done, _ = host.run_shell_command(command, print_output=True, _sudo=bool(host.data.get("_sudo")))
+    return done

@@ -1,0 +1,257 @@
+"""Every knob of a deploy: typed, frozen, with its unit and its default.
+
+`servers()` checks a whole inventory before the first connection and tells every mistake at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+
+from operations.transport import no_delay
+from validation.mistakes import Mistake, from_pydantic, report, wrong
+from validation.source import Module, Project
+from validation.values import (
+    AcmeDirectory,
+    Address,
+    Domain,
+    ExistingFile,
+    Name,
+    OneLine,
+    Seconds,
+    SecretByName,
+    UrlPath,
+    Variable,
+)
+
+REFUSED = 4  # exit code of a run that stopped before it touched a server
+
+
+class Settings(BaseModel):
+    """A group of settings: immutable, and an unknown key is a mistake."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+    def to_json(self) -> Any:
+        """Return what pyinfra's debug commands may print: secrets are masked."""
+        return self.model_dump(mode="json")
+
+
+class TLS(Settings):
+    """Certificates, by ACME."""
+
+    server: AcmeDirectory = "letsencrypt"
+    """"letsencrypt", "letsencrypt-staging", or the address of another ACME directory."""
+    server_ca: ExistingFile | None = None
+    """PEM file to trust when asking an ACME server of your own; None trusts the system's."""
+    email: OneLine | None = None
+    """Where the certificate authority may write to."""
+
+
+class PostgreSQL(Settings):
+    """The cluster on the server; it is there when an app has a "local" database."""
+
+    max_connections: int = Field(default=100, ge=10, le=1000)
+    """All workers' pools together, during a switch those of two releases, must fit in."""
+    shared_buffers: int = Field(default=128, ge=16)
+    """MiB. A quarter of the memory is the usual advice for a server that does nothing else."""
+
+
+class Web(Settings):
+    """Gunicorn."""
+
+    workers: int | None = Field(default=None, ge=1, le=64)
+    """None takes the smaller of 2 x cores + 1 and what memory allows two releases at once."""
+    worker_memory: int = Field(default=150, ge=32)
+    """MiB that one worker needs; it serves to choose `workers`."""
+    timeout: Seconds = 30
+    """Seconds of silence after which a worker is replaced."""
+    graceful_timeout: Seconds = 30
+    """Seconds that a stopping worker gives its requests."""
+    keepalive: Seconds = 5
+    """Seconds that an idle connection is kept."""
+    max_requests: int = Field(default=10_000, ge=0)
+    """Requests after which a worker is replaced, against slow leaks; 0 means never."""
+    max_requests_jitter: int = Field(default=1_000, ge=0)
+    """Up to so many requests more, so that workers are not all replaced at once."""
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
+    """What Gunicorn writes to the journal."""
+
+
+class App(Settings):
+    """One FastAPI (or other ASGI) app."""
+
+    name: Name
+    """Its user, database, units and folders are called so."""
+    source: Project
+    """Its folder, seen from the inventory's: pyproject.toml, uv.lock and the code."""
+    module: Module
+    """What Gunicorn imports, as in "links.main:app"."""
+    domains: list[Domain] = Field(min_length=1)
+    """Names that it answers to; the first is its main one."""
+    health: UrlPath = "/health/ready"
+    """Path that answers 200 when the app can serve."""
+    migrate: OneLine | None = None
+    """Command that brings the database up to date, as in "alembic upgrade head"."""
+    env: dict[Variable, OneLine] = Field(default_factory=dict)
+    """Environment that is not secret."""
+    secrets: list[SecretByName] = Field(default_factory=list)
+    """Names of secrets. STRIPE_KEY of the app links is LINKS_STRIPE_KEY in secrets.env."""
+    database: Annotated[
+        Literal["local", "external", "none"], AfterValidator(lambda v, i: _database(v, i))
+    ] = "local"
+    """"local" makes one on the server; "external" is the secret DATABASE_URL."""
+    web: Web = Web()
+    """Gunicorn's settings."""
+    max_body: int = Field(default=10, ge=1)
+    """MiB that a request's body may have."""
+    start_timeout: Seconds = 60
+    """Seconds in which a new release must be ready."""
+    drain: Seconds = 30
+    """Seconds that the old release is given to finish its requests."""
+    keep_releases: int = Field(default=5, ge=2)
+    """Releases kept on the server, to go back to."""
+    build: bool = False
+    """Whether source distributions may be built; that runs their code as root."""
+    lock_timeout: Seconds = 5
+    """Seconds that a migration waits for a lock; while it waits, requests wait behind it."""
+    statement_timeout: Seconds = 600
+    """Seconds that one statement of a migration may take."""
+
+    @property
+    def migrator(self) -> str:
+        """Return the user and role that own the schema: the app can't drop its own tables."""
+        return f"{self.name}-migrate"
+
+
+class VM(Settings):
+    """A server, and what runs on it."""
+
+    address: Address
+    """IP address, host name, or a Host of your ssh_config."""
+    ssh_user: OneLine = "root"
+    """root, or a user who may use sudo without a password."""
+    ssh_port: int | None = Field(default=None, ge=1, le=65_535)
+    """None takes your ssh_config's, or 22."""
+    ssh_key: ExistingFile | None = None
+    """Private key; None tries your ssh_config's, your agent's and the usual files."""
+    ssh_config: ExistingFile | None = None
+    """An ssh_config to use instead of your own."""
+    apps: list[App] = Field(min_length=1)
+    """What runs here."""
+    tls: TLS = TLS()
+    """Certificates."""
+    postgresql: PostgreSQL = PostgreSQL()
+    """The database cluster."""
+    journal: int = Field(default=500, ge=50)
+    """MiB that the journal may take on disk."""
+
+    @property
+    def local_apps(self) -> list[App]:
+        """Return the apps that have their database here."""
+        return [app for app in self.apps if app.database == "local"]
+
+
+def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Return pyinfra's hosts for the servers of an inventory; exit with code 4 on a mistake.
+
+    `beside` is the inventory's `__file__`: paths are seen from its folder, and secrets.env is
+    looked for there. The environment wins over that file.
+    """
+    root = Path(beside).resolve().parent if beside else Path.cwd()
+    try:
+        secrets = {**read_env_file(root / "secrets.env"), **os.environ}
+    except ValueError as error:
+        _refuse(str(error))
+    context = {"root": root, "secrets": secrets}
+    checked = [
+        _check(vm, "" if len(vms) == 1 else f"servers[{i}]", context) for i, vm in enumerate(vms)
+    ]
+    mistakes = [mistake for _, found in checked for mistake in found]
+    if mistakes:
+        _refuse(report(Path(beside).name or "the inventory", mistakes))
+    return [(vm.address, _host_data(vm)) for vm, _ in checked if vm]
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Return the KEY=VALUE lines of a file that may be absent; # starts a comment line.
+
+    Raises ValueError that names the first line which is neither.
+    """
+    lines = path.read_text().splitlines() if path.is_file() else []
+    values = {}
+    for number, line in enumerate(lines, start=1):
+        key, equals, value = line.strip().partition("=")
+        if not key or key.startswith("#"):
+            continue
+        if not equals:
+            raise ValueError(f"{path.name}, line {number}: expected KEY=VALUE.")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def _check(
+    vm: Mapping[str, Any], root: str, context: dict[str, Any]
+) -> tuple[VM | None, list[Mistake]]:
+    twice = list(_used_twice(vm, root))
+    try:
+        return VM.model_validate(vm, context=context), twice
+    except ValidationError as error:
+        return None, [from_pydantic(e, VM, root) for e in error.errors()] + twice
+
+
+def _used_twice(vm: Mapping[str, Any], root: str) -> Iterator[Mistake]:
+    """Yield names and domains that two apps claim, whatever else is wrong with them."""
+    first: dict[tuple[str, str], str] = {}
+    for what, value, place in _claims(vm, f"{root}.apps".removeprefix(".")):
+        taken = first.setdefault((what, value), place)
+        if taken != place:
+            expected = f"a {what} that no other app has"
+            found = f'"{value}", which {taken} has'
+            yield Mistake(place, expected, found, f"give one of the two another {what}")
+
+
+def _claims(vm: Mapping[str, Any], root: str) -> Iterator[tuple[str, str, str]]:
+    for i, app in enumerate(vm.get("apps") or []):
+        if isinstance(app, Mapping):
+            yield "name", str(app.get("name", f"apps[{i}]")), f"{root}[{i}].name"
+            for j, domain in enumerate(app.get("domains") or []):
+                yield "domain", str(domain), f"{root}[{i}].domains[{j}]"
+
+
+def _database(value: str, info: ValidationInfo) -> str:
+    names = [secret.name for secret in info.data.get("secrets", [])]
+    if value == "external" and "secrets" in info.data and "DATABASE_URL" not in names:
+        raise wrong(
+            "DATABASE_URL among the app's secrets",
+            'add "DATABASE_URL" to `secrets`, or write "local" for a database on the server',
+            found=", ".join(names) or "no secrets",
+        )
+    return value
+
+
+def _host_data(vm: VM) -> dict[str, Any]:
+    ssh = {
+        "ssh_user": vm.ssh_user,
+        "ssh_port": vm.ssh_port,
+        "ssh_key": str(vm.ssh_key) if vm.ssh_key else None,
+        "ssh_config_file": str(vm.ssh_config) if vm.ssh_config else None,
+        "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
+    }
+    return {
+        **{key: value for key, value in ssh.items() if value},
+        "vm": vm,
+        "_sudo": vm.ssh_user != "root",
+    }
+
+
+def _refuse(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(REFUSED)

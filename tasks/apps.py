@@ -1,0 +1,111 @@
+"""The apps' places on the server: users, folders, configuration, units."""
+
+import secrets
+
+from pyinfra import host
+from pyinfra.api.deploy import deploy
+
+from operations import files, systemd, users
+from operations.files import File, Folder
+from operations.machine import Machine, machine
+from operations.templates import target, template
+from settings import VM, App, Web
+
+UNITS = "etc/systemd/system"
+MIGRATION = f"{UNITS}/NAME-migrate@.service"
+# MiB for the system, PostgreSQL and nginx, before any worker.
+RESERVED = 350
+
+
+@deploy("Apps")
+def apps() -> None:
+    """Make ready all that releases need: one app after the other."""
+    vm: VM = host.data.vm
+    for app in host.loop(vm.apps):
+        _app(app)
+
+
+def _app(app: App) -> None:
+    sysusers = template("etc/sysusers.d/NAME.conf", app=app)
+    files.place(
+        name=f"Describe the users of {app.name}", things=[Folder("/etc/sysusers.d"), sysusers]
+    )
+    users.present(name=f"Create the users of {app.name}", users=[app.name, app.migrator])
+    files.place(
+        name=f"Place the folders, configuration and units of {app.name}",
+        things=[*_folders(app), *_configuration(app, machine(host)), *_units(app)],
+        absent=[] if app.migrate else [f"/{target(MIGRATION, app=app)}"],
+    )
+    files.place_once(
+        name=f"Generate a secret key for {app.name}, once",
+        path=f"/etc/{app.name}/generated.env",
+        content=lambda: f"SECRET_KEY={secrets.token_urlsafe(48)}\n",
+    )
+    systemd.running(name=f"Start {app.name} at boot", unit=f"{app.name}.service")
+
+
+def workers(web: Web, machine: Machine) -> int:
+    """Return how many workers serve: what is set, or what cores and memory allow.
+
+    2 x cores + 1 is Gunicorn's own advice (https://gunicorn.org/design/#how-many-workers). Half
+    of the memory: during a switch two releases run.
+    """
+    affordable = (machine.memory - RESERVED) // 2 // web.worker_memory
+    return web.workers or max(1, min(2 * machine.cores + 1, affordable))
+
+
+def _folders(app: App) -> list[Folder]:
+    return [
+        Folder(f"/srv/{app.name}"),
+        Folder(f"/srv/{app.name}/releases"),
+        Folder(f"/srv/{app.name}/venvs"),
+        Folder(f"/etc/{app.name}", mode="700"),
+        Folder(f"/etc/{app.name}/releases", mode="700"),
+        Folder(f"/var/lib/{app.name}", mode="700", owner=f"{app.name}:{app.name}"),
+        Folder(f"/var/lib/onebox/{app.name}", mode="700"),
+        Folder(f"/var/lib/onebox/{app.name}/incoming", mode="700"),
+    ]
+
+
+def _configuration(app: App, machine: Machine) -> list[File]:
+    parameters = {
+        "schema": 1,
+        "data": {
+            "domains": app.domains,
+            "health": app.health,
+            "migrates": bool(app.migrate),
+            "build": app.build,
+            "start_timeout": app.start_timeout,
+            "drain": app.drain,
+            "keep_releases": app.keep_releases,
+        },
+    }
+    return [
+        template("etc/onebox/NAME.json", app=app, parameters=parameters),
+        template("etc/NAME/app.env", mode="600", app=app, environment=environment(app, app.name)),
+        template(
+            "etc/NAME/migrate.env",
+            mode="600",
+            app=app,
+            environment=_database_url(app, app.migrator),
+        ),
+        template("etc/NAME/secrets.env", mode="600", app=app),
+        template("etc/NAME/gunicorn.conf.py", app=app, workers=workers(app.web, machine)),
+    ]
+
+
+def _units(app: App) -> list[File]:
+    kinds = ["NAME.service", "NAME@.target", "NAME-web@.socket", "NAME-web@.service"]
+    paths = [f"{UNITS}/{kind}" for kind in kinds] + ([MIGRATION] if app.migrate else [])
+    return [template(path, app=app) for path in paths]
+
+
+def environment(app: App, role: str) -> dict[str, str]:
+    """Return the environment that is not secret, with the local database's address as `role`."""
+    return {**_database_url(app, role), **app.env}
+
+
+def _database_url(app: App, role: str) -> dict[str, str]:
+    if app.database != "local":
+        return {}
+    return {"DATABASE_URL": f"postgresql://{role}@/{app.name}?host=/run/postgresql"}

@@ -1,0 +1,40 @@
+"""TLS certificates, and their renewal."""
+
+from pyinfra import host
+from pyinfra.api.deploy import deploy
+
+from operations import certbot, files, systemd
+from operations.templates import template
+from settings import VM
+
+TIMER = "onebox-certbot.timer"
+CA = "/etc/onebox/acme-ca.pem"
+
+
+@deploy("Certificates")
+def certificates() -> None:
+    """Get each app its certificate, and renew them all by a timer."""
+    vm: VM = host.data.vm
+    ca = CA if vm.tls.server_ca else None
+    trusted = [files.File(CA, vm.tls.server_ca.read_text())] if vm.tls.server_ca else []
+    units = [
+        template("etc/systemd/system/onebox-certbot.service", certbot=certbot.CERTBOT, ca=ca),
+        template(f"etc/systemd/system/{TIMER}"),
+    ]
+    hook = "etc/letsencrypt/renewal-hooks/deploy/onebox"
+    folders = [f"/{'/'.join(hook.split('/')[:depth])}" for depth in (2, 3, 4)]
+    files.place(
+        name="Describe the renewal of certificates",
+        things=[*map(files.Folder, folders), template(hook, mode="755"), *trusted, *units],
+        absent=[] if trusted else [CA],
+    )
+    for app in vm.apps:
+        certbot.certificate(
+            name=f"Get a certificate for {', '.join(app.domains)}",
+            lineage=app.name,
+            domains=app.domains,
+            server=vm.tls.server,
+            email=vm.tls.email,
+            ca=ca,
+        )
+    systemd.running(name="Renew certificates by a timer", unit=TIMER, restart_for=[units[1].path])

@@ -1,0 +1,25 @@
+"""What gets in: SSH, HTTP and HTTPS."""
+
+from pyinfra import host
+from pyinfra.api.deploy import deploy
+
+from operations import files, guarded, systemd
+from operations.machine import machine
+from operations.templates import template
+
+UNIT = "onebox-firewall.service"
+RULES = "etc/onebox/firewall.nft"
+
+
+@deploy("Firewall")
+def firewall() -> None:
+    """Close every port but those that are served."""
+    ports = sorted({*machine(host).ssh_ports, 80, 443})
+    files.place(name="Place the firewall's unit", things=[template(f"etc/systemd/system/{UNIT}")])
+    guarded.place(
+        name=f"Let in the ports {', '.join(map(str, ports))} alone",
+        file=template(RULES, ports=ports, check="/usr/sbin/nft -c -f {}"),
+        apply=f"systemctl daemon-reload && systemctl reload-or-restart {UNIT}",
+        withdraw=f"systemctl stop {UNIT}",
+    )
+    systemd.running(name="Load the firewall at boot", unit=UNIT, reload_for=[f"/{RULES}"])

@@ -1,0 +1,68 @@
+"""nginx: the one process that the internet talks to."""
+
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api.command import StringCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.operation import operation
+
+from operations import files, systemd, tree
+from operations.certbot import LIVE, WEBROOT, Lineage, Lineages
+from operations.machine import Machine, machine
+from operations.templates import render, target, template
+from settings import VM
+
+FOLDER = "/etc/onebox/nginx"
+DROP_IN = "etc/systemd/system/nginx.service.d/onebox.conf"
+SITE = "etc/onebox/nginx/sites/NAME.conf"
+
+
+@deploy("nginx")
+def nginx() -> None:
+    """Serve each app at its domains: over HTTPS as soon as its certificate is there."""
+    vm: VM = host.data.vm
+    sites(name="Describe the sites", vm=vm, machine=machine(host))
+    files.place(
+        name="Have nginx read our configuration",
+        things=[
+            files.Folder(WEBROOT),
+            files.Folder(f"/{DROP_IN.rpartition('/')[0]}"),
+            template(DROP_IN),
+        ],
+    )
+    systemd.running(
+        name="Run nginx",
+        unit="nginx.service",
+        reload_for=[FOLDER, LIVE],  # a certificate changes without its site
+        restart_for=[f"/{DROP_IN}"],
+    )
+
+
+@operation()
+def sites(vm: VM, machine: Machine) -> Generator[StringCommand, None, None]:
+    """Place the whole of nginx's configuration, checked by nginx itself."""
+    lineages: dict[str, Lineage] = host.get_fact(Lineages)
+    yield from tree.place._inner(
+        path=FOLDER,
+        files=configuration(vm, machine, certificates=set(lineages)),
+        check="/usr/sbin/nginx -t -q -c {}/nginx.conf",
+    )
+
+
+def configuration(vm: VM, machine: Machine, certificates: set[str]) -> dict[str, str]:
+    """Return nginx's files, by path below its folder; `certificates` are the apps that have one."""
+    newer = machine.debian != "12"
+    values = {
+        "addresses": ["", "[::]:"] if machine.ipv6 else [""],
+        "http2_directive": newer,  # nginx 1.25 made it a directive of its own
+        # OpenSSL knows the post-quantum exchange from 3.5 on.
+        "curves": ("X25519MLKEM768:" if newer else "") + "X25519:prime256v1:secp384r1",
+        "webroot": WEBROOT,
+    }
+    texts = {"nginx.conf": render("etc/onebox/nginx/nginx.conf", **values)}
+    for app in vm.apps:
+        certificate = f"{LIVE}/{app.name}" if app.name in certificates else None
+        path = target(SITE, app=app).removeprefix("etc/onebox/nginx/")
+        texts[path] = render(SITE, app=app, certificate=certificate, **values)
+    return texts

@@ -1,0 +1,55 @@
+"""PostgreSQL: one cluster, and for each app a database and two roles."""
+
+from pyinfra import host
+from pyinfra.api.deploy import deploy
+
+from operations import files, systemd
+from operations import postgresql as cluster
+from operations.machine import machine
+from operations.postgresql import Database
+from operations.templates import template
+from settings import VM, App
+
+DROP_IN = "etc/systemd/system/postgresql@.service.d/onebox.conf"
+
+
+@deploy("PostgreSQL")
+def postgresql() -> None:
+    """Serve databases on the local socket, to the system user of the same name alone."""
+    vm: VM = host.data.vm
+    if not vm.local_apps:
+        return
+    version = machine(host).postgresql
+    unit = f"postgresql@{version}-main.service"
+    settings = template("etc/postgresql/VERSION/main/conf.d/onebox.conf", version=version, vm=vm)
+    access = template("etc/onebox/postgresql/pg_hba.conf")
+    files.place(
+        name="Describe the database cluster",
+        things=[
+            files.Folder("/etc/onebox/postgresql"),
+            access,
+            settings,
+            files.Folder(f"/{DROP_IN.rpartition('/')[0]}"),
+            template(DROP_IN),
+        ],
+    )
+    systemd.running(
+        name="Run PostgreSQL",
+        unit=unit,
+        reload_for=[settings.path, access.path],
+        enabled=False,  # Debian's postgresql.service starts every cluster
+    )
+    cluster.settings_applied(name="Restart PostgreSQL where a setting needs it", unit=unit)
+    cluster.databases(
+        name="Make the databases and their roles",
+        wanted=[_database(app) for app in vm.local_apps],
+    )
+
+
+def _database(app: App) -> Database:
+    return Database(
+        name=app.name,
+        owner=app.migrator,
+        lock_timeout=app.lock_timeout,
+        statement_timeout=app.statement_timeout,
+    )

@@ -1,0 +1,42 @@
+"""The base system: packages, the journal, security updates."""
+
+from pyinfra import host
+from pyinfra.api.deploy import deploy
+
+from operations import apt, files, systemd
+from operations.templates import template
+from settings import VM
+
+PACKAGES = ["ca-certificates", "nftables", "nginx", "python3-venv", "unattended-upgrades"]
+JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
+
+
+@deploy("System")
+def system() -> None:
+    """Install what everything else stands on."""
+    vm: VM = host.data.vm
+    postgresql = ["postgresql"] if vm.local_apps else []
+    files.place(
+        name="Describe updates, the journal and new database clusters",
+        things=[
+            files.Folder("/etc/onebox"),
+            files.Folder("/var/lib/onebox"),
+            files.Folder("/usr/local/lib/onebox"),
+            files.Folder("/etc/systemd/journald.conf.d"),
+            template(JOURNAL, vm=vm),
+            template("etc/apt/apt.conf.d/52onebox"),
+            files.Folder("/etc/needrestart"),
+            files.Folder("/etc/needrestart/conf.d"),
+            template("etc/needrestart/conf.d/onebox.conf", vm=vm),
+            files.Folder("/etc/postgresql-common"),
+            files.Folder("/etc/postgresql-common/createcluster.d"),
+            # Before PostgreSQL is installed: its package makes the cluster.
+            template("etc/postgresql-common/createcluster.d/onebox.conf"),
+        ],
+    )
+    apt.installed(name="Install Debian's packages", packages=[*PACKAGES, *postgresql])
+    systemd.running(
+        name="Keep the journal bounded",
+        unit="systemd-journald.service",
+        restart_for=[f"/{JOURNAL}"],
+    )

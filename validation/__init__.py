@@ -1,0 +1,1 @@
+"""What settings may hold, and how a mistake in them is told."""

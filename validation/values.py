@@ -1,0 +1,147 @@
+"""The kinds of value that settings are made of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo
+
+from validation.mistakes import wrong
+
+# A name becomes a Linux user (32 characters at most), a PostgreSQL role and a unit, and so does
+# the name with "-migrate" behind it.
+NAME = re.compile(r"[a-z][a-z0-9-]{0,21}[a-z0-9]")
+TAKEN = {"certbot", "nginx", "nobody", "onebox", "postgres", "root", "sshd", "www-data"}
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])")
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+ACME_DIRECTORIES = {
+    "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+    "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+}
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret's name, and its value that neither prints nor serialises."""
+
+    name: str
+    value: SecretStr
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise wrong(
+            "2 to 23 lower-case letters, digits and dashes, starting with a letter",
+            'choose a name such as "links"',
+        )
+    if value in TAKEN or value.endswith("-migrate"):
+        raise wrong("a name that no system user has", f'choose another, such as "{value[:15]}-app"')
+    return value
+
+
+def _domain(value: str) -> str:
+    if not DOMAIN.fullmatch(value):
+        bare = re.sub(r"^[a-z]+://", "", value.strip().lower()).split("/")[0].split(":")[0]
+        suggestion = bare if DOMAIN.fullmatch(bare) else "links.example.com"
+        raise wrong("a domain name in lower case, nothing else", f'write "{suggestion}"')
+    return value
+
+
+def _variable(value: str) -> str:
+    if not VARIABLE.fullmatch(value):
+        suggestion = re.sub(r"\W", "_", value).upper().lstrip("0123456789") or "API_KEY"
+        raise wrong("an environment variable's name in upper case", f'write "{suggestion}"')
+    return value
+
+
+def _one_line(value: str) -> str:
+    if any(ord(character) < ord(" ") for character in value):
+        raise wrong("one line of text", "take out line breaks and control characters")
+    return value
+
+
+def _url_path(value: str) -> str:
+    if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", value):
+        raise wrong("a path that starts with a slash", 'write it as in "/health/ready"')
+    return value
+
+
+def _address(value: str) -> str:
+    try:
+        ip_address(value)
+    except ValueError:
+        if not HOST.fullmatch(value):
+            raise wrong(
+                "an IP address, a host name or a Host of your ssh_config",
+                'write it as in "203.0.113.10"',
+            ) from None
+    return value
+
+
+def _acme_directory(value: str) -> str:
+    value = ACME_DIRECTORIES.get(value, value)
+    if not value.startswith("https://"):
+        raise wrong(
+            '"letsencrypt", "letsencrypt-staging" or the https:// address of an ACME directory',
+            'write "letsencrypt"',
+        )
+    return value
+
+
+def _file(value: Path, info: ValidationInfo) -> Path:
+    path = _beside_inventory(value, info)
+    if not path.is_file():
+        raise wrong("a file that exists", f"create {path}, or correct the path", found=str(path))
+    return path
+
+
+def _folder(value: Path, info: ValidationInfo) -> Path:
+    path = _beside_inventory(value, info)
+    if not path.is_dir():
+        raise wrong("a folder that exists", f"create {path}, or correct the path", found=str(path))
+    return path
+
+
+def _beside_inventory(value: Path, info: ValidationInfo) -> Path:
+    root = info.context["root"] if info.context else Path.cwd()
+    return Path(root / value.expanduser()).resolve()
+
+
+def _secret(name: object, info: ValidationInfo) -> Secret:
+    """Find the value of a secret that the inventory names."""
+    if not isinstance(name, str):
+        raise wrong("a secret's name in quotes", 'write it as in "STRIPE_KEY"')
+    variable = secret_prefix(info.data.get("name", "")) + _variable(name)
+    value = info.context["secrets"].get(variable) if info.context else None
+    if not value:
+        raise wrong(
+            f"a value for the secret {name}",
+            f"set {variable} in the environment or in secrets.env",
+            found="none",
+        )
+    return Secret(name, SecretStr(_one_line(value)))
+
+
+def secret_prefix(app: str) -> str:
+    """Return what stands before a secret's name, so that two apps' secrets keep apart."""
+    return app.upper().replace("-", "_") + "_"
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Domain = Annotated[str, AfterValidator(_domain)]
+Variable = Annotated[str, AfterValidator(_variable)]
+OneLine = Annotated[str, AfterValidator(_one_line)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
+Address = Annotated[str, AfterValidator(_address)]
+AcmeDirectory = Annotated[str, AfterValidator(_acme_directory)]
+ExistingFile = Annotated[Path, AfterValidator(_file)]
+ExistingFolder = Annotated[Path, AfterValidator(_folder)]
+SecretByName = Annotated[Secret, PlainValidator(_secret)]
+Seconds = Annotated[int, Field(ge=1, le=86_400)]
