@@ -169,7 +169,7 @@ def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[s
     try:
         secrets = {**read_env_file(root / "secrets.env"), **os.environ}
     except ValueError as error:
-        _refuse(str(error))
+        _refuse(f"{error}\nNo server was contacted.")
     context = {"root": root, "secrets": secrets}
     checked = [
         _check(vm, "" if len(vms) == 1 else f"servers[{i}]", context) for i, vm in enumerate(vms)
@@ -183,24 +183,28 @@ def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[s
 def read_env_file(path: Path) -> dict[str, str]:
     """Return the KEY=VALUE lines of a file that may be absent; # starts a comment line.
 
-    Raises ValueError that names the first line which is neither.
+    Raises ValueError that names the first line which is neither, without what stands there.
     """
-    lines = path.read_text().splitlines() if path.is_file() else []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} can't be read as UTF-8 text: {type(error).__name__}.") from None
     values = {}
     for number, line in enumerate(lines, start=1):
         key, equals, value = line.strip().partition("=")
         if not key or key.startswith("#"):
             continue
         if not equals:
-            raise ValueError(f"{path.name}, line {number}: expected KEY=VALUE.")
+            raise ValueError(
+                f"{path.name}, line {number}: expected KEY=VALUE, found a line without =. Write it"
+                " as in LINKS_STRIPE_KEY=sk_live_1, or start it with # to keep it as a comment."
+            )
         values[key.strip()] = value.strip()
     return values
 
 
-def _check(
-    vm: Mapping[str, Any], root: str, context: dict[str, Any]
-) -> tuple[VM | None, list[Mistake]]:
-    twice = list(_used_twice(vm, root))
+def _check(vm: object, root: str, context: dict[str, Any]) -> tuple[VM | None, list[Mistake]]:
+    twice = list(_used_twice(vm, root)) if isinstance(vm, Mapping) else []
     try:
         return VM.model_validate(vm, context=context), twice
     except ValidationError as error:
@@ -219,11 +223,16 @@ def _used_twice(vm: Mapping[str, Any], root: str) -> Iterator[Mistake]:
 
 
 def _claims(vm: Mapping[str, Any], root: str) -> Iterator[tuple[str, str, str]]:
-    for i, app in enumerate(vm.get("apps") or []):
+    for i, app in enumerate(_listed(vm, "apps")):
         if isinstance(app, Mapping):
             yield "name", str(app.get("name", f"apps[{i}]")), f"{root}[{i}].name"
-            for j, domain in enumerate(app.get("domains") or []):
+            for j, domain in enumerate(_listed(app, "domains")):
                 yield "domain", str(domain), f"{root}[{i}].domains[{j}]"
+
+
+def _listed(settings: Mapping[str, Any], key: str) -> list[Any]:
+    value = settings.get(key)
+    return list(value) if isinstance(value, (list, tuple)) else []
 
 
 def _database(value: str, info: ValidationInfo) -> str:

@@ -16,14 +16,24 @@ from lab.errors import LabError
 from lab.place import Lab
 from lab.record import Record, write_whole
 
-# Debian 12's Pebble 2.4.0 puts an IP address in the subject, which certbot refuses.
-DEBIAN = 13
+# Debian 12's Pebble 2.4.0 puts an IP address in the subject, which certbot refuses; Debian
+# 13's 2.6.0 has no profiles; forky's 2.10.0 has, and apt takes the newest that it finds.
+SUITES = ("trixie", "forky")
 NAME = "acme"
 API, MANAGEMENT, DNS, DNS_MANAGEMENT = 14000, 15000, 8053, 8055
 START_SECONDS = 10
+DAY = 86400
+# Let's Encrypt's names and lifetimes. Pebble draws one at random for an order that names none.
 PROFILES = {
-    "default": {"description": "As Let's Encrypt's classic one", "validityPeriod": 7776000},
-    "shortlived": {"description": "160 hours, for IP addresses too", "validityPeriod": 576000},
+    "default": {"description": "As classic", "validityPeriod": 90 * DAY},
+    "classic": {"description": "The one for everybody", "validityPeriod": 90 * DAY},
+    "tlsserver": {"description": "The one for servers", "validityPeriod": 45 * DAY},
+    "shortlived": {"description": "160 hours; for IP addresses too", "validityPeriod": 576000},
+}
+ENVIRONMENT = {
+    "PEBBLE_VA_NOSLEEP": "1",
+    "PEBBLE_WFE_NONCEREJECT": "0",
+    "PEBBLE_AUTHZREUSE": "0",  # every order is validated, or a broken challenge passes by luck
 }
 
 
@@ -31,10 +41,10 @@ def recipe() -> image.Recipe:
     """Pebble's package unpacked, never installed."""
     return image.Recipe(
         kind="acme",
-        suite=machine.SUITES[DEBIAN],
+        suite=SUITES[0],
         variant="extract",
         packages=("pebble",),
-        sources=machine.apt_sources(DEBIAN),
+        sources=machine.archive_source(SUITES),
         options=tuple(machine.apt_options()),
     )
 
@@ -54,10 +64,10 @@ def root_file(lab: Lab) -> Path:
     return lab.acme / "root.pem"
 
 
-def ensure(lab: Lab, tree: Path) -> None:
-    """Start both, if they don't run, and wait until they answer."""
+def ensure(lab: Lab, tree: Path) -> bool:
+    """Start both and wait until they answer; False if they run already."""
     if cgroup.processes(lab, NAME):
-        return
+        return False
     _clean(lab)
     lab.acme.mkdir(exist_ok=True)
     network.attach(lab, NAME, network.ACME)
@@ -69,6 +79,7 @@ def ensure(lab: Lab, tree: Path) -> None:
     pebble = ["-config", str(lab.acme / "config.json"), "-dnsserver", dns]
     _start(lab, tree, "pebble", pebble)
     _export_root(lab)
+    return True
 
 
 def stop(lab: Lab) -> None:
@@ -78,20 +89,16 @@ def stop(lab: Lab) -> None:
         (lab.acme / name).unlink(missing_ok=True)
 
 
-def resolve(lab: Lab, records: Iterable[Record]) -> None:
-    """Have every domain lead to its host; the newest host holds a shared one."""
-    for record in sorted(records, key=lambda r: r.created):
-        for domain in record.domains:
-            forget(lab, [domain])
-            _tell(lab, "add-a", host=domain, addresses=[record.address])
-            _tell(lab, "add-aaaa", host=domain, addresses=[record.address6])
-
-
-def forget(lab: Lab, domains: Iterable[str]) -> None:
-    """Have these domains lead nowhere."""
+def resolve(lab: Lab, domains: Iterable[str], records: Iterable[Record]) -> None:
+    """Have these domains lead to their hosts; the newest holds a shared one, or else nobody."""
+    newest_first = sorted(records, key=lambda record: -record.created)
     for domain in domains:
         _tell(lab, "clear-a", host=domain)
         _tell(lab, "clear-aaaa", host=domain)
+        holder = next((r for r in newest_first if domain in r.domains), None)
+        if holder is not None:
+            _tell(lab, "add-a", host=domain, addresses=[holder.address])
+            _tell(lab, "add-aaaa", host=domain, addresses=[holder.address6])
 
 
 def config(lab: Lab) -> dict[str, object]:
@@ -107,6 +114,7 @@ def config(lab: Lab) -> dict[str, object]:
             "ocspResponderURL": "",
             "externalAccountBindingRequired": False,
             "retryAfter": {"authz": 1, "order": 1},
+            "certificateValidityPeriod": 90 * DAY,  # all that 2.6.0 understands
             "profiles": PROFILES,
         }
     }
@@ -116,7 +124,8 @@ def dns_arguments() -> list[str]:
     """challtestsrv as a name server alone, which knows only what it is told."""
     off = [f"-{name}=" for name in ("http01", "https01", "tlsalpn01", "doh")]
     unknown = ["-defaultIPv4=", "-defaultIPv6="]
-    return [*off, *unknown, f"-dns01=:{DNS}", f"-management=:{DNS_MANAGEMENT}"]
+    # Its DNS port is the default one: the flag is -dns01 in 2.6.0 and -dnsserver in 2.10.0.
+    return [*off, *unknown, f"-management=:{DNS_MANAGEMENT}"]
 
 
 def _address(lab: Lab) -> str:
@@ -146,7 +155,7 @@ def _start(lab: Lab, tree: Path, program: str, arguments: list[str]) -> None:
     with (lab.acme / f"{program}.log").open("ab") as log:
         subprocess.Popen(
             ["nsenter", space, *_run_in(tree, program), *arguments],
-            env=os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
+            env=os.environ | ENVIRONMENT,
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -32,9 +32,9 @@ def processes(lab: Lab, name: str = "") -> set[int]:
     """Every process of a host, or of the whole lab."""
     found: set[int] = set()
     for top in hierarchies():
-        for path in (top / lab.cgroup / name).glob("**/cgroup.procs"):
+        for path, _, _ in os.walk(top / lab.cgroup / name):
             try:
-                found |= {int(pid) for pid in path.read_text().split()}
+                found |= {int(pid) for pid in Path(path, "cgroup.procs").read_text().split()}
             except OSError:  # it went away, or is a threaded group, whose parent lists them
                 continue
     return found

@@ -47,11 +47,16 @@ def unmount(lab: Lab, name: str) -> None:
     for path in mounts.below(home):
         if not attempt("umount", path):
             run("umount", "--lazy", path)
-    # The kernel ends a killed guest's mount namespace in its own time. Until then the file
-    # system lives on, and a new mount would be given that very one, shut down as it is.
-    image = home / "disk.img"
-    if image.exists() and not wait_until(lambda: not _loop_device(image), RELEASE_SECONDS):
-        raise LabError(f"{image} is still in use. See who holds it: losetup --list; lsof {image}")
+
+
+def is_released(lab: Lab, name: str) -> bool:
+    """Whether the unmounted disk is out of use; waits for it.
+
+    The kernel ends a killed guest's mount namespace in its own time. Until then the file
+    system lives on, and a new mount would be given that very one, shut down as it is.
+    """
+    image = folder(lab, name) / "disk.img"
+    return not image.exists() or wait_until(lambda: not _loop_device(image), RELEASE_SECONDS)
 
 
 def cut_power(lab: Lab, name: str) -> None:
@@ -99,7 +104,9 @@ def _make_disk(image: Path, size: int) -> None:
 
 def _fill_disk(lab: Lab, record: Record) -> None:
     home = folder(lab, record.name)
-    mount(lab, record)
+    # What the host starts with is on its disk, so a power cut may not take it away. Without
+    # barriers that is 0.3 s: it need not reach this machine's disk, only the image file.
+    run("mount", "-o", "loop,nobarrier", home / "disk.img", home / "root")
     if len(record.lower) == 1:
         _copy(lab.cache / record.lower[0], home / "root")
     else:
@@ -107,6 +114,7 @@ def _fill_disk(lab: Lab, record: Record) -> None:
         _mount_overlay(lab, record, home / "layers")
         _copy(home / "layers", home / "root")
         run("umount", home / "layers")
+    run("umount", home / "root")
     for part in ("upper", "work"):
         shutil.rmtree(home / part)
 

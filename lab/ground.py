@@ -13,6 +13,7 @@ TMPFS = "onebox-lab"
 
 def lay(lab: Lab) -> None:
     """Make it, or what is missing of it."""
+    _share_mounts(lab)
     network.bridge_up(lab)
     firewall.open_way(lab)
     _nspawn_run()
@@ -46,6 +47,14 @@ def forget_machine(machine: str) -> None:
         if path.exists():
             attempt("umount", path)
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _share_mounts(lab: Lab) -> None:
+    # systemd-nspawn 252 keeps a copy of every mount of ours, hidden below the guest's root.
+    # Were they private, no other host's disk could be unmounted for as long as it runs.
+    if not mounts.below(lab.hosts):
+        run("mount", "--bind", lab.hosts, lab.hosts)
+        run("mount", "--make-shared", lab.hosts)
 
 
 def _nspawn_run() -> None:

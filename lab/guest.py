@@ -27,6 +27,8 @@ def personalise(lab: Lab, record: Record) -> None:
     for user, home in (("root", top / "root"), (USER, top / "home" / USER)):
         _authorise(home / ".ssh", key, _owner(top, user))
     _host_keys(lab, record, top)
+    if record.disk:
+        run("sync", "--file-system", top)
 
 
 def _hosts(record: Record) -> str:

@@ -93,7 +93,7 @@ def start(lab: Lab, record: Record) -> None:
     if power.is_on(lab, record.name):
         raise LabError(f"{record.name} is running already.")
     power.boot(lab, record)
-    _serve_acme(lab)
+    _serve_acme(lab, record)
     power.wait_for_ssh(lab, record)
 
 
@@ -119,6 +119,7 @@ def down(lab: Lab, name: str) -> None:
 
 def sweep(lab: Lab) -> None:
     """Remove what killed runs and dead owners left."""
+    snapshot.sweep(lab)
     with locked(lab.cache):
         for name in names(lab):
             record = load(lab, name)
@@ -175,7 +176,7 @@ def _make(lab: Lab, record: Record) -> Host:
     network.attach(lab, record.name, record.number)
     disk.prepare(lab, record)
     power.boot(lab, record)
-    _serve_acme(lab)
+    _serve_acme(lab, record)
     power.wait_for_ssh(lab, record)
     save(lab, replace(record, state="ready"))
     return host_of(lab, record)
@@ -183,18 +184,19 @@ def _make(lab: Lab, record: Record) -> Host:
 
 def _base(lab: Lab, debian: int) -> str:
     recipe = image.debian_recipe(debian)
-    tree = image.ensure(lab, recipe, f"the Debian {debian} image")
+    tree = image.ensure(lab, recipe, f"the Debian {debian} image", about=20)
     image.prune(lab, recipe, _layers_in_use(lab))
     return str(tree.relative_to(lab.cache))
 
 
-def _serve_acme(lab: Lab) -> None:
+def _serve_acme(lab: Lab, record: Record) -> None:
     recipe = acme.recipe()
-    tree = image.ensure(lab, recipe, "the ACME server")
+    tree = image.ensure(lab, recipe, "the ACME server", about=4)
     image.prune(lab, recipe, set())
     with locked(lab.cache):
-        acme.ensure(lab, tree)
-        acme.resolve(lab, load_all(lab))
+        fresh, records = acme.ensure(lab, tree), load_all(lab)
+        everything = [domain for other in records for domain in other.domains]
+        acme.resolve(lab, everything if fresh else record.domains, records)
 
 
 def _layers_in_use(lab: Lab) -> set[str]:
@@ -206,6 +208,7 @@ def _remove(lab: Lab, name: str) -> None:
     cgroup.kill(lab, name)
     cgroup.remove(lab, name)
     disk.unmount(lab, name)
+    disk.is_released(lab, name)
     if record is not None:
         network.detach(lab, name, record.number)
     ground.forget_machine(lab.namespace(name))
@@ -215,8 +218,7 @@ def _remove(lab: Lab, name: str) -> None:
         return
     ssh.write_config(lab)
     if record is not None and cgroup.processes(lab, acme.NAME):
-        acme.forget(lab, record.domains)
-        acme.resolve(lab, load_all(lab))
+        acme.resolve(lab, record.domains, load_all(lab))
 
 
 def _free_name(lab: Lab, asked: str | None) -> str:

@@ -27,7 +27,6 @@ COMMANDS = (
     ("update-ca-certificates",),
     ("ln", "-sf", "/usr/share/zoneinfo/Etc/UTC", "/etc/localtime"),
 )
-BUILD_SECONDS = 25
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,14 @@ def debian_recipe(debian: int) -> Recipe:
     )
 
 
-def ensure(lab: Lab, recipe: Recipe, title: str) -> Path:
-    """The built tree, from the cache or made now; only one process builds at a time."""
+def ensure(lab: Lab, recipe: Recipe, title: str, *, about: int) -> Path:
+    """The built tree, from the cache or made now in `about` seconds, by one process at a time."""
     tree = lab.images / recipe.key
     if tree.is_dir():
         return tree
     with locked(lab.images):
         if not tree.is_dir():
-            print(f"Building {title} (once; about {BUILD_SECONDS} s) ...", file=sys.stderr)
+            print(f"Building {title} (once; about {about} s) ...", file=sys.stderr)
             _build(recipe, lab.images / f".building-{recipe.key}", tree)
     return tree
 
@@ -114,7 +113,8 @@ def _bootstrap(recipe: Recipe, draft: Path) -> None:
     # In a PID and mount namespace of its own: killed, it takes apt, dpkg and its mounts along.
     run(
         *DIES_WITH_US,
-        *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *("unshare", "--mount", "--propagation=slave", "--pid", "--mount-proc"),
+        *("--fork", "--kill-child"),
         *("mmdebstrap", "--quiet", f"--variant={recipe.variant}"),
         *("--include=" + ",".join(recipe.packages), "--format=directory"),
         *(f"--aptopt={option.removesuffix(';')}" for option in recipe.options),

@@ -4,6 +4,7 @@ import configparser
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from lab.command import run
@@ -24,13 +25,14 @@ PIP_NETWORK = ("index-url", "extra-index-url", "proxy", "timeout", "trusted-host
 
 def apt_sources(debian: int, etc: Path = Path("/etc")) -> str:
     """The guest's debian.sources: our mirrors if we run Debian, else Debian's own."""
-    archive, security = _mirrors(etc)
     suite = SUITES[debian]
-    signed = "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg"
-    return (
-        f"Types: deb\nURIs: {archive}\nSuites: {suite} {suite}-updates\nComponents: main\n{signed}"
-        f"\n\nTypes: deb\nURIs: {security}\nSuites: {suite}-security\nComponents: main\n{signed}\n"
-    )
+    security = _stanza(_mirrors(etc)[1], [f"{suite}-security"])
+    return archive_source([suite, f"{suite}-updates"], etc) + "\n" + security
+
+
+def archive_source(suites: Iterable[str], etc: Path = Path("/etc")) -> str:
+    """A source of Debian's archive with these suites."""
+    return _stanza(_mirrors(etc)[0], suites)
 
 
 def apt_options() -> list[str]:
@@ -87,16 +89,19 @@ def resolv_conf(etc: Path = Path("/etc"), runs: Path = Path("/run")) -> str:
     )
 
 
-def uplink() -> str | None:
-    """The interface of the default route."""
-    routes = json.loads(run("ip", "-json", "route", "show", "default") or "[]")
-    return str(routes[0]["dev"]) if routes else None
-
-
 def mtu() -> int:
     """The uplink's MTU: a guest that sends more loses its large packets."""
-    link = uplink()
-    return int(Path(f"/sys/class/net/{link}/mtu").read_text()) if link else 1500
+    routes = json.loads(run("ip", "-json", "route", "show", "default") or "[]")
+    if not routes:
+        return 1500
+    return int(json.loads(run("ip", "-json", "link", "show", routes[0]["dev"]))[0]["mtu"])
+
+
+def _stanza(uri: str, suites: Iterable[str]) -> str:
+    return (
+        f"Types: deb\nURIs: {uri}\nSuites: {' '.join(suites)}\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    )
 
 
 def _mirrors(etc: Path) -> tuple[str, str]:

@@ -43,7 +43,7 @@ def subnet(lab: Lab) -> Subnet:
 
 
 def has_bridge(lab: Lab) -> bool:
-    return Path(f"/sys/class/net/{lab.bridge}").exists()
+    return attempt("ip", "link", "show", lab.bridge)
 
 
 def bridge_up(lab: Lab) -> None:

@@ -2,14 +2,21 @@
 
 import argparse
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 UNITS = {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Fails with 1, as all of onebox does: 2 means something else there."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"{self.prog}: {message}\n{self.format_usage()}")
+
+
+def parser() -> Parser:
     """The parser of `python -m lab`."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="lab",
         description="Throwaway Debian servers on this machine, as bare as a fresh cloud VM. "
         "Run as root.",
@@ -35,16 +42,24 @@ def size(text: str) -> int:
 
 def count(text: str) -> int:
     """A whole number from 1."""
-    if not re.fullmatch(r"[1-9]\d{0,3}", text):
+    if not re.fullmatch(r"[1-9]\d{0,6}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no count; write a whole number from 1")
     return int(text)
 
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction[Parser]
 
 
-def _add(commands: "Commands", name: str, text: str, example: str) -> argparse.ArgumentParser:
+def domain(text: str) -> str:
+    """A host name with a dot in it, in lower case."""
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if len(text) > 253 or not re.fullmatch(rf"{label}(\.{label})+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no domain; write it like www.example.test")
+    return text
+
+
+def _add(commands: "Commands", name: str, text: str, example: str) -> Parser:
     return commands.add_parser(
         name,
         help=text.partition(".")[0].lower(),
@@ -70,6 +85,7 @@ def _add_up(commands: "Commands") -> None:
     add("--from", dest="snapshot", metavar="SNAPSHOT", help="start as a copy of that snapshot")
     add(
         "--domain",
+        type=domain,
         action="append",
         default=[],
         metavar="DOMAIN",
@@ -120,5 +136,5 @@ def _add_down(commands: "Commands") -> None:
     which.add_argument("--all", action="store_true", help="every host")
 
 
-def _add_name(command: argparse.ArgumentParser) -> None:
+def _add_name(command: Parser) -> None:
     command.add_argument("name", metavar="NAME", help="the host")

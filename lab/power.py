@@ -109,6 +109,11 @@ def _clear(lab: Lab, record: Record) -> None:
     # An overlay stays mounted: the mount table tells every lab which images are in use.
     if record.disk:
         disk.unmount(lab, record.name)
+        if not disk.is_released(lab, record.name):
+            raise LabError(
+                f"{record.name} is off, but its disk is still in use by another process's mount "
+                "namespace. See who holds it: losetup --list; grep loop /proc/*/mountinfo"
+            )
 
 
 def _nspawn(lab: Lab, name: str) -> int | None:

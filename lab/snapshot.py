@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 
-from lab import disk, mounts
+from lab import disk, mounts, process
 from lab.errors import LabError
 from lab.place import Lab
 from lab.record import Record
@@ -41,14 +41,21 @@ def names(lab: Lab) -> list[str]:
 
 def save(lab: Lab, record: Record, name: str) -> None:
     """Copy a stopped host's files; a copy that is cut off is never listed."""
-    draft = lab.snapshots / f".making-{name}"
-    if draft.exists():
-        shutil.rmtree(draft)
+    us = process.myself()
+    draft = lab.snapshots / f".making-{name}.{us.pid}.{us.started}"
     draft.mkdir(parents=True)
     below = disk.copy_tree(lab, record, draft / "tree")
     saved = Snapshot(name, record.debian, (f"snapshots/{name}/tree", *below), record.domains)
     (draft / META).write_text(json.dumps(asdict(saved)))
     draft.rename(lab.snapshots / name)
+
+
+def sweep(lab: Lab) -> None:
+    """Remove what killed runs had copied so far."""
+    for draft in lab.snapshots.glob(".making-*"):
+        pid, started = (int(part) for part in draft.name.split(".")[-2:])
+        if not process.Process(pid, started).alive:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def check_free(lab: Lab, name: str) -> None:

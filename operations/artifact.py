@@ -29,7 +29,7 @@ class Artifact:
 def pack(folder: Path) -> Artifact:
     """Return the archive of a folder: what git would commit, or all but caches without git."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
+    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as archive:
         for path in sorted(_files(folder)):
             archive.add(folder / path, arcname=str(path), recursive=False, filter=_plain)
     content = buffer.getvalue()

@@ -79,7 +79,8 @@ def running(
     if properties.get("ActiveState") != "active" or state.is_behind(
         restart_for, since="ActiveEnterTimestamp"
     ):
-        yield StringCommand(f"systemctl restart {unit}")
+        # systemd does not notice the first drop-in of a unit: NeedDaemonReload stays "no".
+        yield StringCommand(f"systemctl daemon-reload && systemctl restart {unit}")
     elif state.is_behind(reload_for, since="StateChangeTimestamp"):
         yield StringCommand(f"systemctl reload {unit}")
 

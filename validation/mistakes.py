@@ -10,6 +10,24 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+# How pydantic's errors are told: what was expected, and the cure. {ge} and such are its own.
+WORDS = {
+    "bool_parsing": ("True or False", "write True or False"),
+    "bool_type": ("True or False", "write True or False"),
+    "dict_type": ("a dict", 'write it as in {"KEY": "value"}'),
+    "greater_than_equal": ("{ge} or more", "write a number from {ge} on"),
+    "int_from_float": ("a whole number", "write it without a fraction"),
+    "int_parsing": ("a whole number", "write a number without quotes"),
+    "int_type": ("a whole number", "write a number without quotes"),
+    "less_than_equal": ("{le} or less", "write a number up to {le}"),
+    "list_type": ("a list", "put it in square brackets"),
+    "literal_error": ("{expected}", "write one of these"),
+    "model_type": ("a dict of settings", "put its settings in braces"),
+    "path_type": ("a path in quotes", "write a path in quotes"),
+    "string_type": ("text in quotes", "put it in quotes"),
+    "too_short": ("a list of {min_length} or more", "put at least {min_length} in it"),
+}
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -37,7 +55,10 @@ def wrong(expected: str, mend: str, *, found: str | None = None) -> PydanticCust
 
 def from_pydantic(error: ErrorDetails, model: type[BaseModel], root: str) -> Mistake:
     """Word one error of pydantic's; `root` is put before its path."""
-    location, found = error["loc"], _shown(error["input"])
+    location = error["loc"]
+    # Who gives secrets in another shape than a list of names may have written their values there.
+    private = location[-1] == "secrets" if location else False
+    found = f"a {type(error['input']).__name__}" if private else _shown(error["input"])
     path = path_of(location, root)
     context = error.get("ctx", {})
     match error["type"]:
@@ -48,9 +69,16 @@ def from_pydantic(error: ErrorDetails, model: type[BaseModel], root: str) -> Mis
         case "missing":
             name = location[-1]
             return Mistake(path, f"a value for `{name}`", "none", f"add `{name}`")
-        case _:
-            expected = error["msg"].removeprefix("Input should be ")
-            return Mistake(path, expected, found, "change the value")
+        case kind:
+            fallback = error["msg"].removeprefix("Input should be "), "change the value"
+            expected, mend = WORDS.get(kind, fallback)
+            return Mistake(path, _filled(expected, context), found, _filled(mend, context))
+
+
+def _filled(text: str, values: dict[str, Any]) -> str:
+    for key, value in values.items():
+        text = text.replace(f"{{{key}}}", str(value))
+    return text
 
 
 def report(source: str, mistakes: Iterable[Mistake]) -> str:

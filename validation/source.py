@@ -35,7 +35,7 @@ def _project(folder: Path) -> Path:
 def _locked(lock: Path) -> set[str]:
     try:
         return {package["name"] for package in tomllib.loads(lock.read_text())["package"]}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError):
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError):
         raise wrong(
             "a uv.lock that uv can read", f"run `uv lock` in {lock.parent}", found=str(lock)
         ) from None

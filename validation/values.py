@@ -11,14 +11,15 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo
 
 from validation.mistakes import wrong
+from validation.taken import PREFIXES, TAKEN
 
 # A name becomes a Linux user (32 characters at most), a PostgreSQL role and a unit, and so does
 # the name with "-migrate" behind it.
 NAME = re.compile(r"[a-z][a-z0-9-]{0,21}[a-z0-9]")
-TAKEN = {"certbot", "nginx", "nobody", "onebox", "postgres", "root", "sshd", "www-data"}
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+CONTROL = {chr(code) for code in (*range(32), 127)}
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 ACME_DIRECTORIES = {
@@ -41,14 +42,18 @@ def _name(value: str) -> str:
             "2 to 23 lower-case letters, digits and dashes, starting with a letter",
             'choose a name such as "links"',
         )
-    if value in TAKEN or value.endswith("-migrate"):
-        raise wrong("a name that no system user has", f'choose another, such as "{value[:15]}-app"')
+    if value in TAKEN or value.startswith(PREFIXES) or value.endswith("-migrate"):
+        raise wrong(
+            "a name that the server doesn't use itself",
+            f'choose another, such as "my-{value.removesuffix("-migrate")[:20].rstrip("-")}"',
+        )
     return value
 
 
 def _domain(value: str) -> str:
     if not DOMAIN.fullmatch(value):
         bare = re.sub(r"^[a-z]+://", "", value.strip().lower()).split("/")[0].split(":")[0]
+        bare = bare.strip("*.")
         suggestion = bare if DOMAIN.fullmatch(bare) else "links.example.com"
         raise wrong("a domain name in lower case, nothing else", f'write "{suggestion}"')
     return value
@@ -56,13 +61,13 @@ def _domain(value: str) -> str:
 
 def _variable(value: str) -> str:
     if not VARIABLE.fullmatch(value):
-        suggestion = re.sub(r"\W", "_", value).upper().lstrip("0123456789") or "API_KEY"
+        suggestion = re.sub(r"[^A-Z0-9_]", "_", value.upper()).lstrip("0123456789") or "API_KEY"
         raise wrong("an environment variable's name in upper case", f'write "{suggestion}"')
     return value
 
 
 def _one_line(value: str) -> str:
-    if any(ord(character) < ord(" ") for character in value):
+    if any(character in value for character in CONTROL):
         raise wrong("one line of text", "take out line breaks and control characters")
     return value
 
@@ -87,7 +92,7 @@ def _address(value: str) -> str:
 
 def _acme_directory(value: str) -> str:
     value = ACME_DIRECTORIES.get(value, value)
-    if not value.startswith("https://"):
+    if not re.fullmatch(r"https://\S+", value):
         raise wrong(
             '"letsencrypt", "letsencrypt-staging" or the https:// address of an ACME directory',
             'write "letsencrypt"',
@@ -111,14 +116,24 @@ def _folder(value: Path, info: ValidationInfo) -> Path:
 
 def _beside_inventory(value: Path, info: ValidationInfo) -> Path:
     root = info.context["root"] if info.context else Path.cwd()
-    return Path(root / value.expanduser()).resolve()
+    try:
+        return Path(root / value.expanduser()).resolve()
+    except RuntimeError:  # ~ and a user that isn't there
+        raise wrong("a path", "write it out, without ~", found=str(value)) from None
 
 
 def _secret(name: object, info: ValidationInfo) -> Secret:
     """Find the value of a secret that the inventory names."""
     if not isinstance(name, str):
-        raise wrong("a secret's name in quotes", 'write it as in "STRIPE_KEY"')
-    variable = secret_prefix(info.data.get("name", "")) + _variable(name)
+        raise wrong(
+            "a secret's name in quotes",
+            'write it as in "STRIPE_KEY"; its value goes to secrets.env',
+            found=f"a {type(name).__name__}",
+        )
+    _variable(name)
+    if "name" not in info.data:  # that mistake is told already, and the prefix hangs on it
+        return Secret(name, SecretStr(""))
+    variable = secret_prefix(info.data["name"]) + name
     value = info.context["secrets"].get(variable) if info.context else None
     if not value:
         raise wrong(
@@ -126,7 +141,13 @@ def _secret(name: object, info: ValidationInfo) -> Secret:
             f"set {variable} in the environment or in secrets.env",
             found="none",
         )
-    return Secret(name, SecretStr(_one_line(value)))
+    if any(character in value for character in CONTROL):
+        raise wrong(
+            f"one line of text in the secret {name}",
+            f"take line breaks and control characters out of {variable}",
+            found="a value with some",
+        )
+    return Secret(name, SecretStr(value))
 
 
 def secret_prefix(app: str) -> str:

@@ -44,13 +44,17 @@ async def page(
     )
 
 
-@router.get("/{code}", status_code=status.HTTP_307_TEMPORARY_REDIRECT)
-async def follow(code: str, session: Session) -> RedirectResponse:
+@router.get(
+    "/{code}",
+    status_code=status.HTTP_307_TEMPORARY_REDIRECT,
+    response_class=RedirectResponse,
+)
+async def follow(code: str, session: Session) -> str:
     """Go where a code leads."""
     link = await store.find(session, code)
     if link is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND)
-    return RedirectResponse(link.url)
+    return link.url
 
 
 def _shown(link: Link, request: Request) -> ShortLink:

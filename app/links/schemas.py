@@ -17,7 +17,7 @@ def _short_enough(url: AnyUrl) -> AnyUrl:
 # Only these schemes: a redirect to `javascript:` or `data:` would run in the reader's browser.
 Target = Annotated[
     AnyUrl,
-    UrlConstraints(max_length=MAX_URL, allowed_schemes=["http", "https"]),
+    UrlConstraints(allowed_schemes=["http", "https"]),
     AfterValidator(_short_enough),
 ]
 

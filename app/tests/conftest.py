@@ -45,7 +45,7 @@ def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def serving(app: FastAPI) -> Iterator[httpx.Client]:
     """A client of the app, served over TCP by uvicorn in a thread."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
         while not server.started:
@@ -56,7 +56,9 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
             yield client
     finally:
         server.should_exit = True
-        thread.join()
+        # With a connection left open, uvloop's loop never closes.
+        thread.join(timeout=10)
+        assert not thread.is_alive(), "the app didn't stop"
 
 
 def settings(url: str, base_url: str | None = None) -> Settings:

@@ -32,6 +32,7 @@ def migrate(places: Places, release: str) -> None:
         systemd.systemctl("start", unit)
     except ReleaseError as error:
         log = systemd.journal(unit, EXCERPT)
+        systemd.systemctl("reset-failed", unit)
         raise ReleaseError(f"The migration failed:\n{log}") from error
 
 

@@ -1,0 +1,37 @@
+# Everything a person runs by hand. `make` alone lists it.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down check test verify soak-main
+
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+RUN := .venv/bin/python -m
+export ONEBOX_INVENTORY ?= inventory.py
+
+help: ## list what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup:
+	@sh lab/bootstrap.sh
+
+setup-lab:
+	@sh lab/bootstrap.sh lab
+
+demo: setup-lab ## boot a throwaway Debian host here, deploy the sample app, verify it
+	@$(AS_ROOT) $(RUN) lab.demo
+
+demo-down: setup-lab ## take the demo's host down
+	@$(AS_ROOT) $(RUN) lab down demo
+
+check: setup ## lint, types and unit tests, in seconds
+	@$(RUN) ruff check --quiet . && $(RUN) ruff format --quiet --check .
+	@$(RUN) mypy --no-error-summary .
+	@$(RUN) pytest --quiet tests/unit
+
+test: setup-lab check ## everything: check, the app's tests, end to end on lab hosts
+	@cd app && ../.tools/bin/uv run --frozen --quiet pytest --quiet
+	@$(AS_ROOT) $(RUN) pytest tests/e2e
+
+verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change nothing
+	@$(RUN) pytest --quiet tests/host
+
+soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
+	@$(AS_ROOT) $(RUN) bench.soak_main

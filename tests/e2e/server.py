@@ -1,0 +1,117 @@
+"""A lab host as the end-to-end tests use it: deployed to, asked, broken."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from lab.hosts import Host, running
+from lab.inventory_entry import entry
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass
+class Server:
+    """A lab host with an inventory of its own, which a test may change."""
+
+    host: Host
+    inventory: Path
+    entry: dict[str, Any]
+
+    @classmethod
+    def of(cls, name: str, folder: Path, user: str, domain: str | None = None) -> Server:
+        """Return the running host `name`; `domain` is the app's, if it isn't the host's own."""
+        host = next(host for host in running() if host.name == name)
+        described = entry(host, user)
+        described["apps"][0]["source"] = str(PROJECT / "app")
+        if domain:
+            described["apps"][0]["domains"] = [domain]
+        return cls(host, folder / f"{name}.py", described)
+
+    @property
+    def app(self) -> dict[str, Any]:
+        """Return the first app's settings, to change them."""
+        app: dict[str, Any] = self.entry["apps"][0]
+        return app
+
+    @property
+    def domain(self) -> str:
+        """Return the first app's main domain."""
+        return str(self.app["domains"][0])
+
+    def pyinfra(self, *arguments: str, deploy: str = "deploy.py") -> subprocess.CompletedProcess[str]:
+        """Run pyinfra with this server's inventory."""
+        text = f"from settings import servers\n\nhosts = servers({self.entry!r}, beside=__file__)\n"
+        self.inventory.write_text(text)
+        command = [sys.executable, "-m", "pyinfra", *arguments, str(self.inventory), deploy]
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+    def deploy(self) -> dict[str, list[str]]:
+        """Deploy; return the names of the operations by what came of them.
+
+        Raises AssertionError with the whole output where the deploy failed.
+        """
+        result = self.pyinfra("-y", "--json")
+        assert result.returncode == 0, result.stdout + result.stderr
+        outcomes: dict[str, list[str]] = {"success": [], "no_change": [], "error": []}
+        for operation in json.loads(result.stdout)["results"]["operations"]:
+            for outcome, names in outcomes.items():
+                if operation[outcome]:
+                    names.append(operation["name"])
+        return outcomes
+
+    def run(self, command: str, *, check: bool = True) -> str:
+        """Return what a command prints, run by root on the server."""
+        ssh = ["ssh", "-F", str(self.host.ssh_config), self.host.name, command]
+        result = subprocess.run(ssh, capture_output=True, text=True, check=False)
+        assert result.returncode == 0 or not check, result.stdout + result.stderr
+        return result.stdout.strip()
+
+    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """Ask the app over HTTPS; its certificate must be trusted by the lab's root."""
+        domain = arguments.pop("domain", self.domain)
+        headers = {"Host": domain, **arguments.pop("headers", {})}
+        trust = ssl.create_default_context(cafile=str(self.host.acme_root))
+        with httpx.Client(verify=trust, timeout=10) as client:
+            return client.request(
+                method,
+                f"https://{self.host.address}{path}",
+                headers=headers,
+                extensions={"sni_hostname": domain},
+                **arguments,
+            )
+
+    def release(self) -> str:
+        """Return the release that says it answered the public."""
+        return self.request("GET", "/health/live").headers["x-release"]
+
+    def seconds_until_ready(self, limit: float) -> float:
+        """Return after how many seconds the app is ready; fail when the limit is over."""
+        start = time.monotonic()
+        answer: object = None
+        while (passed := time.monotonic() - start) < limit:
+            try:
+                answer = self.request("GET", "/health/ready").status_code
+            except httpx.HTTPError as error:
+                answer = error
+            if answer == httpx.codes.OK:
+                return passed
+            time.sleep(0.1)
+        raise AssertionError(f"not ready after {limit} s: {answer}")
+
+
+def lab(*arguments: str) -> str:
+    """Run a command of the lab's; return what it prints."""
+    command = [sys.executable, "-m", "lab", *arguments]
+    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout

@@ -1,0 +1,77 @@
+"""The main job: from a bare host to the app over HTTPS, and then nothing to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.server import PROJECT, Server
+
+
+def changes(server: Server) -> list[str]:
+    """Return the names of the operations that a dry run would change something with."""
+    result = server.pyinfra("--dry", "--json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    plan = json.loads(result.stdout)["plan"]
+    return [operation["name"] for operation in plan if operation["hosts_with_change"]]
+
+
+@pytest.mark.parametrize("debian", ["12", "13"])
+def test_a_dry_run_on_a_bare_host_tells_all_and_does_nothing(
+    bare: dict[str, Server], debian: str
+) -> None:
+    before = bare[debian].run("find /etc /srv /var/lib -newer /proc/1 -type f | sort")
+    wanted = changes(bare[debian])
+    assert "Releases | Release links" in wanted
+    assert "Certificates | Get a certificate for " + bare[debian].domain in wanted
+    assert bare[debian].run("find /etc /srv /var/lib -newer /proc/1 -type f | sort") == before
+
+
+def test_the_first_deploy_ends_at_the_apps_address(server: Server) -> None:
+    created = server.request("POST", "/links", json={"url": "https://example.com/a"})
+    assert created.status_code == 201, created.text
+    followed = server.request("GET", f"/{created.json()['code']}")
+    assert followed.headers["location"] == "https://example.com/a"
+
+
+def test_the_run_ends_with_the_address(server: Server) -> None:
+    result = server.pyinfra("-y")
+    assert result.returncode == 0, result.stderr
+    assert f"https://{server.domain}/" in result.stderr + result.stdout
+
+
+def test_a_second_deploy_changes_nothing(server: Server) -> None:
+    outcomes = server.deploy()
+    assert outcomes["success"] == []
+    assert outcomes["error"] == []
+    assert len(outcomes["no_change"]) >= 20
+
+
+def test_a_dry_run_on_a_deployed_host_would_change_nothing(server: Server) -> None:
+    assert changes(server) == []
+
+
+def test_the_host_is_verified(server: Server) -> None:
+    server.pyinfra("--dry")  # writes the inventory
+    environment = os.environ | {
+        "ONEBOX_INVENTORY": str(server.inventory),
+        "SSL_CERT_FILE": str(server.host.acme_root),
+    }
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "tests/host"],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-5000:]
+
+
+def test_only_root_reads_secrets(server: Server) -> None:
+    assert server.run("runuser -u links -- cat /etc/links/secrets.env", check=False) == ""
+    assert server.run("stat -c %a:%U /etc/links/generated.env") == "600:root"

@@ -1,0 +1,387 @@
+"""The lab itself, on real hosts. Needs root and about a minute once the images are cached."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import fabric  # type: ignore[import-untyped]
+import httpx
+import paramiko
+import pytest
+
+from lab import acme, cgroup, hosts, preflight
+from lab.place import Lab, this_lab
+from lab.waiting import wait_until
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROOTS = Path("/var/lib/onebox-lab-test")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or bool(preflight.missing_packages()),
+    reason="the lab needs root and its packages: see `python -m lab list`",
+)
+
+
+class Bench:
+    """A lab with a root of its own, driven as a person would."""
+
+    def __init__(self, root: Path, *inside: str) -> None:
+        self.lab = Lab(root=root, cache=this_lab().cache)
+        self.environment = os.environ | {"ONEBOX_LAB_ROOT": str(root)}
+        self.inside = inside
+
+    def begin(self, *args: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*self.inside, sys.executable, "-m", "lab", *args],
+            cwd=REPOSITORY,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def tries(self, *args: str) -> tuple[int, str, str]:
+        with self.begin(*args) as process:
+            out, err = process.communicate(timeout=300)
+        return process.returncode, out, err
+
+    def __call__(self, *args: str) -> str:
+        status, out, err = self.tries(*args)
+        assert status == 0, err
+        return out
+
+    def up(self, name: str, *args: str) -> str:
+        return self("up", name, "--owner", str(os.getpid()), *args)
+
+    def ssh(self, name: str, command: str) -> str:
+        return self("ssh", name, "--", command)
+
+    def listed(self) -> dict[str, dict[str, object]]:
+        answer = json.loads(self("list", "--json"))
+        assert answer.keys() == {"schema", "host", "app", "data"}
+        return {row["name"]: row for row in answer["data"]}
+
+    def traces(self) -> dict[str, set[str]]:
+        """All that a lab touches on a machine; of what others change meanwhile, its own part."""
+        groups = [p for top in cgroup.hierarchies() for p, _, _ in os.walk(top)]
+        shared = [*groups, *Path("/run").glob("netns/*"), *Path("/run/systemd").glob("nspawn/*/*")]
+        loops = output("losetup", "--list", "--noheadings", "--output=BACK-FILE").splitlines()
+        processes = output("ps", "-eo", "args").splitlines()
+        mine = {str(x) for x in (*shared, *loops, *processes, *ROOTS.glob("*/*"))}
+        return {
+            "links": set(self.output("ip", "-brief", "link").splitlines()),
+            "routes": set(self.output("ip", "route", "show", "table", "all").splitlines()),
+            "mounts": set(self.output("cat", "/proc/self/mounts").splitlines()),
+            "tables": set(self.output("nft", "list", "ruleset").splitlines()),
+            "forwarding": {self.output("cat", "/proc/sys/net/ipv4/ip_forward")},
+            "named": {x for x in mine if self.lab.prefix in x or str(self.lab.root) in x},
+        }
+
+    def output(self, *command: str) -> str:
+        return output(*self.inside, *command)
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def fresh_bench(name: str, *inside: str) -> Bench:
+    return Bench(ROOTS / str(os.getpid()) / name, *inside)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tidy() -> Iterator[None]:
+    """Take down what this run made, and first what a killed run left."""
+    for old in ROOTS.glob("*/*"):
+        if not Path("/proc", old.parent.name).exists():
+            Bench(old)("down", "--all")
+    yield
+    for old in (ROOTS / str(os.getpid())).glob("*"):
+        Bench(old)("down", "--all")
+    for folder in (ROOTS / str(os.getpid()), ROOTS):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Bench]:
+    bench = fresh_bench("shared")
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda v: bench.up(f"deb{v}", "--debian", v), ["12", "13"]))
+    yield bench
+    bench("down", "--all")
+
+
+@pytest.fixture
+def alone(lab: Bench) -> Iterator[tuple[str, ...]]:
+    """Command prefix for a machine without other labs: a network and mounts of its own.
+
+    It has no uplink, so the images come from `lab`'s cache.
+    """
+    assert lab.listed()
+    clear = "umount -R /run/netns; umount /run/systemd/nspawn; echo; exec sleep infinity"
+    command = ["unshare", "--net", "--mount", "--propagation=slave", "sh", "-c", clear]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "\n"
+        yield ("nsenter", f"--target={holder.pid}", "--net", "--mount", f"--wd={REPOSITORY}")
+        holder.kill()
+
+
+@pytest.fixture(params=["deb12", "deb13"])
+def host(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def disk_host(lab: Bench) -> Iterator[str]:
+    lab.up("disk", "--disk", "2G", "--memory", "512M", "--cpus", "1", "--debian", "12")
+    yield "disk"
+    lab("down", "disk")
+
+
+def test_a_host_is_healthy_and_bare(lab: Bench, host: str) -> None:
+    assert lab.ssh(host, "systemctl is-system-running --wait").strip() == "running"
+    assert lab.ssh(host, "systemctl --failed --plain --no-legend").strip() == ""
+    assert lab.ssh(host, "cat /etc/debian_version").startswith(host.removeprefix("deb"))
+    ours = "command -v nginx nft psql uv certbot unattended-upgrade || ls /opt /srv"
+    assert lab.ssh(host, ours).split() == ["/opt:", "/srv:"]
+
+
+def test_one_ssh_config_serves_people_paramiko_and_fabric(lab: Bench, host: str) -> None:
+    command = ["ssh", "-F", str(lab.lab.ssh_config), "-l", "debian", host, "sudo -n id -un"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "root\n"
+
+    known = paramiko.SSHConfig.from_path(str(lab.lab.ssh_config)).lookup(host)
+    client = paramiko.SSHClient()
+    client.load_host_keys(known["userknownhostsfile"])
+    client.connect(known["hostname"], username="debian", key_filename=known["identityfile"])
+    assert client.exec_command("id -un")[1].read() == b"debian\n"
+    client.close()
+
+    settings = fabric.Config(runtime_ssh_path=str(lab.lab.ssh_config))
+    with fabric.Connection(host, config=settings) as connection:
+        assert connection.run("id -un", hide=True, in_stream=False).stdout == "root\n"
+
+
+def test_this_machine_reaches_a_host_over_both_families(lab: Bench, host: str) -> None:
+    row = lab.listed()[host]
+    lab.ssh(host, "systemd-run --quiet --unit=web python3 -m http.server 80 --bind :: -d /srv")
+    for address in (row["address"], f"[{row['address6']}]"):
+        wait_for(partial(serves, f"http://{address}/"))
+    lab.ssh(host, "systemctl stop web")
+
+
+def test_a_host_reaches_apt_and_pypi_and_gets_a_certificate(lab: Bench, host: str) -> None:
+    lab.ssh(host, "apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null 2>&1")
+    lab.ssh(
+        host,
+        "python3 -m venv /tmp/v && /tmp/v/bin/pip install -q uv && /tmp/v/bin/uv --quiet "
+        "pip install --python /tmp/v/bin/python certbot==5.8.0",
+    )
+    trust = acme.ca_file(lab.lab).read_text()
+    certbot = (
+        f"cat >/tmp/ca.pem <<'X'\n{trust}X\nREQUESTS_CA_BUNDLE=/tmp/ca.pem /tmp/v/bin/certbot "
+        f"certonly --quiet --standalone --server {acme.directory(lab.lab)} --agree-tos "
+        "--register-unsafely-without-email --required-profile {profile} {name}"
+    )
+    address = str(lab.listed()[host]["address"])
+    lab.ssh(host, certbot.format(profile="classic", name=f"-d {host}.onebox.test"))
+    lab.ssh(host, certbot.format(profile="shortlived", name=f"--ip-address {address}"))
+    root = acme.root_file(lab.lab).read_text()
+    for lineage in (f"{host}.onebox.test", address):
+        folder = f"/etc/letsencrypt/live/{lineage}"
+        verify = f"openssl verify -CAfile /tmp/root.pem -untrusted {folder}/chain.pem"
+        assert "OK" in lab.ssh(
+            host, f"cat >/tmp/root.pem <<'X'\n{root}X\n{verify} {folder}/cert.pem"
+        )
+
+
+def test_a_host_comes_back_from_a_reboot(lab: Bench, host: str) -> None:
+    before = lab.ssh(host, "cat /proc/sys/kernel/random/boot_id; touch /root/kept")
+    lab("reboot", host)
+    after = lab.ssh(host, "cat /proc/sys/kernel/random/boot_id; test -e /root/kept")
+    assert before != after
+    assert lab.ssh(host, "systemctl is-system-running --wait").strip() == "running"
+
+
+def test_a_host_is_switched_off_and_on(lab: Bench, host: str) -> None:
+    lab.ssh(host, "touch /root/kept")
+    lab("poweroff", host)
+    assert lab.listed()[host]["state"] == "stopped"
+    status, _, error = lab.tries("ssh", host, "--", "true")
+    assert (status, error) == (1, f"lab: {host} is not running. Start it: lab start {host}\n")
+    lab("start", host)
+    row = lab.listed()[host]
+    assert row["state"] == "running"
+    assert isinstance(row["uptime"], float)
+    assert lab.ssh(host, "ls /root/kept") == "/root/kept\n"
+
+
+def test_limits_bind_and_show(lab: Bench, disk_host: str) -> None:
+    assert lab.ssh(disk_host, "nproc").strip() == "1"
+    assert lab.ssh(disk_host, "getconf _NPROCESSORS_ONLN").strip() == "1"
+    assert lab.ssh(disk_host, "head -1 /proc/meminfo").split() == ["MemTotal:", "524288", "kB"]
+    status, _, _ = lab.tries("ssh", disk_host, "--", "python3 -c 'bytearray(700 << 20)'")
+    assert status == 137
+    lab("reboot", disk_host)
+    assert lab.ssh(disk_host, "nproc; grep -c 524288 /proc/meminfo").split() == ["1", "2"]
+
+
+def test_a_hard_power_off_loses_what_was_not_synced(lab: Bench, disk_host: str) -> None:
+    size = int(lab.ssh(disk_host, "df --output=size --block-size=1M / | tail -1"))
+    assert 1800 < size <= 2048
+    lab.ssh(disk_host, "echo x >/root/synced && sync && echo x >/root/unsynced")
+    assert lab.ssh(disk_host, "cat /root/synced /root/unsynced") == "x\nx\n"
+    lab("poweroff", disk_host, "--hard")
+    lab("start", disk_host)
+    assert lab.ssh(disk_host, "cat /root/synced /root/unsynced 2>/dev/null || true") == "x\n"
+    assert lab.ssh(disk_host, "systemctl is-system-running --wait").strip() == "running"
+
+
+def test_the_power_may_be_cut_right_after_up(lab: Bench, disk_host: str) -> None:
+    lab("poweroff", disk_host, "--hard")
+    lab("start", disk_host)
+    assert lab.ssh(disk_host, "systemctl is-system-running --wait").strip() == "running"
+
+
+@pytest.mark.parametrize("target", [[], ["--disk", "2G"]], ids=["overlay", "disk"])
+def test_a_copy_of_a_snapshot_takes_over(lab: Bench, target: list[str]) -> None:
+    saved, copy = f"test-{os.getpid()}", "copy"
+    lab.ssh("deb13", "echo mine >/srv/file; rm -f /usr/bin/less; rm -rf /usr/share/doc")
+    lab("snapshot", "deb13", saved)
+    try:
+        lab.up(copy, "--from", saved, *target)
+        assert lab.ssh(copy, "hostname; cat /srv/file; ls /usr/bin/less /usr/share/doc; :") == (
+            "copy\nmine\n"
+        )
+        assert lab.listed()[copy]["domains"] == ["copy.onebox.test", "deb13.onebox.test"]
+        status, _, error = lab.tries("forget", saved)
+        assert target or (status == 1 and f"Snapshot {saved!r} carries a host." in error)
+        lab("down", copy)
+    finally:
+        lab("forget", saved)
+    assert lab.ssh("deb13", "cat /srv/file") == "mine\n"
+
+
+def test_the_library_tells_what_the_command_line_does(lab: Bench) -> None:
+    rows, found = lab.listed(), hosts.running(lab.lab)
+    assert {host.name: (host.address, host.debian) for host in found} == {
+        name: (row["address"], row["debian"]) for name, row in rows.items()
+    }
+    assert all(path.exists() for h in found for path in (h.ssh_config, h.acme_ca, h.acme_root))
+    trust = httpx.create_ssl_context(verify=str(found[0].acme_ca))
+    assert "newOrder" in httpx.get(found[0].acme_directory, verify=trust, trust_env=False).json()
+
+
+def test_a_name_is_taken_once(lab: Bench) -> None:
+    status, _, error = lab.tries("up", "deb12")
+    assert (status, error) == (
+        1,
+        "lab: There is a host 'deb12' already. Take another name, or remove it: lab down deb12\n",
+    )
+
+
+def test_down_leaves_nothing(alone: tuple[str, ...]) -> None:
+    bench = fresh_bench("nothing", *alone)
+    before = bench.traces()
+    bench.up("one", "--memory", "1G", "--cpus", "1", "--disk", "1G")
+    bench("reboot", "one")
+    bench.up("two", "--debian", "12")
+    during = bench.traces()
+    assert all(during[kind] != before[kind] for kind in before)
+    bench("down", "one")
+    assert list(bench.listed()) == ["two"]
+    bench("down", "--all")
+    assert bench.traces() == before
+
+
+def test_the_last_of_several_labs_puts_forwarding_back(alone: tuple[str, ...]) -> None:
+    first, second = fresh_bench("first", *alone), fresh_bench("second", *alone)
+    before = first.traces()
+    first.up("one")
+    second.up("one")
+    first("down", "--all")
+    assert second.traces()["forwarding"] == {"1\n"}
+    assert second.ssh("one", "hostname") == "one\n"
+    second("down", "--all")
+    assert first.traces() == before
+
+
+def after_record(lab: Lab) -> bool:
+    return (lab.hosts / "cut/host.json").exists()
+
+
+def after_network(lab: Lab) -> bool:
+    return Path("/run/netns", lab.namespace("cut")).exists()
+
+
+def after_copying(lab: Lab) -> bool:
+    return any((lab.hosts / "cut/root").glob("etc/*"))
+
+
+def after_boot(lab: Lab) -> bool:
+    return len(cgroup.processes(lab, "cut")) > 2
+
+
+def after_acme(lab: Lab) -> bool:
+    return bool(cgroup.processes(lab, acme.NAME))
+
+
+@pytest.mark.parametrize(
+    "reached", [after_record, after_network, after_copying, after_boot, after_acme]
+)
+def test_leftovers_of_a_killed_up_are_swept_by_the_next(
+    alone: tuple[str, ...], reached: Callable[[Lab], bool]
+) -> None:
+    bench = fresh_bench("cut", *alone)
+    before = bench.traces()
+    with bench.begin("up", "cut", "--disk", "1G", "--memory", "1G") as process:
+        wait_for(lambda: reached(bench.lab), every=0.0005)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert bench.traces() != before
+    assert bench.listed() == {}
+    assert bench.traces() == before
+
+
+def test_a_host_goes_with_its_owner(alone: tuple[str, ...]) -> None:
+    bench = fresh_bench("owned", *alone)
+    before = bench.traces()
+    with subprocess.Popen(["sleep", "60"]) as owner:
+        bench("up", "owned", "--owner", str(owner.pid))
+        assert list(bench.listed()) == ["owned"]
+        owner.kill()
+    assert bench.listed() == {}
+    assert bench.traces() == before
+
+
+def test_a_host_that_does_not_boot_shows_its_console(lab: Bench) -> None:
+    lab.up("broken")
+    lab("poweroff", "broken")
+    for init in ("usr/lib/systemd/systemd", "usr/sbin/init"):
+        (lab.lab.hosts / "broken/root" / init).unlink()
+    status, _, error = lab.tries("start", "broken")
+    assert status == 1
+    assert "lab: broken died while it booted. The last lines of its console:\n" in error
+    assert "execv(/usr/lib/systemd/systemd" in error
+    lab("down", "broken")
+
+
+def serves(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False, timeout=2).is_success
+    except httpx.TransportError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], every: float = 0.05) -> None:
+    assert wait_until(condition, 20, every), "waited in vain"

@@ -1,0 +1,127 @@
+"""Which servers are looked at, and how: over SSH as the inventory says, and from outside."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import redirect_stderr
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+from testinfra.host import Host
+
+from .server import Server, Unreachable
+
+if TYPE_CHECKING:
+    from settings import VM, App
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+REFUSED = 4  # exit code of a run that could not begin
+
+sys.path.insert(0, str(PROJECT))  # an inventory imports settings
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test for each server, and for each app of it where the test asks for one."""
+    if "app" in metafunc.fixturenames:
+        pairs = [(server, app) for server in servers() for app in server.vm.apps]
+        ids = [f"{server.name}-{app.name}" for server, app in pairs]
+        metafunc.parametrize(("server", "app"), pairs, indirect=True, ids=ids, scope="session")
+    elif "server" in metafunc.fixturenames:
+        ids = [server.name for server in servers()]
+        metafunc.parametrize("server", servers(), indirect=True, ids=ids, scope="session")
+
+
+@cache
+def servers() -> list[Server]:
+    """Return the inventory's servers that ONEBOX_LIMIT names, or all."""
+    path = Path(os.environ.get("ONEBOX_INVENTORY", PROJECT / "inventory.py"))
+    found = [Server(name, **_known(data)) for name, data in _hosts(path)]
+    wanted = [name for name in os.environ.get("ONEBOX_LIMIT", "").split(",") if name]
+    names = [server.name for server in found]
+    if unknown := sorted(set(wanted) - set(names)):
+        _stop(f"ONEBOX_LIMIT: {path} has no {', '.join(unknown)}, but {', '.join(names)}.")
+    return [server for server in found if not wanted or server.name in wanted]
+
+
+def _hosts(path: Path) -> list[tuple[str, dict[str, object]]]:
+    path = path if path.is_file() else PROJECT / path
+    if not path.is_file():
+        _stop(f"There is no inventory {path}. Set ONEBOX_INVENTORY to yours.")
+    told = StringIO()
+    try:
+        with redirect_stderr(told):
+            hosts: list[tuple[str, dict[str, object]]] = runpy.run_path(str(path))["hosts"]
+    except SystemExit as stop:
+        _stop(told.getvalue().strip() or str(stop))
+    return hosts
+
+
+def _known(data: dict[str, object]) -> dict[str, object]:
+    names = {"_sudo": "sudo"}
+    wanted = ("vm", "ssh_user", "ssh_port", "ssh_key", "ssh_config_file", "_sudo")
+    return {names.get(key, key): data[key] for key in wanted if key in data}
+
+
+def _stop(message: str) -> NoReturn:
+    pytest.exit(message, returncode=REFUSED)
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Server:
+    """The server, and how it is reached."""
+    found: Server = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def app(request: pytest.FixtureRequest) -> App:
+    """One app of the server."""
+    found: App = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def vm(server: Server) -> VM:
+    """The server's settings."""
+    return server.vm
+
+
+@pytest.fixture(scope="session")
+def host(server: Server) -> Iterator[Host]:
+    """The server from within, as root, over one connection."""
+    with tempfile.TemporaryDirectory(prefix="onebox-") as folder:
+        try:
+            yield server.connect(Path(folder) / "s")
+        except Unreachable as error:
+            _stop(str(error))
+        finally:
+            server.disconnect(Path(folder) / "s")
+
+
+@pytest.fixture(scope="session")
+def address(server: Server) -> str:
+    """The IP address that SSH goes to; HTTP is asked for there too."""
+    try:
+        return server.ip_address
+    except OSError as error:
+        _stop(f"{server.name} has no address: {error}")
+
+
+@pytest.fixture(scope="session")
+def ssh_ports(host: Host) -> set[int]:
+    """The ports that sshd listens on."""
+    lines = host.check_output("/usr/sbin/sshd -T").splitlines()
+    return {int(line.split()[1]) for line in lines if line.startswith("port ")}
+
+
+@pytest.fixture(scope="session")
+def release(host: Host, app: App) -> str:
+    """The release that `current` points to."""
+    return Path(host.check_output("readlink /srv/%s/current", app.name)).name
