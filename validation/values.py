@@ -8,7 +8,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, PlainValidator, SecretStr, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    ValidationInfo,
+)
 
 from validation.mistakes import wrong
 from validation.taken import PREFIXES, TAKEN
@@ -150,6 +157,10 @@ def _secret(name: object, info: ValidationInfo) -> Secret:
     return Secret(name, SecretStr(value))
 
 
+def _masked(secret: Secret) -> dict[str, str]:
+    return {"name": secret.name, "value": str(secret.value)}
+
+
 def secret_prefix(app: str) -> str:
     """Return what stands before a secret's name, so that two apps' secrets keep apart."""
     return app.upper().replace("-", "_") + "_"
@@ -164,5 +175,5 @@ Address = Annotated[str, AfterValidator(_address)]
 AcmeDirectory = Annotated[str, AfterValidator(_acme_directory)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 ExistingFolder = Annotated[Path, AfterValidator(_folder)]
-SecretByName = Annotated[Secret, PlainValidator(_secret)]
+SecretByName = Annotated[Secret, PlainValidator(_secret), PlainSerializer(_masked)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]

@@ -31,7 +31,7 @@ def build(places: Places, parameters: Parameters, digest: str) -> str:
     folder = places.release(release)
     if not folder.exists():
         _unpack(_content(places, digest), folder, places, release)
-    _environment(parameters, folder)
+    _environment(places.app, parameters, folder)
     _write_environment(places, release)
     return release
 
@@ -59,8 +59,7 @@ def _unpack(content: bytes, folder: Path, places: Places, release: str) -> None:
     (new / "run").symlink_to(places.socket(release).parent)
     # nginx must get through to `run`; the code is nobody's business but the app's.
     new.chmod(0o755)
-    (new / "app").chmod(0o750)
-    os.chown(new / "app", 0, grp.getgrnam(places.app).gr_gid)
+    _own(new / "app", places.app)
     os.sync()
     durable.rename(new, folder)
 
@@ -81,7 +80,7 @@ def _extract(content: bytes, folder: Path) -> None:
             target.chmod(member.mode)
 
 
-def _environment(parameters: Parameters, folder: Path) -> None:
+def _environment(app: str, parameters: Parameters, folder: Path) -> None:
     venv = (folder / "venv").readlink()
     if (venv / MARKER).exists():
         return
@@ -114,8 +113,16 @@ def _environment(parameters: Parameters, folder: Path) -> None:
     if result.returncode:
         shutil.rmtree(venv, ignore_errors=True)
         raise ReleaseError(f"uv could not install the packages:\n{result.stderr.strip()}")
+    (venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by everybody
+    _own(venv, app)
     os.sync()
     durable.write(venv / MARKER, "")
+
+
+def _own(folder: Path, app: str) -> None:
+    """Let the app read below a folder, and nobody else."""
+    os.chown(folder, 0, grp.getgrnam(app).gr_gid)
+    folder.chmod(0o750)
 
 
 def _write_environment(places: Places, release: str) -> None:

@@ -1,0 +1,105 @@
+"""The apps' users, and the files that each may and may not touch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from testinfra.host import Host
+
+if TYPE_CHECKING:
+    from settings import VM, App
+
+FOLDERS = [
+    ("/srv/{app}", "root", 0o755),
+    ("/srv/{app}/releases", "root", 0o755),
+    ("/srv/{app}/venvs", "root", 0o755),
+    ("/etc/{app}", "root", 0o700),
+    ("/etc/{app}/releases", "root", 0o700),
+    ("/var/lib/{app}", "{app}", 0o700),
+    ("/var/lib/onebox/{app}", "root", 0o700),
+    ("/var/lib/onebox/{app}/incoming", "root", 0o700),
+]
+SECRET_FILES = [
+    "/etc/{app}/app.env",
+    "/etc/{app}/generated.env",
+    "/etc/{app}/migrate.env",
+    "/etc/{app}/secrets.env",
+    "/etc/onebox/revision.key",
+]
+SYSTEM = "/etc /opt /srv /usr/local /var/lib/onebox"
+
+
+def test_users_are_system_users_who_cannot_log_in(host: Host, app: App) -> None:
+    for name in (app.name, app.migrator):
+        user = host.user(name)
+        assert user.exists, name
+        assert 0 < user.uid < 1000
+        assert user.shell == "/usr/sbin/nologin"
+        assert user.password.startswith("!")
+
+
+def test_users_are_in_no_group_but_their_own(host: Host, app: App) -> None:
+    for name in (app.name, app.migrator):
+        assert host.user(name).groups == [name]
+
+
+@pytest.mark.parametrize(("path", "owner", "mode"), FOLDERS)
+def test_folder_has_its_owner_and_mode(
+    host: Host, app: App, path: str, owner: str, mode: int
+) -> None:
+    folder, owner = host.file(path.format(app=app.name)), owner.format(app=app.name)
+    assert folder.is_directory
+    assert (folder.user, folder.group, folder.mode) == (owner, owner, mode)
+
+
+@pytest.mark.parametrize("path", SECRET_FILES)
+def test_secret_file_is_for_root_alone(host: Host, app: App, path: str) -> None:
+    file = host.file(path.format(app=app.name))
+    assert file.is_file
+    assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+
+
+def test_environments_of_releases_are_for_root_alone(host: Host, app: App) -> None:
+    command = "find /etc/%s/releases -type f '(' ! -user root -o ! -perm 600 ')'"
+    assert host.check_output(command, app.name) == ""
+
+
+def test_every_secret_of_the_inventory_is_there(host: Host, app: App) -> None:
+    text = host.file(f"/etc/{app.name}/secrets.env").content_string
+    names = [line.split("=")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert names == [secret.name for secret in app.secrets]
+
+
+def test_code_is_roots_and_nobody_else_can_write_it(host: Host, app: App) -> None:
+    command = "find /srv/%s ! -type l '(' ! -user root -o -perm /022 ')'"
+    assert host.check_output(command, app.name) == ""
+
+
+def test_apps_users_can_write_nothing_of_the_systems(host: Host, app: App) -> None:
+    for user in (app.name, app.migrator):
+        # What they can't even look into counts as not writable.
+        command = f"runuser -u %s -- find {SYSTEM} ! -type l -writable 2>/dev/null"
+        assert host.run(command, user).stdout == "", user
+
+
+def test_apps_users_can_read_no_secret_file(host: Host, vm: VM, app: App) -> None:
+    paths = {path.format(app=other.name) for other in vm.apps for path in SECRET_FILES}
+    keys = {f"/etc/letsencrypt/live/{other.name}/privkey.pem" for other in vm.apps}
+    for user in (app.name, app.migrator):
+        for path in sorted(paths | keys):
+            assert host.run("runuser -u %s -- cat %s", user, path).failed, f"{user}: {path}"
+
+
+def test_app_cannot_read_the_code_or_files_of_another(host: Host, vm: VM, app: App) -> None:
+    others = [other for other in vm.apps if other != app]
+    if not others:
+        pytest.skip("it is the only app on this server")
+    for other in others:
+        for folder in (f"/srv/{other.name}/current/app", f"/var/lib/{other.name}"):
+            assert host.run("runuser -u %s -- ls %s/", app.name, folder).failed
+
+
+def test_app_starts_at_boot(host: Host, app: App) -> None:
+    assert host.service(f"{app.name}.service").is_enabled
+    assert host.service(f"{app.name}.service").is_running

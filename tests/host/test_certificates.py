@@ -1,0 +1,86 @@
+"""The certificate that is served, and its renewal."""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from testinfra.host import Host
+
+from . import outside
+
+if TYPE_CHECKING:
+    from settings import VM, App
+
+TIMER = "onebox-certbot.timer"
+WEBROOT = "/var/lib/onebox/acme"
+
+
+@pytest.fixture(scope="session")
+def renewal(host: Host, app: App) -> dict[str, str]:
+    """What certbot renews the app's certificate with."""
+    text = host.file(f"/etc/letsencrypt/renewal/{app.name}.conf").content_string
+    return dict(re.findall(r"^(\S+) = (.*)$", text, re.MULTILINE))
+
+
+def test_certificate_served_is_the_one_on_disk(host: Host, address: str, app: App) -> None:
+    live = f"/etc/letsencrypt/live/{app.name}"
+    on_disk = host.file(f"{live}/cert.pem").content_string
+    assert host.file(f"{live}/fullchain.pem").content_string.startswith(on_disk)
+    for domain in app.domains:
+        with outside.handshake(address, domain, outside.unverified()) as connection:
+            served = connection.getpeercert(binary_form=True)
+        assert served == ssl.PEM_cert_to_DER_cert(on_disk)
+
+
+def test_certificate_is_trusted_for_every_domain(address: str, app: App) -> None:
+    for domain in app.domains:
+        with outside.handshake(address, domain) as connection:
+            assert connection.getpeercert()
+
+
+def test_certificate_names_the_apps_domains_and_no_other(address: str, app: App) -> None:
+    with outside.handshake(address, app.domains[0]) as connection:
+        certificate = connection.getpeercert() or {}
+    names = {("DNS", domain) for domain in app.domains}
+    assert set(certificate["subjectAltName"]) == names
+
+
+def test_certificate_has_not_expired(host: Host, app: App) -> None:
+    pem = f"/etc/letsencrypt/live/{app.name}/cert.pem"
+    end = host.check_output("openssl x509 -noout -enddate -in %s", pem)
+    assert ssl.cert_time_to_seconds(end.removeprefix("notAfter=")) > time.time()
+
+
+def test_private_key_is_for_root_alone(host: Host, app: App) -> None:
+    key = host.file(host.file(f"/etc/letsencrypt/live/{app.name}/privkey.pem").linked_to)
+    assert (key.user, key.mode) == ("root", 0o600)
+
+
+def test_renewal_runs_by_a_timer(host: Host) -> None:
+    assert host.service(TIMER).is_enabled
+    assert host.service(TIMER).is_running
+    assert host.service(TIMER).systemd_properties["NextElapseUSecRealtime"]
+
+
+def test_last_renewal_did_not_fail(host: Host) -> None:
+    assert host.service("onebox-certbot.service").systemd_properties["Result"] == "success"
+
+
+def test_renewal_asks_the_inventorys_server_by_webroot(
+    renewal: dict[str, str], vm: VM, app: App
+) -> None:
+    assert renewal["server"] == vm.tls.server
+    assert renewal["authenticator"] == "webroot"
+    assert {domain: renewal[domain] for domain in app.domains} == dict.fromkeys(
+        app.domains, WEBROOT
+    )
+
+
+def test_renewed_certificate_is_loaded_by_nginx(host: Host) -> None:
+    hook = host.file("/etc/letsencrypt/renewal-hooks/deploy/onebox")
+    assert (hook.user, hook.mode) == ("root", 0o755)
+    assert "systemctl reload nginx" in hook.content_string

@@ -1,0 +1,68 @@
+"""What gets in: SSH, HTTP and HTTPS."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from testinfra.host import Host
+
+LOOPBACK = ("127.", "[::1]", "[::ffff:127.")
+DHCP_CLIENT = {68, 546}
+
+
+@pytest.fixture(scope="session")
+def table(host: Host) -> list[dict[str, Any]]:
+    """What our table holds in the kernel."""
+    loaded: list[dict[str, Any]] = json.loads(
+        host.check_output("/usr/sbin/nft -j list table inet onebox")
+    )["nftables"]
+    return loaded
+
+
+def test_unit_is_loaded_and_starts_at_boot(host: Host) -> None:
+    assert host.service("onebox-firewall.service").is_enabled
+    assert host.service("onebox-firewall.service").is_running
+
+
+def test_whatever_is_not_let_in_is_dropped(table: list[dict[str, Any]]) -> None:
+    (chain,) = [item["chain"] for item in table if "chain" in item]
+    assert (chain["type"], chain["hook"], chain["policy"]) == ("filter", "input", "drop")
+
+
+def test_only_ssh_http_and_https_are_let_in(
+    table: list[dict[str, Any]], ssh_ports: set[int]
+) -> None:
+    rules = [item["rule"]["expr"] for item in table if "rule" in item]
+    accepted = [rule for rule in rules if {"accept": None} in rule]
+    assert [_condition(rule) for rule in accepted] == [
+        ("state", {"established", "related"}),
+        ("iif", {"lo"}),
+        ("l4proto", {"icmp", "ipv6-icmp"}),
+        ("tcp dport", {*ssh_ports, 80, 443}),
+    ]
+
+
+def test_listeners_that_others_can_reach_are_ssh_http_and_https(
+    host: Host, ssh_ports: set[int]
+) -> None:
+    assert _reachable(host, "ss -Htln") == {*ssh_ports, 80, 443}
+
+
+def test_nothing_listens_on_udp(host: Host) -> None:
+    assert _reachable(host, "ss -Huln") <= DHCP_CLIENT
+
+
+def _reachable(host: Host, command: str) -> set[int]:
+    locals_ = [line.split()[3] for line in host.check_output(command).splitlines()]
+    return {int(local.rpartition(":")[2]) for local in locals_ if not local.startswith(LOOPBACK)}
+
+
+def _condition(rule: list[dict[str, Any]]) -> tuple[str, set[Any]]:
+    """Return what a rule of one match looks at, and the values that match."""
+    (match,) = [part["match"] for part in rule if "match" in part]
+    kind, left = next(iter(match["left"].items()))
+    name = f"{left['protocol']} {left['field']}" if kind == "payload" else left["key"]
+    right = match["right"]["set"] if isinstance(match["right"], dict) else match["right"]
+    return name, set(right) if isinstance(right, list) else {right}

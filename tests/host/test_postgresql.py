@@ -1,0 +1,154 @@
+"""The cluster, the roles, and who can reach a database."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from testinfra.host import Host
+
+from . import outside
+from .sql import ask, can_open
+
+if TYPE_CHECKING:
+    from settings import VM, App
+
+PORT = 5432
+TABLES = """
+select c.relname, pg_get_userbyid(c.relowner), p.privilege,
+       has_table_privilege(current_user, c.oid, p.privilege)
+from pg_class c cross join unnest(array[
+  'SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p(privilege)
+where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace order by 1, 3
+"""
+GRANTED = {"SELECT", "INSERT", "UPDATE", "DELETE"}
+MAY_MAKE_THINGS = """
+select bool_or(has_schema_privilege(current_user, oid, 'CREATE'))
+       or has_database_privilege(current_user, current_database(), 'CREATE')
+       or has_database_privilege(current_user, current_database(), 'TEMPORARY')
+from pg_namespace
+"""
+ATTRIBUTES = """
+select rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls,
+       rolpassword is null, exists (select from pg_auth_members where member = r.oid)
+from pg_authid r where rolname = '{role}'
+"""
+OTHERS = """
+select rolname from pg_roles where not rolsuper and rolname not in ('{app}', '{owner}')
+and has_database_privilege(rolname, '{app}', 'CONNECT') and rolname not like 'pg\\_%'
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cluster(vm: VM) -> None:
+    if not vm.local_apps:
+        pytest.skip("no app has its database on this server")
+
+
+@pytest.fixture(scope="session")
+def local(app: App) -> App:
+    """One app that has its database here."""
+    if app.database != "local":
+        pytest.skip(f'the database of {app.name} is "{app.database}"')
+    return app
+
+
+@pytest.fixture(scope="session")
+def unit(host: Host) -> str:
+    """The unit of the only cluster."""
+    (cluster,) = host.check_output("pg_lsclusters --no-header").splitlines()
+    version, name, *_ = cluster.split()
+    return f"postgresql@{version}-{name}.service"
+
+
+def test_cluster_runs_and_starts_at_boot(host: Host, unit: str) -> None:
+    assert host.service(unit).is_running
+    assert host.service("postgresql.service").is_enabled
+
+
+def test_cluster_is_started_again_whatever_ends_it(host: Host, unit: str) -> None:
+    properties = host.service(unit).systemd_properties
+    assert properties["Restart"] == "always"
+    assert properties["RestartUSec"] == "1s"
+    assert properties["StartLimitIntervalUSec"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("data_checksums", "on"), ("server_encoding", "UTF8"), ("listen_addresses", "")],
+)
+def test_cluster_setting_is_in_effect(host: Host, setting: str, value: str) -> None:
+    assert ask(host, f"show {setting}") == ([value] if value else [])
+
+
+def test_cluster_has_the_settings_of_the_inventory(host: Host, vm: VM) -> None:
+    assert ask(host, "show max_connections") == [str(vm.postgresql.max_connections)]
+    bytes_ = f"pg_size_bytes('{vm.postgresql.shared_buffers}MB')"
+    query = f"select pg_size_bytes(current_setting('shared_buffers')) = {bytes_}"  # noqa: S608
+    assert ask(host, query) == ["t"]
+
+
+def test_no_setting_waits_for_a_restart(host: Host) -> None:
+    assert ask(host, "select name from pg_settings where pending_restart") == []
+
+
+def test_only_peers_on_the_local_socket_are_let_in(host: Host) -> None:
+    rules = "select type, database, user_name, auth_method, error from pg_hba_file_rules"
+    assert ask(host, rules) == ["local|{all}|{all}|peer|"]
+
+
+def test_port_is_closed_from_outside(address: str) -> None:
+    assert not outside.is_open(address, PORT)
+
+
+def test_database_is_utf8_and_the_migrators(host: Host, local: App) -> None:
+    query = (
+        "select pg_encoding_to_char(encoding), pg_get_userbyid(datdba)"  # noqa: S608
+        f" from pg_database where datname = '{local.name}'"
+    )
+    assert ask(host, query) == [f"UTF8|{local.migrator}"]
+
+
+def test_roles_have_a_login_and_nothing_else(host: Host, local: App) -> None:
+    for role in (local.name, local.migrator):
+        assert ask(host, ATTRIBUTES.format(role=role)) == ["t|f|f|f|f|f|t|f"], role
+
+
+def test_app_and_migrator_reach_the_database_as_themselves(host: Host, local: App) -> None:
+    for user in (local.name, local.migrator):
+        assert ask(host, "select current_user", database=local.name, user=user) == [user]
+
+
+def test_no_other_user_of_the_server_reaches_the_database(host: Host, vm: VM, local: App) -> None:
+    others = {user for app in vm.apps if app != local for user in (app.name, app.migrator)}
+    for user in ("www-data", "nobody", *sorted(others)):
+        for role in (user, local.name, local.migrator, "postgres"):
+            assert not can_open(host, local.name, user=user, role=role), f"{user} as {role}"
+
+
+def test_no_other_role_may_open_the_database(host: Host, local: App) -> None:
+    assert ask(host, OTHERS.format(app=local.name, owner=local.migrator)) == []
+
+
+def test_app_is_not_its_migrator(host: Host, local: App) -> None:
+    assert not can_open(host, local.name, user=local.name, role=local.migrator)
+
+
+def test_app_can_use_its_tables_but_not_change_them(host: Host, local: App) -> None:
+    rows = ask(host, TABLES, database=local.name, user=local.name)
+    if local.migrate:
+        assert rows
+    for table, owner, privilege, granted in (row.split("|") for row in rows):
+        assert owner == local.migrator, table
+        assert (granted == "t") == (privilege in GRANTED), f"{privilege} on {table}"
+
+
+def test_app_can_make_nothing_in_its_database(host: Host, local: App) -> None:
+    assert ask(host, MAY_MAKE_THINGS, database=local.name, user=local.name) == ["f"]
+
+
+def test_migrations_wait_and_run_within_limits(host: Host, local: App) -> None:
+    query = "select setting from pg_settings where name in ('lock_timeout', 'statement_timeout')"
+    milliseconds = [local.lock_timeout * 1000, local.statement_timeout * 1000]
+    rows = ask(host, f"{query} order by name", database=local.name, user=local.migrator)
+    assert [int(row) for row in rows] == milliseconds

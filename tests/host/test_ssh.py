@@ -1,0 +1,56 @@
+"""Who gets in by SSH."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from testinfra.host import Host
+
+from .server import Server
+
+
+@pytest.fixture(scope="session")
+def sshd(host: Host) -> dict[str, str]:
+    """sshd's effective configuration."""
+    lines = host.check_output("/usr/sbin/sshd -T").splitlines()
+    return dict(line.partition(" ")[::2] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("passwordauthentication", "no"),
+        ("kbdinteractiveauthentication", "no"),
+        ("permitrootlogin", "without-password"),  # sshd's older word for prohibit-password
+        ("pubkeyauthentication", "yes"),
+        ("x11forwarding", "no"),
+    ],
+)
+def test_sshd_is_set_to_keys_only(sshd: dict[str, str], option: str, value: str) -> None:
+    assert sshd[option] == value
+
+
+def test_running_sshd_offers_no_password_login(server: Server) -> None:
+    options = (
+        "ControlPath=none", "BatchMode=yes", "LogLevel=ERROR", "PubkeyAuthentication=no",
+        "PreferredAuthentications=password,keyboard-interactive",
+    )  # fmt: skip
+    command = server.ssh(*(part for option in options for part in ("-o", option)))
+    answer = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    assert answer.stderr.strip().endswith("Permission denied (publickey).")
+
+
+def test_sshd_runs_and_starts_at_boot(host: Host) -> None:
+    assert host.service("ssh.service").is_running
+    assert host.service("ssh.service").is_enabled or host.service("ssh.socket").is_enabled
+
+
+def test_drop_in_is_roots(host: Host) -> None:
+    drop_in = host.file("/etc/ssh/sshd_config.d/00-onebox.conf")
+    assert (drop_in.user, drop_in.group, drop_in.mode) == ("root", "root", 0o644)
+
+
+def test_no_guarded_change_waits_to_be_taken_back(host: Host) -> None:
+    timers = "systemctl list-units --all --plain --no-legend 'onebox-way-back-*'"
+    assert host.check_output(timers) == ""

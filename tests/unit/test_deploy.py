@@ -1,0 +1,149 @@
+"""The whole deploy, on a host where nothing stands yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pyinfra.api.command import StringCommand
+
+from operations import machine as machine_module
+from operations import templates
+from settings import VM
+from tasks.announce import announce
+from tasks.apps import apps
+from tasks.certificates import certificates
+from tasks.firewall import firewall
+from tasks.nginx import nginx
+from tasks.postgresql import postgresql
+from tasks.releases import releases
+from tasks.ssh import ssh
+from tasks.system import system
+from tasks.tools import tools
+from tests.unit.hosts import Step, deployed, stdin, text
+from tests.unit.inventories import a_vm, an_app, read
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+DEPLOY = (
+    system, ssh, firewall, tools, postgresql, apps, nginx, releases, certificates, nginx, announce,
+)  # fmt: skip
+SECRET = "sk_live_a1b2c3$`\"'\\"
+ENVIRONMENT = "value-of-an-environment-variable"
+
+
+@pytest.fixture
+def vm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VM:
+    monkeypatch.setattr(machine_module, "_seen", {})
+    monkeypatch.setenv("LINKS_STRIPE_KEY", SECRET)
+    (folder / "ca.pem").write_text("PEM\n")
+    links = an_app(
+        secrets=["STRIPE_KEY"], env={"COLOUR": ENVIRONMENT}, migrate="alembic upgrade head"
+    )
+    other = an_app(name="other", domains=["other.example.com"], database="none")
+    return read(folder, a_vm(links, other, tls={"server_ca": "ca.pem"}))
+
+
+@pytest.fixture
+def steps(vm: VM) -> list[Step]:
+    return deployed(vm, *DEPLOY)
+
+
+def test_the_deploy_reads_as_a_table_of_contents() -> None:
+    lines = (PROJECT / "deploy.py").read_text().splitlines()
+    calls = [line.partition("(")[0] for line in lines if "()" in line]
+    assert calls == [task.__name__ for task in DEPLOY]
+
+
+def test_each_task_has_a_file_of_its_name() -> None:
+    files = {path.stem for path in (PROJECT / "tasks").glob("*.py")} - {"__init__"}
+    assert files == {task.__name__ for task in DEPLOY}
+
+
+def test_the_log_reads_as_prose(steps: list[Step]) -> None:
+    assert [step.name for step in steps] == [
+        "System | Describe updates, the journal and new database clusters",
+        "System | Install Debian's packages",
+        "System | Keep the journal bounded",
+        "SSH | Accept SSH keys only",
+        "Firewall | Place the firewall's unit",
+        "Firewall | Let in the ports 22, 80, 443 alone",
+        "Firewall | Load the firewall at boot",
+        "Tools | Install uv as uv.lock pins it",
+        "Tools | Install certbot as uv.lock pins it",
+        "Tools | Place our own programs",
+        "PostgreSQL | Describe the database cluster",
+        "PostgreSQL | Run PostgreSQL",
+        "PostgreSQL | Restart PostgreSQL where a setting needs it",
+        "PostgreSQL | Make the databases and their roles",
+        "Apps | Describe the users of links",
+        "Apps | Create the users of links",
+        "Apps | Place the folders, configuration and units of links",
+        "Apps | Generate a secret key for links, once",
+        "Apps | Start links at boot",
+        "Apps | Describe the users of other",
+        "Apps | Create the users of other",
+        "Apps | Place the folders, configuration and units of other",
+        "Apps | Generate a secret key for other, once",
+        "Apps | Start other at boot",
+        "nginx | Describe the sites",
+        "nginx | Have nginx read our configuration",
+        "nginx | Run nginx",
+        "Releases | Release links",
+        "Releases | Release other",
+        "Certificates | Describe the renewal of certificates",
+        "Certificates | Get a certificate for links.example.com",
+        "Certificates | Get a certificate for other.example.com",
+        "Certificates | Renew certificates by a timer",
+        "nginx | Describe the sites",
+        "nginx | Have nginx read our configuration",
+        "nginx | Run nginx",
+        "Done | The apps are at",
+    ]
+
+
+def test_values_travel_on_standard_input_alone(steps: list[Step]) -> None:
+    strings = [c for step in steps for c in step.commands if isinstance(c, StringCommand)]
+    escaped = templates.env_quote(SECRET).strip('"')
+    assert [escaped in str(stdin(command)) for command in strings].count(True) == 1
+    for command in strings:
+        for value in ("sk_live_a1b2c3", ENVIRONMENT, "SECRET_KEY"):
+            assert value not in text(command)
+            assert value not in repr(command)
+
+
+def test_the_secret_key_is_new_in_each_run(vm: VM) -> None:
+    def key() -> str:
+        [step] = [s for s in deployed(vm, apps) if s.name.endswith("a secret key for links, once")]
+        [command] = step.commands
+        assert isinstance(command, StringCommand)
+        return str(stdin(command))
+
+    assert key() != key()
+    assert len(key()) > len("SECRET_KEY=") + 48
+
+
+def test_every_template_is_used(vm: VM, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: set[str] = set()
+    load = templates._environment.loader.get_source  # type: ignore[union-attr]
+
+    def recording(environment: object, name: str) -> object:
+        used.add(name)
+        return load(environment, name)  # type: ignore[arg-type]
+
+    templates._environment.cache.clear()  # type: ignore[union-attr]
+    monkeypatch.setattr(templates._environment.loader, "get_source", recording)
+    deployed(vm, *DEPLOY)
+    there = {str(p.relative_to(templates.FOLDER)) for p in templates.FOLDER.rglob("*.j2")}
+    assert used == there
+
+
+def test_every_file_under_templates_is_a_template() -> None:
+    files = [path for path in templates.FOLDER.rglob("*") if path.is_file()]
+    assert [path for path in files if path.suffix != ".j2"] == []
+
+
+def test_nothing_of_postgresql_is_touched_without_a_local_database(folder: Path) -> None:
+    vm = read(folder, a_vm(an_app(database="none")))
+    assert deployed(vm, postgresql) == []
+    packages = deployed(vm, system)[1]
+    assert "postgresql" not in str(packages.commands)

@@ -1,0 +1,173 @@
+"""Settings as a whole: frozen, secret, and turned into pyinfra's hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from operations.transport import no_delay
+from settings import TLS, VM, App, PostgreSQL, Web, read_env_file, servers
+from tests.unit.inventories import a_vm, an_app, read
+
+SECRET = "sk_live_a1b2c3"
+WITH_SECRET = an_app(secrets=["STRIPE_KEY"])
+
+
+@pytest.fixture
+def secret(folder: Path) -> Path:
+    """Return a secrets.env with the secret of the app."""
+    path = folder / "secrets.env"
+    path.write_text(f"# of the app\n\nLINKS_STRIPE_KEY={SECRET}\nOTHER=1\n")
+    return path
+
+
+def value_of(vm: VM) -> str:
+    [kept] = vm.apps[0].secrets
+    return kept.value.get_secret_value()
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_secret_is_read_from_secrets_env(folder: Path) -> None:
+    assert value_of(read(folder, a_vm(WITH_SECRET))) == SECRET
+
+
+@pytest.mark.usefixtures("secret")
+def test_the_environment_wins_over_secrets_env(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINKS_STRIPE_KEY", "newer")
+    assert value_of(read(folder, a_vm(WITH_SECRET))) == "newer"
+
+
+def test_the_prefix_of_a_name_with_dashes_has_underscores(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SHORT_LINKS_STRIPE_KEY", SECRET)
+    app = an_app(name="my-short-links", secrets=["STRIPE_KEY"])
+    assert value_of(read(folder, a_vm(app))) == SECRET
+
+
+@pytest.mark.usefixtures("secret")
+@pytest.mark.parametrize(
+    "show",
+    [
+        repr,
+        str,
+        VM.model_dump,
+        VM.model_dump_json,
+        VM.to_json,
+        lambda vm: vm.model_dump(mode="json"),
+        lambda vm: vm.apps[0].secrets,
+        lambda vm: vm.apps[0].secrets[0].value,
+    ],
+)
+def test_a_secret_is_never_shown(folder: Path, show: Callable[[VM], object]) -> None:
+    shown = str(show(read(folder, a_vm(WITH_SECRET))))
+    assert SECRET not in shown
+    assert "**********" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            SECRET,
+            "secrets.env, line 2: expected KEY=VALUE, found a line without =. Write it as in"
+            " LINKS_STRIPE_KEY=sk_live_1, or start it with # to keep it as a comment.\n"
+            "No server was contacted.\n",
+        ),
+        ("A=\udcff", "secrets.env can't be read as UTF-8 text: UnicodeDecodeError.\n"),
+    ],
+)
+def test_a_bad_line_of_secrets_env_is_refused_unseen(
+    secret: Path, refusal: Callable[..., str], line: str, message: str
+) -> None:
+    secret.write_bytes(f"OTHER=1\n{line}\n".encode(errors="surrogateescape"))
+    told = refusal(a_vm(WITH_SECRET))
+    assert message in told
+    assert SECRET not in told
+
+
+def test_a_file_of_secrets_holds_pairs_and_comments(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.env"
+    path.write_text("# comment\n\n  A = b c \nURL=postgresql://u:p@h/d?a=b\n #x\nEMPTY=\n")
+    assert read_env_file(path) == {"A": "b c", "URL": "postgresql://u:p@h/d?a=b", "EMPTY": ""}
+
+
+def test_an_absent_file_of_secrets_holds_nothing(tmp_path: Path) -> None:
+    assert read_env_file(tmp_path / "secrets.env") == {}
+
+
+def test_settings_are_frozen(folder: Path) -> None:
+    vm = read(folder, a_vm())
+    groups: list[BaseModel] = [vm, vm.tls, vm.postgresql, vm.apps[0], vm.apps[0].web]
+    for group in groups:
+        for field in type(group).model_fields:
+            with pytest.raises(ValidationError, match="Instance is frozen"):
+                setattr(group, field, None)
+
+
+@pytest.mark.parametrize("group", [VM, TLS, PostgreSQL, App, Web])
+def test_every_setting_is_documented(group: type[BaseModel]) -> None:
+    for name, field in group.model_fields.items():
+        assert field.description, f"{group.__name__}.{name}"
+
+
+def test_the_host_of_a_server_for_root(folder: Path) -> None:
+    [(address, data)] = servers(a_vm(), beside=str(folder / "inventory.py"))
+    vm = data.pop("vm")
+    assert address == "203.0.113.10"
+    assert isinstance(vm, VM)
+    assert data == {
+        "ssh_user": "root",
+        "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
+        "_sudo": False,
+    }
+
+
+def test_the_host_of_a_server_for_another_user(folder: Path) -> None:
+    for file in ("key", "ssh_config"):
+        (folder / file).touch()
+    ssh = {"ssh_user": "admin", "ssh_port": 2222, "ssh_key": "key", "ssh_config": "ssh_config"}
+    [(_, data)] = servers(a_vm(**ssh), beside=str(folder / "inventory.py"))
+    del data["vm"]
+    assert data == {
+        "ssh_user": "admin",
+        "ssh_port": 2222,
+        "ssh_key": str(folder / "key"),
+        "ssh_config_file": str(folder / "ssh_config"),
+        "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
+        "_sudo": True,
+    }
+
+
+def test_several_servers_keep_their_order(folder: Path) -> None:
+    vms = [a_vm(address=address) for address in ("b.example.com", "a.example.com")]
+    hosts = servers(*vms, beside=str(folder / "inventory.py"))
+    assert [address for address, _ in hosts] == ["b.example.com", "a.example.com"]
+
+
+def test_without_a_file_paths_are_seen_from_the_working_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    [(_, data)] = servers(a_vm())
+    assert data["vm"].apps[0].source == folder / "app"
+
+
+@pytest.mark.parametrize(
+    ("databases", "local"),
+    [(["local", "none"], ["app-0"]), (["none"], []), (["local", "local"], ["app-0", "app-1"])],
+)
+def test_apps_with_a_database_on_the_server(
+    folder: Path, databases: list[str], local: list[str]
+) -> None:
+    apps: list[dict[str, Any]] = [
+        an_app(name=f"app-{i}", domains=[f"{i}.example.com"], database=database)
+        for i, database in enumerate(databases)
+    ]
+    assert [app.name for app in read(folder, a_vm(*apps)).local_apps] == local
