@@ -1,1 +1,1 @@
-"""A small URL shortener: create, redirect, list."""
+"""A small URL shortener: accounts, links, clicks."""

@@ -1,15 +1,22 @@
 """Puts the app together."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
 
-from links import health, routes
+from links import auth, follow, health, login, metrics, pages, problems, routes
+from links.clicks import Clicks
 from links.database import make_engine
-from links.refusal import refuse
+from links.limits import LimitBody
+from links.observe import Observe
 from links.settings import Settings
+
+# follow is last, because /{code} matches any path of one segment.
+PARTS = (health, metrics, auth, routes, login, pages, follow)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -20,14 +27,29 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        engine = make_engine(settings.database_url, settings.pool_size)
         app.state.settings = settings
-        app.state.engine = make_engine(settings.database_url)
+        app.state.engine = engine
+        # The same connections, without BEGIN and ROLLBACK around each query.
+        app.state.reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        app.state.clicks = Clicks(engine)
+        counting = asyncio.create_task(app.state.clicks.run())
+        watching = asyncio.create_task(metrics.watch(engine))
         yield
-        await app.state.engine.dispose()
+        # The server has answered its last request by now.
+        app.state.clicks.stop()
+        await counting
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await engine.dispose()
 
-    app = FastAPI(title="links", summary="A small URL shortener.", lifespan=lifespan)
-    app.exception_handler(RequestValidationError)(refuse)
-    app.include_router(health.router)
-    # Last, because /{code} matches any path of one segment.
-    app.include_router(routes.router)
+    # No page of documentation: FastAPI's loads its scripts from a CDN, into our origin.
+    app = FastAPI(title="links", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    problems.install(app)
+    app.add_middleware(LimitBody)
+    app.add_middleware(Observe)  # the outer one
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    for part in PARTS:
+        app.include_router(part.router)
     return app

@@ -20,6 +20,8 @@ COLUMNS = text(
     " WHERE table_schema = ANY (current_schemas(false))"
 )
 
+QUEUE = "pgqueuer.entrypoint"  # stands for all the queue's tables: one revision makes them
+
 log = logging.getLogger(__name__)
 router = APIRouter(prefix="/health")
 
@@ -43,7 +45,7 @@ async def live() -> Live:
     return Live()
 
 
-@router.get("/ready")
+@router.get("/ready", responses={503: {"model": Ready}})
 async def ready(request: Request, response: Response) -> Ready:
     """Answer 200 if the database has what this release needs, else 503, within 2 seconds."""
     reasons = await _reasons(request.app.state.engine)
@@ -72,4 +74,4 @@ async def _missing_columns(engine: AsyncEngine) -> list[str]:
     async with engine.connect() as connection:
         found = set(await connection.scalars(COLUMNS))
     needed = [str(column) for table in Base.metadata.sorted_tables for column in table.columns]
-    return [column for column in needed if column not in found]
+    return [column for column in [*needed, QUEUE] if column not in found]

@@ -1,6 +1,9 @@
 """What the server imports: `links.main:app`."""
 
+from links import logs
 from links.application import create_app
 from links.settings import Settings, read_settings
 
-app = create_app(read_settings(Settings))
+settings = read_settings(Settings)
+logs.configure(development=settings.development)
+app = create_app(settings)

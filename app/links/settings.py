@@ -1,9 +1,18 @@
 """What the environment sets, checked before anything else starts."""
 
+import os
 import sys
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, Field, HttpUrl, PlainValidator, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    HttpUrl,
+    PlainValidator,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import URL, make_url
@@ -14,6 +23,13 @@ from sqlalchemy.exc import ArgumentError
 EXIT_CANNOT_START = 3
 
 SECRET_KEY_LENGTH = 32  # characters
+
+# Connections kept free for superusers (PostgreSQL's own 3), a migration, a dump, and a person.
+FREE_CONNECTIONS = 10
+# What the queue's worker takes: two for the queue, two for its jobs.
+WORKER_CONNECTIONS = 4
+# With more than this, requests only wait inside PostgreSQL instead of outside.
+LARGEST_POOL = 10
 
 
 def asyncpg_url(value: Any) -> URL:
@@ -45,6 +61,24 @@ def long_enough(key: SecretStr) -> SecretStr:
     return key
 
 
+def pool_size(connections: int, workers: int) -> int:
+    """Connections for each web worker: while a release takes over, two of them share them all."""
+    release = (connections - FREE_CONNECTIONS) // 2
+    return min((release - WORKER_CONNECTIONS) // workers, LARGEST_POOL)
+
+
+def enough(connections: int, info: ValidationInfo) -> int:
+    """The same number.
+
+    Raises:
+        ValueError: it leaves a web worker without a single connection.
+    """
+    workers = info.data.get("web_concurrency", 1)
+    if pool_size(connections, workers) < 1:
+        raise ValueError(f"{connections} are too few for 2 releases of {workers} workers")
+    return connections
+
+
 class DatabaseSettings(BaseSettings):
     """All that a migration needs. Each field is read from the variable of its name, in capitals."""
 
@@ -65,6 +99,31 @@ class Settings(DatabaseSettings):
         default=None,
         description="the public address, such as https://links.example.org, or leave it unset",
     )
+    # What Gunicorn reads too, where its configuration has no `workers`.
+    web_concurrency: int = Field(
+        default_factory=lambda: 2 * (os.cpu_count() or 1) + 1,
+        ge=1,
+        le=64,
+        description="the number of web workers, from 1 to 64",
+    )
+    database_connections: Annotated[int, AfterValidator(enough)] = Field(
+        default=100,
+        le=10_000,
+        validate_default=True,
+        description="PostgreSQL's max_connections, or this app's share of them",
+    )
+    access_token_seconds: int = Field(
+        default=900,
+        ge=1,
+        le=86_400,
+        description="the life of an access token in seconds, at most 86400",
+    )
+    development: bool = Field(default=False, description="true for logs to read, or false for JSON")
+
+    @property
+    def pool_size(self) -> int:
+        """Connections that one web worker may have."""
+        return pool_size(self.database_connections, self.web_concurrency)
 
     @property
     def public_address(self) -> str | None:

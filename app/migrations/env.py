@@ -2,6 +2,7 @@
 
 import asyncio
 from logging.config import fileConfig
+from typing import Any
 
 from alembic import context
 from sqlalchemy import Connection
@@ -12,9 +13,14 @@ from links.models import Base
 from links.settings import DatabaseSettings, read_settings
 
 
+def ours(name: str | None, kind: str, _: Any) -> bool:
+    """Whether the models say what a table looks like: those of the queue are its library's."""
+    return kind != "table" or not (name or "").startswith("pgqueuer")
+
+
 def migrate(connection: Connection) -> None:
     """Run the command, all its revisions in one transaction: a failure leaves nothing behind."""
-    context.configure(connection=connection, target_metadata=Base.metadata)
+    context.configure(connection=connection, target_metadata=Base.metadata, include_name=ours)
     with context.begin_transaction():
         context.run_migrations()
 

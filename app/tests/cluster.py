@@ -15,7 +15,7 @@ APP = "links"
 OWNER = "links-migrate"
 SUPERUSER = "postgres"
 
-OPTIONS = "-c listen_addresses= -c fsync=off -c full_page_writes=off -c synchronous_commit=off"
+OPTIONS = "-c listen_addresses= -c fsync=off -c full_page_writes=off"
 
 
 class Cluster:

@@ -1,5 +1,6 @@
 """A PostgreSQL for the run, and a database and a server of the app for each test."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -21,6 +23,15 @@ from tests.cluster import APP, OWNER, Cluster
 
 ROOT = Path(__file__).parent.parent
 SECRET_KEY = "0123456789abcdef0123456789abcdef"
+TARGET = "https://example.org/a?b=c#d"
+PASSWORD = "correct horse battery"
+TABLES = "users, sessions, links, clicks, pgqueuer, pgqueuer_log, pgqueuer_schedules"
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """These variables, and what measures coverage in a child process."""
+    measuring = {key: text for key, text in os.environ.items() if key.startswith("COVERAGE_")}
+    return measuring | variables
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -28,7 +39,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env=environment,
+        env=clean_environment(**environment),
         capture_output=True,
         text=True,
         check=False,
@@ -61,11 +72,35 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
         assert not thread.is_alive(), "the app didn't stop"
 
 
-def settings(url: str, base_url: str | None = None) -> Settings:
+def settings(url: str, **others: Any) -> Settings:
     """Settings for the app on this database."""
-    return Settings.model_validate(
-        {"database_url": url, "secret_key": SECRET_KEY, "base_url": base_url}
-    )
+    return Settings.model_validate({"database_url": url, "secret_key": SECRET_KEY, **others})
+
+
+def register(client: httpx.Client, name: str = "ann") -> dict[str, Any]:
+    """The tokens of a new user, whom the client is from now on."""
+    answer = client.post("/accounts", json={"name": name, "password": PASSWORD})
+    assert answer.status_code == 201, answer.text
+    tokens: dict[str, Any] = answer.json()
+    client.headers["authorization"] = f"Bearer {tokens['access_token']}"
+    return tokens
+
+
+def shorten(client: httpx.Client, url: str = TARGET, **others: Any) -> dict[str, Any]:
+    """A new link."""
+    answer = client.post("/links", json={"url": url, **others})
+    assert answer.status_code == 201, answer.text
+    link: dict[str, Any] = answer.json()
+    return link
+
+
+def eventually(fetch: Callable[[], Any], wanted: Callable[[Any], bool], seconds: float = 10) -> Any:
+    """What `fetch` gives once it is as wanted; an error if it isn't in time."""
+    end = time.monotonic() + seconds
+    while not wanted(found := fetch()):
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +112,10 @@ def cluster() -> Iterator[Cluster]:
             f'CREATE ROLE "{APP}" LOGIN',
             f'CREATE DATABASE empty OWNER "{OWNER}"',
         )
+        grant = "ALTER DEFAULT PRIVILEGES GRANT"
         cluster.sql(
-            f'ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{APP}"',
+            f'{grant} SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{APP}"',
+            f'{grant} SELECT, USAGE ON SEQUENCES TO "{APP}"',
             role=OWNER,
             database="empty",
         )
@@ -129,7 +166,7 @@ def shared_database(migrated: str, copy: Callable[[str], str]) -> str:
 def database(cluster: Cluster, shared_database: str) -> str:
     """The name of a database at Alembic's head, without rows."""
     # Making one takes 0.2 s, emptying one 0.01 s.
-    cluster.sql("TRUNCATE links", role=OWNER, database=shared_database)
+    cluster.sql(f"TRUNCATE {TABLES}", role=OWNER, database=shared_database)
     return shared_database
 
 
@@ -138,3 +175,18 @@ def client(cluster: Cluster, database: str) -> Iterator[httpx.Client]:
     """A client of the app on `database`."""
     with serving(create_app(settings(cluster.url(APP, database)))) as client:
         yield client
+
+
+@pytest.fixture
+def user(client: httpx.Client) -> httpx.Client:
+    """The client, logged in."""
+    register(client)
+    return client
+
+
+@pytest.fixture
+def other(client: httpx.Client) -> Iterator[httpx.Client]:
+    """A client of the same app, logged in as somebody else."""
+    with httpx.Client(base_url=client.base_url, timeout=15) as other:
+        register(other, "bob")
+        yield other

@@ -11,8 +11,7 @@ import httpx
 
 from links.application import create_app
 from tests.cluster import APP, OWNER, Cluster
-from tests.conftest import serving, settings
-from tests.test_routes import shorten
+from tests.conftest import register, serving, settings, shorten
 
 OK = (200, {"ready": True, "reasons": []})
 
@@ -53,12 +52,8 @@ def test_not_ready_without_tables(cluster: Cluster, empty: str) -> None:
     with serving(create_app(settings(cluster.url(APP, empty)))) as client:
         status, answer = ready(client)
     assert status == 503
-    assert answer["reasons"] == [
-        "schema: no column links.id",
-        "schema: no column links.code",
-        "schema: no column links.url",
-        "schema: no column links.created_at",
-    ]
+    assert "schema: no column links.code" in answer["reasons"]
+    assert "schema: no column pgqueuer.entrypoint" in answer["reasons"]
 
 
 def test_not_ready_without_a_column(cluster: Cluster, own_database: str) -> None:
@@ -81,10 +76,11 @@ def test_ready_and_serving_on_the_schema_of_a_successor(
     cluster: Cluster, own_database: str
 ) -> None:
     with serving(create_app(settings(cluster.url(APP, own_database)))) as client:
+        register(client)
         code = shorten(client)["code"]
         cluster.sql(
-            "ALTER TABLE links ADD COLUMN clicks bigint NOT NULL DEFAULT 0",
-            "UPDATE alembic_version SET version_num = '0002'",
+            "ALTER TABLE links ADD COLUMN colour text NOT NULL DEFAULT ''",
+            "UPDATE alembic_version SET version_num = '9999'",
             role=OWNER,
             database=own_database,
         )
@@ -131,9 +127,9 @@ def test_not_ready_with_a_database_that_does_not_exist(cluster: Cluster) -> None
     assert answer["reasons"] == ['database: database "nowhere" does not exist']
 
 
-def test_serving_again_once_the_database_is_back(cluster: Cluster, client: httpx.Client) -> None:
-    shorten(client)
+def test_serving_again_once_the_database_is_back(cluster: Cluster, user: httpx.Client) -> None:
+    shorten(user)
     with stopped(cluster):
         pass
-    assert ready(client) == OK
-    shorten(client)
+    assert ready(user) == OK
+    shorten(user)

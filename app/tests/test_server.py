@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import httpx
 
 from tests.cluster import APP, Cluster
-from tests.conftest import ROOT, SECRET_KEY
+from tests.conftest import ROOT, SECRET_KEY, clean_environment, register
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def started(listener: int, environment: dict[str, str]) -> Iterator[subprocess.P
     with subprocess.Popen(
         [sys.executable, "-m", "gunicorn", *options, "links.main:app"],
         cwd=ROOT,
-        env=environment,
+        env=clean_environment(**environment),
         pass_fds=[listener],
         stderr=subprocess.PIPE,
         text=True,
@@ -63,7 +63,7 @@ def test_sigterm_lets_requests_finish(cluster: Cluster, database: str) -> None:
         gunicorn(DATABASE_URL=url, SECRET_KEY=SECRET_KEY) as (process, client),
         ThreadPoolExecutor() as pool,
     ):
-        assert client.get("/health/live").status_code == 200
+        register(client)
         with cluster.locked_links(database):
             answer = pool.submit(client.post, "/links", json={"url": "https://example.org/"})
             time.sleep(0.3)
