@@ -7,7 +7,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from links import accounts, logs, sessions, tokens
 from links.database import Session
-from links.problems import responses
+from links.problems import BODY, responses
 from links.schemas import Credentials, Refresh, Tokens
 
 _bearer = HTTPBearer(auto_error=False, description="An access token from POST /tokens.")
@@ -36,7 +36,7 @@ def log_user(user: int) -> None:
         request.user_id = user
 
 
-@router.post("/accounts", status_code=status.HTTP_201_CREATED, responses=responses(409, 413, 422))
+@router.post("/accounts", status_code=status.HTTP_201_CREATED, responses=responses(409, *BODY))
 async def register(new: Credentials, request: Request, session: Session) -> Tokens:
     """Make an account, and log in."""
     user = await accounts.register(session, new.name, new.password.get_secret_value())
@@ -45,7 +45,7 @@ async def register(new: Credentials, request: Request, session: Session) -> Toke
     return await _opened(session, user, request)
 
 
-@router.post("/tokens", responses=responses(401, 413, 422))
+@router.post("/tokens", responses=responses(401, *BODY))
 async def log_in(known: Credentials, request: Request, session: Session) -> Tokens:
     """Log in."""
     user = await accounts.log_in(session, known.name, known.password.get_secret_value())
@@ -54,7 +54,7 @@ async def log_in(known: Credentials, request: Request, session: Session) -> Toke
     return await _opened(session, user, request)
 
 
-@router.post("/tokens/refresh", responses=responses(401, 413, 422))
+@router.post("/tokens/refresh", responses=responses(401, *BODY))
 async def refresh(given: Refresh, request: Request, session: Session) -> Tokens:
     """Get the next pair of tokens. A refresh token serves once: a second time ends the session."""
     rotated = await sessions.rotate(session, given.refresh_token)
@@ -63,9 +63,7 @@ async def refresh(given: Refresh, request: Request, session: Session) -> Tokens:
     return _pair(*rotated, request)
 
 
-@router.post(
-    "/tokens/revoke", status_code=status.HTTP_204_NO_CONTENT, responses=responses(413, 422)
-)
+@router.post("/tokens/revoke", status_code=status.HTTP_204_NO_CONTENT, responses=responses(*BODY))
 async def revoke(given: Refresh, session: Session) -> None:
     """Log out: no refresh token of this session serves any more.
 

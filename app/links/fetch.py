@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import urljoin
 
 import httpcore
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from links.schemas import Target
 
@@ -21,6 +21,8 @@ SECONDS = 10  # for all redirects together
 HOPS = 5
 PORTS = {80, 443}  # others are seldom a web page's, and often something that a text can command
 
+# Of special use, and global for Python before 3.11.10, which Debian 12 has.
+PROTOCOLS4 = ip_network("192.0.0.0/24")
 INTERNET6 = ip_network("2000::/3")  # all that is handed out; not NAT64's, for one
 TUNNEL_6TO4 = ip_network("2002::/16")  # names an IPv4 address, which may be anyone's
 
@@ -43,7 +45,7 @@ def is_public(address: str) -> bool:
     ip = ip_address(address)
     if ip.version == 6:
         return ip.is_global and ip in INTERNET6 and ip not in TUNNEL_6TO4
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and ip not in PROTOCOLS4
 
 
 class PublicOnly(httpcore.AsyncNetworkBackend):
@@ -88,7 +90,7 @@ async def status_of(url: str, backend: httpcore.AsyncNetworkBackend | None = Non
                 ssl_context=_trusted, network_backend=backend or PublicOnly()
             ) as pool,
         ):
-            return await _follow(pool, url)
+            return await _follow(pool, _absolute(url, ""))
     except TimeoutError:
         raise FetchError(f"no answer within {SECONDS} s") from None
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError):
@@ -97,21 +99,26 @@ async def status_of(url: str, backend: httpcore.AsyncNetworkBackend | None = Non
 
 async def _follow(pool: httpcore.AsyncConnectionPool, url: str) -> int:
     for _ in range(HOPS + 1):
-        status, location = await _get(pool, url)
+        async with pool.stream("GET", url, headers=HEADERS) as response:
+            location = _location(response)
         if location is None:
-            return status
-        url = urljoin(url, location)
+            return response.status
+        url = _absolute(url, location)
     raise FetchError(f"more than {HOPS} redirects")
 
 
-async def _get(pool: httpcore.AsyncConnectionPool, url: str) -> tuple[int, str | None]:
+def _absolute(base: str, location: str) -> str:
     try:
-        clean = str(_target.validate_python(url))
-    except ValidationError:
+        return str(_target.validate_python(urljoin(base, location)))
+    except ValueError:
         raise RefusedError("redirects to no http or https address") from None
-    async with pool.stream("GET", clean, headers=HEADERS) as response:
-        location = dict(response.headers).get(b"location") if 300 <= response.status < 400 else None
-        return response.status, location.decode("latin-1") if location else None
+
+
+def _location(response: httpcore.Response) -> str | None:
+    if not 300 <= response.status < 400:
+        return None
+    found = (text for key, text in response.headers if key.lower() == b"location")
+    return next((text.decode("latin-1") for text in found), None)
 
 
 async def _addresses(host: str, port: int) -> list[str]:

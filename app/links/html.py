@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def render(request: Request, template: str, error: str | None = None, **values: Any) -> Response:
     """A page; with an error, of status 422."""
     code = status.HTTP_422_UNPROCESSABLE_CONTENT if error else status.HTTP_200_OK
-    shown = {"error": error, **values}
+    shown = {"error": error, "form": {}, **values}
     return _templates.TemplateResponse(request, template, shown, code, HEADERS)
 
 

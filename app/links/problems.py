@@ -12,6 +12,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from links.logs import route_template
+
 MEDIA_TYPE = "application/problem+json"
 PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
@@ -50,8 +52,17 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": Problem, "description": HTTPStatus(code).phrase} for code in codes}
 
 
-async def _http(_: Request, error: HTTPException) -> JSONResponse:
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+# What a body can be: no text, too large, not what the route wants.
+BODY = (400, 413, 422)
+
+
+async def _http(request: Request, error: HTTPException) -> JSONResponse:
+    headers = dict(error.headers or {})
+    # Starlette names the methods of the first route of a path that has several.
+    known = request.app.openapi()["paths"].get(route_template(request.scope), {})
+    if error.status_code == status.HTTP_405_METHOD_NOT_ALLOWED and known:
+        headers["Allow"] = ", ".join(sorted(method.upper() for method in known))
+    return problem(error.status_code, str(error.detail), headers=headers)
 
 
 async def _validation(_: Request, error: RequestValidationError) -> JSONResponse:

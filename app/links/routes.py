@@ -8,7 +8,7 @@ from links import store
 from links.auth import CurrentUser
 from links.database import Session
 from links.models import Link
-from links.problems import responses
+from links.problems import BODY, responses
 from links.schemas import Code, Day, LinkChange, NewLink, Page, ShortLink
 
 MAX_ID = 2**63 - 1  # PostgreSQL's bigint
@@ -16,7 +16,7 @@ MAX_ID = 2**63 - 1  # PostgreSQL's bigint
 router = APIRouter(prefix="/links", responses=responses(401, 422))
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, 413))
+@router.post("", status_code=status.HTTP_201_CREATED, responses=responses(409, *BODY))
 async def create(new: NewLink, request: Request, user: CurrentUser, session: Session) -> ShortLink:
     """Shorten a URL."""
     try:
@@ -45,7 +45,7 @@ async def read(code: Code, request: Request, user: CurrentUser, session: Session
     return shown(_found(await store.find(session, user, code)), request)
 
 
-@router.patch("/{code}", responses=responses(404, 413))
+@router.patch("/{code}", responses=responses(404, *BODY))
 async def edit(
     code: Code, new: LinkChange, request: Request, user: CurrentUser, session: Session
 ) -> ShortLink:

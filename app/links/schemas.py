@@ -13,7 +13,6 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     UrlConstraints,
-    model_validator,
 )
 
 MAX_URL = 2048  # characters
@@ -100,16 +99,11 @@ class NewLink(Received):
 
 
 class LinkChange(Received):
-    """What to change of a link; what isn't named stays."""
+    """What to change of a link; what isn't named stays, and an expiry of null is none."""
 
-    url: Target | None = None
+    # Left out or a URL, but never null.
+    url: Target = Field(default=None)  # type: ignore[assignment]
     expires_at: Expiry | None = None
-
-    @model_validator(mode="after")
-    def _url_stays_a_url(self) -> "LinkChange":
-        if "url" in self.model_fields_set and self.url is None:
-            raise ValueError("a link can't be without a url; leave it out to keep it")
-        return self
 
 
 class ShortLink(BaseModel):

@@ -21,7 +21,7 @@ from links.database import make_engine
 from links.settings import WORKER_CONNECTIONS, Settings, read_settings
 
 AT_ONCE = 10  # jobs
-HEARTBEAT = timedelta(seconds=20)  # without one, a job is given to another worker
+HEARTBEAT = timedelta(seconds=20)  # without one, a job is another worker's within twice as long
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ async def work(settings: Settings) -> None:
             batch_size=AT_ONCE // 2,
             max_concurrent_tasks=AT_ONCE,
             heartbeat_timeout=HEARTBEAT,
+            dequeue_timeout=HEARTBEAT,  # looks for the jobs of the dead as often
             # Without ears it would find jobs only every 30 s, and nobody would notice.
             shutdown_on_listener_failure=True,
         )

@@ -67,12 +67,12 @@ class Cluster:
         return printed.strip()
 
     @contextmanager
-    def locked_links(self, database: str) -> Iterator[None]:
-        """The owner of the table `links` holds it, as a migration may."""
+    def locked(self, table: str, database: str) -> Iterator[None]:
+        """The owner of a table holds it, as a migration may."""
         with self._psql(OWNER, database) as client:
             assert client.stdin
             assert client.stdout
-            client.stdin.write("BEGIN; LOCK TABLE links;\n\\echo locked\n")
+            client.stdin.write(f"BEGIN; LOCK TABLE {table};\n\\echo locked\n")
             client.stdin.flush()
             assert client.stdout.readline() == "locked\n"
             yield

@@ -25,7 +25,8 @@ ROOT = Path(__file__).parent.parent
 SECRET_KEY = "0123456789abcdef0123456789abcdef"
 TARGET = "https://example.org/a?b=c#d"
 PASSWORD = "correct horse battery"
-TABLES = "users, sessions, links, clicks, pgqueuer, pgqueuer_log, pgqueuer_schedules"
+QUEUE = "pgqueuer, pgqueuer_log, pgqueuer_schedules, pgqueuer_statistics"
+TABLES = f"users, sessions, links, clicks, {QUEUE}"
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

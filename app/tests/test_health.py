@@ -93,7 +93,7 @@ def test_ready_and_serving_on_the_schema_of_a_successor(
 def test_ready_while_a_migration_holds_the_table(
     cluster: Cluster, database: str, client: httpx.Client
 ) -> None:
-    with cluster.locked_links(database):
+    with cluster.locked("links", database):
         assert ready(client) == OK
 
 

@@ -78,7 +78,7 @@ def test_the_app_may_not_migrate(cluster: Cluster, empty: str) -> None:
 
 def test_a_lock_timeout_of_the_role_holds(cluster: Cluster, own_database: str) -> None:
     cluster.sql(f"ALTER ROLE \"{OWNER}\" IN DATABASE {own_database} SET lock_timeout = '50ms'")
-    with cluster.locked_links(own_database):
+    with cluster.locked("links", own_database):
         result = alembic(cluster.url(OWNER, own_database), "downgrade", "base")
     assert "canceling statement due to lock timeout" in result.stderr
 

@@ -16,8 +16,10 @@ from tests.conftest import ROOT, SECRET_KEY, clean_environment, register
 
 
 @contextmanager
-def gunicorn(**environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """Gunicorn with one worker on a socket that was made for it, and a client of it."""
+def gunicorn(
+    workers: int = 1, **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """Gunicorn on a socket that was made for it, and a client of it."""
     with (
         tempfile.TemporaryDirectory() as directory,
         socket.socket(socket.AF_UNIX) as listener,
@@ -29,7 +31,7 @@ def gunicorn(**environment: str) -> Iterator[tuple[subprocess.Popen[str], httpx.
     ):
         listener.bind(f"{directory}/web.sock")
         listener.listen()
-        with started(listener.fileno(), environment) as process:
+        with started(listener.fileno(), environment | {"WEB_CONCURRENCY": str(workers)}) as process:
             yield process, client
 
 
@@ -48,6 +50,7 @@ def started(listener: int, environment: dict[str, str]) -> Iterator[subprocess.P
         cwd=ROOT,
         env=clean_environment(**environment),
         pass_fds=[listener],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -64,7 +67,7 @@ def test_sigterm_lets_requests_finish(cluster: Cluster, database: str) -> None:
         ThreadPoolExecutor() as pool,
     ):
         register(client)
-        with cluster.locked_links(database):
+        with cluster.locked("links", database):
             answer = pool.submit(client.post, "/links", json={"url": "https://example.org/"})
             time.sleep(0.3)
             process.terminate()
