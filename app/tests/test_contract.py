@@ -9,16 +9,18 @@ import schemathesis
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from links.application import create_app
+from links.tokens import access_token
 from tests.cluster import APP, Cluster
 from tests.conftest import register, serving, settings
 
 Case = schemathesis.Case[Any]
 
-document = create_app(settings("postgresql://u@h/d")).openapi()
-schema = schemathesis.openapi.from_dict(document)
+chosen = settings("postgresql://u@h/d")
+schema = schemathesis.openapi.from_dict(create_app(chosen).openapi())
 
 
-token: list[str] = []
+# The first user of a database, known before there is one: some requests are made beforehand.
+BEARER = f"Bearer {access_token(1, chosen)}"
 
 
 @schema.auth()
@@ -27,7 +29,7 @@ class User:
 
     def get(self, _case: Case, _context: object) -> str:
         """The user's header."""
-        return token[-1]
+        return BEARER
 
     def set(self, case: Case, data: str, _context: object) -> None:
         """Put it in place."""
@@ -39,7 +41,6 @@ def address(cluster: Cluster, migrated: str, copy: Callable[[str], str]) -> Iter
     """An app with a user, on a database of its own."""
     with serving(create_app(settings(cluster.url(APP, copy(migrated))))) as client:
         register(client)
-        token.append(client.headers["authorization"])
         yield str(client.base_url)
 
 
