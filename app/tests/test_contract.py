@@ -37,7 +37,7 @@ class User:
 
 
 @pytest.fixture(scope="module")
-def address(cluster: Cluster, migrated: str, copy: Callable[[str], str]) -> Iterator[str]:
+def other_address(cluster: Cluster, migrated: str, copy: Callable[[str], str]) -> Iterator[str]:
     """An app with a user, on a database of its own."""
     with serving(create_app(settings(cluster.url(APP, copy(migrated))))) as client:
         register(client)
@@ -46,8 +46,8 @@ def address(cluster: Cluster, migrated: str, copy: Callable[[str], str]) -> Iter
 
 @schema.parametrize()
 @hypothesis.settings(max_examples=25, deadline=None)
-def test_the_api_keeps_its_contract(case: Case, address: str) -> None:
-    case.call_and_validate(base_url=address, excluded_checks=excluded(case))
+def test_the_api_keeps_its_contract(case: Case, other_address: str) -> None:
+    case.call_and_validate(base_url=other_address, excluded_checks=excluded(case))
 
 
 def excluded(case: Case) -> list[Any]:
