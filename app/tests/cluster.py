@@ -50,6 +50,21 @@ class Cluster:
         lines = [f'tests "{pwd.getpwuid(os.geteuid()).pw_name}" "{role}"\n' for role in roles]
         (self._data / "pg_ident.conf").write_text("".join(lines))
 
+    def create_roles(self) -> None:
+        """Make the two roles that the deployer makes."""
+        self.sql(f'CREATE ROLE "{OWNER}" LOGIN', f'CREATE ROLE "{APP}" LOGIN')
+
+    def create_database(self, name: str) -> None:
+        """Make a database as the deployer does: the app may change rows, and no table."""
+        self.sql(f'CREATE DATABASE {name} OWNER "{OWNER}"')
+        grant = "ALTER DEFAULT PRIVILEGES GRANT"
+        self.sql(
+            f'{grant} SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{APP}"',
+            f'{grant} SELECT, USAGE ON SEQUENCES TO "{APP}"',
+            role=OWNER,
+            database=name,
+        )
+
     def url(self, role: str, database: str) -> str:
         """The address of a database, as the deployer gives it."""
         return f"postgresql://{role}@/{database}?host={self.directory}"

@@ -108,18 +108,8 @@ def eventually(fetch: Callable[[], Any], wanted: Callable[[Any], bool], seconds:
 def cluster() -> Iterator[Cluster]:
     """PostgreSQL with the two roles, and a database `empty` as the deployer leaves it."""
     with postgresql.running() as cluster:
-        cluster.sql(
-            f'CREATE ROLE "{OWNER}" LOGIN',
-            f'CREATE ROLE "{APP}" LOGIN',
-            f'CREATE DATABASE empty OWNER "{OWNER}"',
-        )
-        grant = "ALTER DEFAULT PRIVILEGES GRANT"
-        cluster.sql(
-            f'{grant} SELECT, INSERT, UPDATE, DELETE ON TABLES TO "{APP}"',
-            f'{grant} SELECT, USAGE ON SEQUENCES TO "{APP}"',
-            role=OWNER,
-            database="empty",
-        )
+        cluster.create_roles()
+        cluster.create_database("empty")
         yield cluster
 
 
