@@ -8,6 +8,7 @@ from fastapi import Request, Response, status
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 HEADERS = {
     # Nothing but our own style sheet and forms: no script runs here, whoever smuggles one in.
@@ -43,7 +44,7 @@ def checked(model: type[Model], **values: Any) -> Model | str:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        return "; ".join(f"{_word(item['loc'])}: {item['msg']}" for item in error.errors())
+        return "; ".join(map(_sentence, error.errors()))
 
 
 def end_of(day: str) -> datetime | str | None:
@@ -55,5 +56,6 @@ def end_of(day: str) -> datetime | str | None:
         return day or None
 
 
-def _word(loc: tuple[str | int, ...]) -> str:
-    return str(loc[0]).replace("_at", "").replace("url", "address") if loc else "form"
+def _sentence(mistake: ErrorDetails) -> str:
+    field = str(mistake["loc"][0]).replace("_at", "").replace("url", "address")
+    return f"{field.capitalize()}: {mistake['msg'].removeprefix('Value error, ')}"

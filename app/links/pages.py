@@ -48,7 +48,7 @@ async def create(
     try:
         link = await store.create(session, user, str(new.url), new.code, new.expires_at)
     except store.CodeTakenError:
-        return await _home(request, user, session, error="code: this one is taken", form=form)
+        return await _home(request, user, session, error="Code: this one is taken", form=form)
     return to(f"/stats/{link.code}")
 
 
@@ -107,6 +107,8 @@ async def _stats(
         last_day=(link.expires_at - timedelta(microseconds=1)).date() if link.expires_at else None,
         days=days,
         bars=plot.bars(days),
+        step=plot.STEP,
+        height=plot.HEIGHT,
         most=max(clicks for _, clicks in days),
         total=sum(clicks for _, clicks in days),
     )

@@ -6,7 +6,6 @@ from datetime import date
 
 HEIGHT = 120
 STEP = 20  # from one day's bar to the next
-BAR = 16
 
 
 @dataclass(frozen=True, slots=True)
