@@ -7,7 +7,8 @@ import asyncio
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -59,12 +60,19 @@ async def register(cluster: Cluster) -> None:
     await engine.dispose()
 
 
-def main() -> None:
-    """Serve until Ctrl-C, which reaches all processes."""
-    with postgresql.running() as cluster, suppress(KeyboardInterrupt):
+@contextmanager
+def prepared() -> Iterator[Cluster]:
+    """A PostgreSQL with a database at Alembic's head."""
+    with postgresql.running() as cluster:
         cluster.create_roles()
         cluster.create_database(APP)
         start(cluster, OWNER, "alembic", "upgrade", "head").wait()
+        yield cluster
+
+
+def main() -> None:
+    """Serve until Ctrl-C, which reaches all processes."""
+    with prepared() as cluster, suppress(KeyboardInterrupt):
         asyncio.run(register(cluster))
         cluster.sql(SEED, role=APP, database=APP)
         print(f"http://localhost:8000/login: ann, {PASSWORD}")
