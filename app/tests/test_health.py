@@ -128,8 +128,10 @@ def test_not_ready_with_a_database_that_does_not_exist(cluster: Cluster) -> None
 
 
 def test_serving_again_once_the_database_is_back(cluster: Cluster, user: httpx.Client) -> None:
-    shorten(user)
+    code = shorten(user)["code"]
+    assert user.get("/" + code).status_code == 307
     with stopped(cluster):
-        pass
+        assert user.get("/" + code).status_code == 500
     assert ready(user) == OK
+    assert user.get("/" + code).status_code == 307
     shorten(user)

@@ -81,7 +81,7 @@ def test_all_workers_count_together_and_the_dead_are_remembered(
         eventually(lambda: value(client, FOLLOWED), lambda n: n == 65)
         left = files(client, process.pid)
         assert not [name for name in left for worker in both if f"_{worker}." in name]
-        eventually(lambda: value(client, "pool_connections_limit"), lambda n: n == 2 * 10)
+        eventually(lambda: value(client, "pool_connections_limit"), lambda n: n == 2 * 7)
         assert new
 
 

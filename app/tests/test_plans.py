@@ -14,7 +14,6 @@ from links import accounts, checks, sessions, store
 from links.clicks import Clicks
 from links.database import make_engine
 from links.follow import LIVE
-from links.models import Link
 from links.settings import asyncpg_url
 from tests.cluster import APP, OWNER, Cluster
 from tests.conftest import PASSWORD
@@ -48,8 +47,6 @@ def filled(cluster: Cluster, migrated: str, copy: Any) -> str:
 async def everything(engine: AsyncEngine) -> None:
     """Ask the database whatever the app asks it."""
     async with AsyncSession(engine, expire_on_commit=False) as session:
-        async with engine.connect() as connection:
-            await connection.execute(LIVE.where(Link.code == "gggg123"))
         user = await accounts.register(session, "newcomer", PASSWORD)
         assert user
         await session.commit()
@@ -126,7 +123,8 @@ def test_no_query_reads_a_table_from_end_to_end(
         for statement, parameters in asked
         if PLANNED.match(statement) and "pgqueuer" not in statement
     }
-    assert len(statements) >= 15
+    assert len(statements) >= 14
+    statements[LIVE] = ("gggg123",)
     read = {
         statement: tables
         for statement, parameters in statements.items()
