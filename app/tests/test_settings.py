@@ -1,5 +1,7 @@
 """What a person reads when the environment is wrong."""
 
+import os
+
 import pytest
 
 from links.settings import asyncpg_url
@@ -42,6 +44,22 @@ def test_every_missing_variable_has_a_line() -> None:
             f"the scheme is 'mysql', not 'postgresql'; {DATABASE_URL_HELP}",
         ),
         ("SECRET_KEY", "a" * 31, f"too short, with 31 characters; {SECRET_KEY_HELP}"),
+        (
+            "WEB_CONCURRENCY",
+            "0",
+            (
+                "Input should be greater than or equal to 1;"
+                " set it to the number of web workers, from 1 to 64"
+            ),
+        ),
+        (
+            "DATABASE_CONNECTIONS",
+            "20",
+            (
+                f"20 are too few for 2 releases of {2 * (os.cpu_count() or 1) + 1} workers;"
+                " set it to PostgreSQL's max_connections, or this app's share of them"
+            ),
+        ),
         ("BASE_URL", "ftp://a", f"URL scheme should be 'http' or 'https'; {BASE_URL_HELP}"),
     ],
 )
