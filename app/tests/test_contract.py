@@ -50,6 +50,13 @@ def test_the_api_keeps_its_contract(case: Case, other_address: str) -> None:
     case.call_and_validate(base_url=other_address, excluded_checks=excluded(case))
 
 
+@pytest.mark.soak
+@schema.parametrize()
+@hypothesis.settings(max_examples=500, deadline=None)
+def test_the_api_keeps_its_contract_for_long(case: Case, other_address: str) -> None:
+    case.call_and_validate(base_url=other_address, excluded_checks=excluded(case))
+
+
 def excluded(case: Case) -> list[Any]:
     """The checks that would be wrong about this request."""
     # A JSON schema can't say that a time must be to come, or a code not be one of our own paths:
