@@ -97,14 +97,14 @@ def test_the_files_of_dead_servers_are_removed(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted([ours, init])
 
 
-def test_folding_twice_adds_once(tmp_path: Path) -> None:
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    key = '["a_total", "a_total", {}, "Help."]'
-    file = MmapedDict(str(tmp_path / f"counter_{gone.pid}.db"))  # type: ignore[no-untyped-call]
-    file.write_value(key, 3.0, 0.0)  # type: ignore[no-untyped-call]
-    file.close()  # type: ignore[no-untyped-call]
-    (tmp_path / f"gauge_livesum_{gone.pid}.db").write_bytes(b"")
-    for _ in range(2):
-        assert b"\na_total 3.0\n" in multiprocess.exposition(tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["counter_0.db", "lock"]
+def test_each_dead_worker_is_added_once(tmp_path: Path) -> None:
+    for told in (b"3.0", b"6.0"):
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        counter = MmapedDict(str(tmp_path / f"counter_{gone.pid}.db"))  # type: ignore[no-untyped-call]
+        counter.write_value('["a_total", "a_total", {}, "Help."]', 3.0, 0.0)  # type: ignore[no-untyped-call]
+        counter.close()  # type: ignore[no-untyped-call]
+        (tmp_path / f"gauge_livesum_{gone.pid}.db").write_bytes(b"")
+        for _ in range(2):
+            assert b"\na_total " + told + b"\n" in multiprocess.exposition(tmp_path)
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["counter_0.db", "lock"]
