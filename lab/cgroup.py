@@ -28,6 +28,10 @@ def enter(lab: Lab, *parts: str) -> None:
         (_make(top, lab.cgroup, *parts) / "cgroup.procs").write_text(str(os.getpid()))
 
 
+def exists(lab: Lab) -> bool:
+    return any((top / lab.cgroup).exists() for top in hierarchies())
+
+
 def processes(lab: Lab, name: str = "") -> set[int]:
     """Every process of a host, or of the whole lab."""
     found: set[int] = set()

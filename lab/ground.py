@@ -37,7 +37,7 @@ def clear(lab: Lab) -> None:
 
 
 def is_there(lab: Lab) -> bool:
-    return lab.root.exists() or network.has_bridge(lab)
+    return lab.root.exists() or network.has_bridge(lab) or cgroup.exists(lab)
 
 
 def forget_machine(machine: str) -> None:

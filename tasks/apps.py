@@ -15,6 +15,7 @@ UNITS = "etc/systemd/system"
 MIGRATION = f"{UNITS}/NAME-migrate@.service"
 # MiB for the system, PostgreSQL and nginx, before any worker.
 RESERVED = 350
+MOST = 64  # workers, as many as the setting allows
 
 
 @deploy("Apps")
@@ -51,7 +52,7 @@ def workers(web: Web, machine: Machine) -> int:
     of the memory: during a switch two releases run.
     """
     affordable = (machine.memory - RESERVED) // 2 // web.worker_memory
-    return web.workers or max(1, min(2 * machine.cores + 1, affordable))
+    return web.workers or max(1, min(2 * machine.cores + 1, affordable, MOST))
 
 
 def _folders(app: App) -> list[Folder]:

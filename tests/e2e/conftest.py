@@ -13,6 +13,8 @@ from tests.e2e.server import Server, lab
 
 # A sudo user on one and root on the other; `make soak-main` has all four.
 USERS = {"12": "debian", "13": "root"}
+# Names below the app's domain that lead to a copy, too.
+MORE = ("www", "echo")
 PREFIX = f"t{os.getpid()}"
 
 
@@ -59,8 +61,9 @@ def copy(
             lab("snapshot", origin.host.name, f"{PREFIX}-{debian}")
             snapshots[debian] = f"{PREFIX}-{debian}"
         made.append(f"{PREFIX}-{debian}-{len(made)}")
+        names = (f"--domain={more}.{origin.domain}" for more in MORE)
         owner = ("--owner", str(os.getpid()))
-        lab("up", made[-1], "--from", snapshots[debian], *owner, *options)
+        lab("up", made[-1], "--from", snapshots[debian], *owner, *names, *options)
         return Server.of(made[-1], folder, USERS[debian], domain=origin.domain)
 
     yield make

@@ -16,6 +16,7 @@ import httpx
 from lab.hosts import Host, running
 from lab.inventory_entry import entry
 
+SHORT, LONG = 60, 300  # seconds after which a command is stuck
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -48,12 +49,14 @@ class Server:
         """Return the first app's main domain."""
         return str(self.app["domains"][0])
 
-    def pyinfra(self, *arguments: str, deploy: str = "deploy.py") -> subprocess.CompletedProcess[str]:
+    def pyinfra(
+        self, *arguments: str, deploy: str = "deploy.py"
+    ) -> subprocess.CompletedProcess[str]:
         """Run pyinfra with this server's inventory."""
         text = f"from settings import servers\n\nhosts = servers({self.entry!r}, beside=__file__)\n"
         self.inventory.write_text(text)
         command = [sys.executable, "-m", "pyinfra", *arguments, str(self.inventory), deploy]
-        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        return local(command, LONG)
 
     def deploy(self) -> dict[str, list[str]]:
         """Deploy; return the names of the operations by what came of them.
@@ -72,7 +75,7 @@ class Server:
     def run(self, command: str, *, check: bool = True) -> str:
         """Return what a command prints, run by root on the server."""
         ssh = ["ssh", "-F", str(self.host.ssh_config), self.host.name, command]
-        result = subprocess.run(ssh, capture_output=True, text=True, check=False)
+        result = local(ssh, SHORT)
         assert result.returncode == 0 or not check, result.stdout + result.stderr
         return result.stdout.strip()
 
@@ -109,9 +112,15 @@ class Server:
         raise AssertionError(f"not ready after {limit} s: {answer}")
 
 
+def local(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """Run a command on this machine, in the project's folder, for so long at most."""
+    return subprocess.run(
+        command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=seconds
+    )
+
+
 def lab(*arguments: str) -> str:
     """Run a command of the lab's; return what it prints."""
-    command = [sys.executable, "-m", "lab", *arguments]
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    result = local([sys.executable, "-m", "lab", *arguments], LONG)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -75,3 +76,22 @@ def test_the_host_is_verified(server: Server) -> None:
 def test_only_root_reads_secrets(server: Server) -> None:
     assert server.run("runuser -u links -- cat /etc/links/secrets.env", check=False) == ""
     assert server.run("stat -c %a:%U /etc/links/generated.env") == "600:root"
+
+
+def test_a_renewed_certificate_is_served(server: Server) -> None:
+    before = server.run("openssl x509 -in /etc/letsencrypt/live/links/cert.pem -noout -serial")
+    unit = "systemctl show --value -p Environment onebox-certbot.service"
+    server.run(f"env $({unit}) /usr/local/lib/onebox/certbot/bin/certbot renew -q --force-renewal")
+    time.sleep(1)
+    served = server.run(
+        "openssl s_client -connect 127.0.0.1:443 -servername"
+        f" {server.domain} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    )
+    assert served != before
+    assert (
+        server.run(
+            "systemctl start onebox-certbot.service; systemctl is-failed onebox-certbot",
+            check=False,
+        )
+        == "inactive"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyinfra.api.command import StringCommand
@@ -24,17 +25,17 @@ from tests.unit.hosts import Step, deployed, stdin, text
 from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-DEPLOY = (
+DEPLOY: tuple[Any, ...] = (
     system, ssh, firewall, tools, postgresql, apps, nginx, releases, certificates, nginx, announce,
 )  # fmt: skip
-SECRET = "sk_live_a1b2c3$`\"'\\"
+HIDDEN = "sk_live_a1b2c3$`\"'\\"
 ENVIRONMENT = "value-of-an-environment-variable"
 
 
 @pytest.fixture
 def vm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VM:
     monkeypatch.setattr(machine_module, "_seen", {})
-    monkeypatch.setenv("LINKS_STRIPE_KEY", SECRET)
+    monkeypatch.setenv("LINKS_STRIPE_KEY", HIDDEN)
     (folder / "ca.pem").write_text("PEM\n")
     links = an_app(
         secrets=["STRIPE_KEY"], env={"COLOUR": ENVIRONMENT}, migrate="alembic upgrade head"
@@ -103,7 +104,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
 
 def test_values_travel_on_standard_input_alone(steps: list[Step]) -> None:
     strings = [c for step in steps for c in step.commands if isinstance(c, StringCommand)]
-    escaped = templates.env_quote(SECRET).strip('"')
+    escaped = templates.env_quote(HIDDEN).strip('"')
     assert [escaped in str(stdin(command)) for command in strings].count(True) == 1
     for command in strings:
         for value in ("sk_live_a1b2c3", ENVIRONMENT, "SECRET_KEY"):
