@@ -23,6 +23,7 @@ from validation.values import (
     ExistingFile,
     Name,
     OneLine,
+    ProcessName,
     Seconds,
     SecretByName,
     UrlPath,
@@ -86,6 +87,19 @@ class Web(Settings):
     """What Gunicorn writes to the journal."""
 
 
+class Process(Settings):
+    """A process beside web: a queue worker, say. It starts and stops with its release."""
+
+    name: ProcessName
+    """Its unit is called so, behind the app's name."""
+    command: OneLine
+    """What it runs, in the app's folder and environment, as in "python -m links.worker"."""
+    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT"] = "SIGTERM"
+    """Asks it to finish what it is at."""
+    stop_timeout: Seconds = 60
+    """Seconds that it is given to finish."""
+
+
 class App(Settings):
     """One FastAPI (or other ASGI) app."""
 
@@ -111,16 +125,24 @@ class App(Settings):
     """"local" makes one on the server; "external" is the secret DATABASE_URL."""
     web: Web = Web()
     """Gunicorn's settings."""
+    processes: list[Process] = Field(default_factory=list)
+    """What runs beside web."""
     max_body: int = Field(default=10, ge=1)
     """MiB that a request's body may have."""
     start_timeout: Seconds = 60
     """Seconds in which a new release must be ready."""
+    settle: int = Field(default=2, ge=0, le=600)
+    """Seconds that a new release must go on being ready before it is switched to."""
+    watch: int = Field(default=60, ge=0, le=3600)
+    """Seconds after the switch in which the old release is kept warm, to be put back."""
     drain: Seconds = 30
     """Seconds that the old release is given to finish its requests."""
     keep_releases: int = Field(default=5, ge=2)
     """Releases kept on the server, to go back to."""
     build: bool = False
     """Whether source distributions may be built; that runs their code as root."""
+    migrations_compatible: bool = False
+    """For tools other than Alembic: whether the live release can run on what each one leaves."""
     lock_timeout: Seconds = 5
     """Seconds that a migration waits for a lock; while it waits, requests wait behind it."""
     statement_timeout: Seconds = 600

@@ -74,9 +74,14 @@ def _configuration(app: App, machine: Machine) -> list[File]:
         "data": {
             "domains": app.domains,
             "health": app.health,
+            "processes": [process.name for process in app.processes],
+            "database": app.database,
             "migrates": bool(app.migrate),
+            "migrations_compatible": app.migrations_compatible,
             "build": app.build,
             "start_timeout": app.start_timeout,
+            "settle": app.settle,
+            "watch": app.watch,
             "drain": app.drain,
             "keep_releases": app.keep_releases,
         },
@@ -98,7 +103,11 @@ def _configuration(app: App, machine: Machine) -> list[File]:
 def _units(app: App) -> list[File]:
     kinds = ["NAME.service", "NAME@.target", "NAME-web@.socket", "NAME-web@.service"]
     paths = [f"{UNITS}/{kind}" for kind in kinds] + ([MIGRATION] if app.migrate else [])
-    return [template(path, app=app) for path in paths]
+    processes = [
+        template(f"{UNITS}/NAME-PROCESS@.service", app=app, process=process)
+        for process in app.processes
+    ]
+    return [template(path, app=app) for path in paths] + processes
 
 
 def environment(app: App, role: str) -> dict[str, str]:

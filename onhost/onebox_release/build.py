@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from . import durable, identity
+from . import durable, faults, identity
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -22,18 +22,27 @@ UV = "/usr/local/lib/onebox/uv/bin/uv"
 MARKER = ".complete"
 
 
-def build(places: Places, parameters: Parameters, digest: str) -> str:
-    """Return the release that an archive and today's configuration make; build what is missing.
+def build(places: Places, parameters: Parameters, digest: str, release: str) -> None:
+    """Make what is missing of a release: its folder, its packages, its environment.
 
-    Raises ReleaseError where the archive is absent or damaged, or its environment can't be made.
+    Raises ReleaseError where the archive is absent or damaged, or its packages can't be had.
     """
-    release = identity.release_id(digest, places)
     folder = places.release(release)
     if not folder.exists():
         _unpack(_content(places, digest), folder, places, release)
-    _environment(places.app, parameters, folder)
-    _write_environment(places, release)
-    return release
+    _install(places.app, parameters, folder)
+    _configure(places, release)
+
+
+def archive_size(places: Places, digest: str) -> int:
+    """Return the bytes of an archive, packed; 0 where it is not here."""
+    path = places.incoming(digest)
+    return path.stat().st_size if path.exists() else 0
+
+
+def environments(places: Places) -> list[Path]:
+    """Return the virtual environments that are whole."""
+    return [marker.parent for marker in (places.home / "venvs").glob(f"*/{MARKER}")]
 
 
 def _content(places: Places, digest: str) -> bytes:
@@ -62,6 +71,7 @@ def _unpack(content: bytes, folder: Path, places: Places, release: str) -> None:
     _own(new / "app", places.app)
     os.sync()
     durable.rename(new, folder)
+    faults.point("unpacked")
 
 
 def _extract(content: bytes, folder: Path) -> None:
@@ -80,7 +90,7 @@ def _extract(content: bytes, folder: Path) -> None:
             target.chmod(member.mode)
 
 
-def _environment(app: str, parameters: Parameters, folder: Path) -> None:
+def _install(app: str, parameters: Parameters, folder: Path) -> None:
     venv = (folder / "venv").readlink()
     if (venv / MARKER).exists():
         return
@@ -117,6 +127,7 @@ def _environment(app: str, parameters: Parameters, folder: Path) -> None:
     _own(venv, app)
     os.sync()
     durable.write(venv / MARKER, "")
+    faults.point("installed")
 
 
 def _own(folder: Path, app: str) -> None:
@@ -125,8 +136,9 @@ def _own(folder: Path, app: str) -> None:
     folder.chmod(0o750)
 
 
-def _write_environment(places: Places, release: str) -> None:
+def _configure(places: Places, release: str) -> None:
     path = places.environment(release)
     if not path.exists():
         common = (places.configuration / "app.env").read_text()
         durable.write(path, f"{common}ONEBOX_RELEASE={release}\n")
+        faults.point("configured")

@@ -2,8 +2,18 @@
 
 
 class ReleaseError(Exception):
-    """A release could not be built, started or switched to. What served before still serves."""
+    """A release could not be built, started or kept. What served before still serves."""
+
+    code = 1
 
 
 class LockedError(ReleaseError):
-    """Another deploy of the same app is under way."""
+    """Somebody else is at work on this server, or has put a hold on it."""
+
+    code = 3
+
+
+class RefusedError(ReleaseError):
+    """What was asked for is not safe here, and nothing was begun."""
+
+    code = 4

@@ -14,9 +14,9 @@ from .places import Places
 CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
 
 
-def release_id(digest: str, places: Places) -> str:
+def release_id(digest: str, places: Places, processes: list[str]) -> str:
     """Return ARTIFACT-CONFIGURATION for an archive of this SHA-256 and today's configuration."""
-    return f"{artifact(digest)}-{configuration(places)}"
+    return f"{artifact(digest)}-{configuration(places, processes)}"
 
 
 def artifact(digest: str) -> str:
@@ -32,12 +32,12 @@ def environment_key(lock: bytes) -> str:
     return _digest(hashlib.sha256(lock).hexdigest(), *_platform())[:12]
 
 
-def configuration(places: Places) -> str:
+def configuration(places: Places, processes: list[str]) -> str:
     """Return 8 digits of a keyed hash over environment, secrets, Gunicorn's file and the units.
 
     Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
     """
-    files = [places.configuration / name for name in CONFIGURATION] + places.units
+    files = [places.configuration / name for name in CONFIGURATION] + places.units(processes)
     mac = hmac.new(_key(places.key), digestmod=hashlib.sha256)
     for path in files:
         content = path.read_bytes()

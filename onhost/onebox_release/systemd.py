@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from pathlib import Path
 
 from .errors import ReleaseError
 
@@ -20,18 +22,51 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in output.splitlines())
 
 
-def active_releases(app: str) -> list[str]:
+def releases_up(app: str, processes: list[str]) -> list[str]:
     """Return the releases of an app that have a process, a socket or a target up."""
-    patterns = [f"{app}@*.target", f"{app}-web@*.service", f"{app}-web@*.socket"]
-    output = _run("systemctl", "list-units", "--plain", "--no-legend", "--all", *patterns).stdout
-    units = (line.split()[:3] for line in output.splitlines())
-    names = {name for name, _, active in units if active not in {"inactive", "failed"}}
+    units = [f"{app}@*.target", f"{app}-web@*.socket"]
+    units += [f"{app}-{process}@*.service" for process in ("web", *processes)]
+    output = _run("systemctl", "list-units", "--plain", "--no-legend", "--all", *units).stdout
+    states = (line.split()[:3] for line in output.splitlines())
+    names = {name for name, _, active in states if active not in {"inactive", "failed"}}
     return sorted({name.partition("@")[2].rpartition(".")[0] for name in names})
 
 
-def journal(unit: str, lines: int) -> str:
+def is_active(unit: str) -> bool:
+    """Tell whether a unit is up, or on its way up or down."""
+    return show(unit, "ActiveState")["ActiveState"] not in {"inactive", "failed"}
+
+
+def journal(unit: str, lines: int = 20) -> str:
     """Return the last lines that a unit wrote, without their time stamps."""
     return _run("journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager").stdout
+
+
+def processes(unit: str) -> list[int]:
+    """Return the ids of a unit's processes."""
+    group = show(unit, "ControlGroup").get("ControlGroup", "")
+    # Where the kernel has both versions of control groups, systemd's own has a folder of its own.
+    files = (Path(f"/sys/fs/cgroup{place}{group}/cgroup.procs") for place in ("", "/systemd"))
+    path = next((file for file in files if group and file.exists()), None)
+    return [int(line) for line in path.read_text().split()] if path else []
+
+
+def run_like(unit: str, command: str) -> str:
+    """Run a shell command as a unit's process would run: its user, environment and sandbox.
+
+    Raises ReleaseError with what it said if it fails.
+    """
+    names = ("User", "Group", "WorkingDirectory", "Environment", "EnvironmentFiles")
+    properties = show(unit, *names)
+    files = re.findall(r"(\S+) \(ignore_errors=no\)", properties.pop("EnvironmentFiles"))
+    options = [f"--property={name}={value}" for name, value in properties.items() if value]
+    options += [f"--property=EnvironmentFile={file}" for file in files]
+    options += ["--property=NoNewPrivileges=yes", "--property=ProtectSystem=strict"]
+    result = _run("systemd-run", "--quiet", "--wait", "--pipe", "--collect", *options,
+                  "/bin/sh", "-c", f"exec {command}")  # fmt: skip
+    if result.returncode:
+        raise ReleaseError(f"{command}: {result.stderr.strip()}")
+    return result.stdout
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
