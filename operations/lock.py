@@ -19,7 +19,7 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import operation
 from pyinfra.connectors.ssh import SSHConnector
 
-PROGRAM = Path(__file__).resolve().parent.parent / "onhost" / "onebox_lock.py"
+PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/lock.py"
 BEAT = 1  # seconds between two signs of life
 TAKEN = "locked"
 LOCKED = 3  # exit code

@@ -49,6 +49,7 @@ def live(app: str, artifact: Artifact) -> Generator[StringCommand | FunctionComm
 
 def _deploy(state: State, host: Host, app: str, digest: str) -> bool:  # noqa: ARG001 - pyinfra's signature
     """Run the switch, and let its progress be read line by line."""
-    command = StringCommand(f"{PROGRAM} deploy {app} {digest}")
+    consent = "--allow-incompatible" if host.data.get("allow_incompatible") else ""
+    command = StringCommand(f"{PROGRAM} deploy {app} {digest} {consent}")
     done, _ = host.run_shell_command(command, print_output=True, _sudo=bool(host.data.get("_sudo")))
     return done

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 from . import history, identity, parameters, release, systemd, unit
 from .errors import ReleaseError
@@ -22,7 +23,7 @@ Whatever you do, the live release goes on serving until another one answers.
 Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.
 """
 
-Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Run = Callable[[Places, Parameters, argparse.Namespace], object]
 
 

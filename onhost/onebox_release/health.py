@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMEOUT = 5  # seconds for one answer
+# Over its own socket, too, the app is asked as nginx asks: some rely on these.
+AS_NGINX = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class NginxPlainConnection(http.client.HTTPConnection):
 def ask(connection: http.client.HTTPConnection, path: str) -> Answer:
     """Return the answer to a GET. Raises OSError or HTTPException where there is none."""
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=AS_NGINX)
         response = connection.getresponse()
         body = response.read(2000).decode(errors="replace")
         return Answer(response.status, response.getheader("x-release"), body)

@@ -64,7 +64,9 @@ def copy(
         names = (f"--domain={more}.{origin.domain}" for more in MORE)
         owner = ("--owner", str(os.getpid()))
         lab("up", made[-1], "--from", snapshots[debian], *owner, *names, *options)
-        return Server.of(made[-1], folder, USERS[debian], domain=origin.domain)
+        made_server = Server.of(made[-1], folder, USERS[debian], domain=origin.domain)
+        made_server.seconds_until_ready(30)
+        return made_server
 
     yield make
     for name in made:

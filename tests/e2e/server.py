@@ -33,7 +33,7 @@ class Server:
         """Return the running host `name`; `domain` is the app's, if it isn't the host's own."""
         host = next(host for host in running() if host.name == name)
         described = entry(host, user)
-        described["apps"][0]["source"] = str(PROJECT / "app")
+        described["apps"][0] |= {"source": str(PROJECT / "app"), "settle": 1, "watch": 1}
         if domain:
             described["apps"][0]["domains"] = [domain]
         return cls(host, folder / f"{name}.py", described)

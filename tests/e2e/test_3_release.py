@@ -86,7 +86,7 @@ def test_a_broken_release_never_serves(changed: Server, code: Path, broken: str,
 def test_a_failing_migration_leaves_the_live_release(changed: Server) -> None:
     changed.deploy()
     before = changed.release()
-    changed.app["migrate"] = "echo the migration says no >&2; exit 1"
+    changed.app["migrate"] = "echo the migration says no >&2; false"
     result = changed.pyinfra("-y")
     changed.app["migrate"] = "alembic upgrade head"
     assert result.returncode != 0
@@ -102,7 +102,7 @@ def test_going_back_and_forth(changed: Server, code: Path) -> None:
     second = changed.release()
     changed.run("onebox-release rollback links")
     assert changed.release() == first
-    changed.run("onebox-release rollback links")
+    changed.run(f"onebox-release rollback links {second}")
     assert changed.release() == second
 
 

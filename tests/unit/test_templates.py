@@ -265,7 +265,7 @@ def test_a_secret_in_the_app_wins_over_what_was_generated(app: App) -> None:
 def test_a_migration_runs_as_the_owner_of_the_schema(app: App) -> None:
     text = lines(render(f"{UNITS}/NAME-migrate@.service", app=app))
     assert "User=links-migrate" in text
-    assert 'ExecStart=/bin/sh -c "exec alembic -x note=\\"100%%\\" upgrade head"' in text
+    assert 'ExecStart=/bin/sh -c "alembic -x note=\\"100%%\\" upgrade head"' in text
     assert text[-1] == "EnvironmentFile=/etc/links/migrate.env"  # the last one wins
 
 
