@@ -1,14 +1,17 @@
-"""The command onebox-release: deploy, rollback, status, recover."""
+"""The command onebox-release: deploy, rollback, status, recover, hold, unhold."""
 
 from __future__ import annotations
 
 import argparse
+import getpass
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import TypeAlias
 
-from . import history, identity, parameters, release, systemd, unit
+from . import durable, history, identity, lock, parameters, release, systemd, unit
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -30,10 +33,12 @@ Run = Callable[[Places, Parameters, argparse.Namespace], object]
 def main() -> int:
     """Run one command and return its exit code; what went wrong is told on stderr."""
     arguments = _parser().parse_args()
-    places = Places(arguments.app)
     if os.geteuid():
         say("onebox-release must be run by root: put sudo in front.")
         return ReleaseError.code
+    if "app" not in arguments:
+        return int(arguments.run(arguments) or 0)
+    places = Places(arguments.app)
     try:
         settings = parameters.read(places)
         if arguments.in_unit and not arguments.inside:
@@ -80,6 +85,16 @@ def _status(places: Places, settings: Parameters, arguments: argparse.Namespace)
     print(document(places.app, data) if arguments.json else "\n".join(_told(data)))
 
 
+def _hold(arguments: argparse.Namespace) -> None:
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    who = os.environ.get("SUDO_USER") or getpass.getuser()
+    durable.write(lock.HOLD, json.dumps({"at": at, "who": who, "why": arguments.why}))
+
+
+def _unhold(_: argparse.Namespace) -> None:
+    lock.HOLD.unlink(missing_ok=True)
+
+
 def _since(entries: list[history.Entry], serving: str | None) -> str | None:
     times = [e["at"] for e in entries if e["release"] == serving and e["result"] == "live"]
     return times[-1] if times else None
@@ -120,6 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
     plan.add_argument("digest", help="SHA-256 of the archive")
+    hold = commands.add_parser("hold", help="keep deploys away from this server")
+    hold.add_argument("why", help="the reason, told to whoever tries")
+    hold.set_defaults(run=_hold)
+    commands.add_parser("unhold", help="let deploys in again").set_defaults(run=_unhold)
     return parser
 
 

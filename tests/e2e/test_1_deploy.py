@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.e2e.server import PROJECT, Server
+from tests.server import PROJECT, Server
 
 
 def changes(server: Server) -> list[str]:

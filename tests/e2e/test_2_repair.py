@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.server import Server, lab
+from tests.server import Server, lab
 
 WITHIN = 10  # seconds
 

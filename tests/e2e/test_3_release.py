@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import PROJECT, Server
+from tests.server import PROJECT, Server
 
 ODD = r"""a "quoted" 'value' with $HOME, `id`, \n, %i, #hash; and ünïcode"""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.e2e.server import Server
+from tests.server import Server
 
 BLOCKED = """
 from pyinfra import host

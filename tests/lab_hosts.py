@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.server import Server, lab
+from tests.server import Server, lab
 
 # A sudo user on one and root on the other; `make soak-main` has all four.
 USERS = {"12": "debian", "13": "root"}

@@ -17,7 +17,7 @@ from lab.hosts import Host, running
 from lab.inventory_entry import entry
 
 SHORT, LONG = 60, 300  # seconds after which a command is stuck
-PROJECT = Path(__file__).resolve().parent.parent.parent
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -53,10 +53,28 @@ class Server:
         self, *arguments: str, deploy: str = "deploy.py"
     ) -> subprocess.CompletedProcess[str]:
         """Run pyinfra with this server's inventory."""
+        command = [sys.executable, "-m", "pyinfra", *arguments, str(self._write()), deploy]
+        return local(command, LONG)
+
+    def start_deploy(self) -> subprocess.Popen[bytes]:
+        """Start a deploy, and don't wait for it."""
+        command = [sys.executable, "-m", "pyinfra", "-y", str(self._write()), "deploy.py"]
+        output = self.inventory.with_suffix(".log").open("ab")
+        return subprocess.Popen(
+            command, cwd=PROJECT, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+        )
+
+    def _write(self) -> Path:
         text = f"from settings import servers\n\nhosts = servers({self.entry!r}, beside=__file__)\n"
         self.inventory.write_text(text)
-        command = [sys.executable, "-m", "pyinfra", *arguments, str(self.inventory), deploy]
-        return local(command, LONG)
+        return self.inventory
+
+    def wait_for(self, command: str, seconds: float) -> None:
+        """Wait until a command succeeds on the server; fail when the time is over."""
+        deadline = time.monotonic() + seconds
+        while "yes" not in self.run(f"{command} && echo yes", check=False):
+            assert time.monotonic() < deadline, f"still not so after {seconds} s: {command}"
+            time.sleep(0.1)
 
     def deploy(self) -> dict[str, list[str]]:
         """Deploy; return the names of the operations by what came of them.
@@ -97,13 +115,13 @@ class Server:
         """Return the release that says it answered the public."""
         return self.request("GET", "/health/live").headers["x-release"]
 
-    def seconds_until_ready(self, limit: float) -> float:
+    def seconds_until_ready(self, limit: float, path: str = "/health/ready") -> float:
         """Return after how many seconds the app is ready; fail when the limit is over."""
         start = time.monotonic()
         answer: object = None
         while (passed := time.monotonic() - start) < limit:
             try:
-                answer = self.request("GET", "/health/ready").status_code
+                answer = self.request("GET", path).status_code
             except httpx.HTTPError as error:
                 answer = error
             if answer == httpx.codes.OK:
