@@ -13,7 +13,7 @@ from tests.faults.probed import Probed
 from tests.server import PROJECT, Server, lab
 
 sys.path.append(str(PROJECT / "onhost"))
-from onebox_release.faults import POINTS  # noqa: E402
+from onebox_release.faults import POINTS
 
 # A dump is taken only where a migration is not compatible, which the probe has none of.
 REACHED = [point for point in POINTS if point not in {"dumped", "migrated", "installed"}]
