@@ -8,7 +8,9 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-TIMEOUT = 5  # seconds for one answer
+# Seconds for one answer. A starting app's socket takes connections long before it answers them,
+# so a longer wait would only see a crash later.
+TIMEOUT = 1
 # Over its own socket, too, the app is asked as nginx asks: some rely on these.
 AS_NGINX = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https"}
 

@@ -88,14 +88,14 @@ def _start(places: Places, parameters: Parameters, release: str) -> None:
     faults.point("started")
     # Its own: a candidate starts with no restarts counted.
     problem = _wait(
-        lambda: _crash(unit) or _own_answer(places, parameters, release),
+        lambda: _trouble(places, parameters, release),
         parameters.start_timeout,
         give_up=lambda: bool(_crash(unit)),
     )
     settled = time.monotonic() + parameters.settle
     while not problem and time.monotonic() < settled:
         time.sleep(POLL)
-        problem = _crash(unit) or _own_answer(places, parameters, release)
+        problem = _trouble(places, parameters, release)
     if problem:
         raise ReleaseError(
             f"Release {release} did not become ready: {problem}.\n"
@@ -154,6 +154,12 @@ def _check_public(parameters: Parameters, release: str) -> None:
 
     if found := _wait(problem, PUBLIC):
         raise ReleaseError(f"nginx does not answer with release {release}: {found}.")
+
+
+def _trouble(places: Places, parameters: Parameters, release: str) -> str:
+    """Return what is wrong with a starting release; a crash says more than no answer."""
+    answer = _own_answer(places, parameters, release)
+    return _crash(places.process("web", release)) or answer
 
 
 def _own_answer(places: Places, parameters: Parameters, release: str) -> str:

@@ -37,7 +37,7 @@ def is_active(unit: str) -> bool:
     return show(unit, "ActiveState")["ActiveState"] not in {"inactive", "failed"}
 
 
-def journal(unit: str, lines: int = 20) -> str:
+def journal(unit: str, lines: int = 40) -> str:
     """Return the last lines that a unit wrote, without their time stamps."""
     return _run("journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager").stdout
 

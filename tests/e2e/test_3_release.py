@@ -83,17 +83,6 @@ def test_a_broken_release_never_serves(changed: Server, code: Path, broken: str,
     assert changed.run("systemctl --failed --no-legend") == ""
 
 
-def test_a_failing_migration_leaves_the_live_release(changed: Server) -> None:
-    changed.deploy()
-    before = changed.release()
-    changed.app["migrate"] = "echo the migration says no >&2; false"
-    result = changed.pyinfra("-y")
-    changed.app["migrate"] = "alembic upgrade head"
-    assert result.returncode != 0
-    assert "the migration says no" in result.stdout + result.stderr
-    assert changed.release() == before
-
-
 def test_going_back_and_forth(changed: Server, code: Path) -> None:
     changed.deploy()
     first = changed.release()
