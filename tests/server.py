@@ -59,10 +59,10 @@ class Server:
     def start_deploy(self) -> subprocess.Popen[bytes]:
         """Start a deploy, and don't wait for it."""
         command = [sys.executable, "-m", "pyinfra", "-y", str(self._write()), "deploy.py"]
-        output = self.inventory.with_suffix(".log").open("ab")
-        return subprocess.Popen(
-            command, cwd=PROJECT, stdout=output, stderr=output, stdin=subprocess.DEVNULL
-        )
+        with self.inventory.with_suffix(".log").open("ab") as output:
+            return subprocess.Popen(
+                command, cwd=PROJECT, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
 
     def _write(self) -> Path:
         text = f"from settings import servers\n\nhosts = servers({self.entry!r}, beside=__file__)\n"
@@ -90,10 +90,10 @@ class Server:
                     names.append(operation["name"])
         return outcomes
 
-    def run(self, command: str, *, check: bool = True) -> str:
+    def run(self, command: str, *, check: bool = True, given: str | None = None) -> str:
         """Return what a command prints, run by root on the server."""
         ssh = ["ssh", "-F", str(self.host.ssh_config), self.host.name, command]
-        result = local(ssh, SHORT)
+        result = local(ssh, SHORT, given)
         assert result.returncode == 0 or not check, result.stdout + result.stderr
         return result.stdout.strip()
 
@@ -130,10 +130,18 @@ class Server:
         raise AssertionError(f"not ready after {limit} s: {answer}")
 
 
-def local(command: list[str], seconds: float) -> subprocess.CompletedProcess[str]:
+def local(
+    command: list[str], seconds: float, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command on this machine, in the project's folder, for so long at most."""
     return subprocess.run(
-        command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=seconds
+        command,
+        cwd=PROJECT,
+        input=given or "",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
     )
 
 

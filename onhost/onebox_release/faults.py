@@ -1,13 +1,14 @@
 """Places where a test may stop a deploy dead: after each step that left something behind.
 
 A test writes "kill NAME" or "hang NAME" into FILE, which lies on a file system that a reboot
-empties. Nothing else ever does.
+empties; a hang lasts until the file is gone. Nothing else ever writes it.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 FILE = Path("/run/onebox-fault")
@@ -23,9 +24,11 @@ def point(name: str) -> None:
     if not FILE.exists():
         return
     action, _, wanted = FILE.read_text().strip().partition(" ")
-    if wanted == name:
+    if wanted != name:
+        return
+    REACHED.write_text(name)
+    if action == "kill":
         FILE.unlink()
-        REACHED.write_text(name)
-        if action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        signal.pause()
+        os.kill(os.getpid(), signal.SIGKILL)
+    while FILE.exists():
+        time.sleep(0.05)

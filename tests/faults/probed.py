@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import shutil
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.load import Sample, read
+from operations.artifact import pack
 from tests.server import PROJECT, Server
 
 PROBE = Path(__file__).resolve().parent / "probe"
@@ -59,6 +61,14 @@ class Probed:
     def deploy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Deploy what the folder holds."""
         return self.server.pyinfra("-y", *arguments)
+
+    def send(self) -> str:
+        """Send a new release's archive, and don't deploy it; return its digest."""
+        self.become()
+        artifact = pack(self.folder)
+        path = f"/var/lib/onebox/probe/incoming/{artifact.digest}.tar.gz"
+        self.server.run(f"base64 -d > {path}", given=base64.b64encode(artifact.content).decode())
+        return artifact.digest
 
     def release(self, kind: str = "good") -> None:
         """Deploy a new release that must go live."""

@@ -50,9 +50,11 @@ def power_cut(probe: Probed, point: str) -> None:
     """Cut the power when a deploy reaches a point; check what is there after the boot."""
     probe.server.run(f"echo hang {point} > /run/onebox-fault")
     probe.become()
-    probe.server.start_deploy()
+    deployer = probe.server.start_deploy()
     probe.server.wait_for(f"grep -qx {point} /run/onebox-fault-reached", 60)
     lab("poweroff", probe.server.host.name, "--hard")
+    deployer.kill()
+    deployer.wait()
     lab("start", probe.server.host.name)
     probe.server.seconds_until_ready(30, "/ready")
     probe.settled()

@@ -109,7 +109,9 @@ class Server:
             self.up.add(live)
 
     def remember(self, *entries: tuple[str, str, str]) -> None:
-        lines = [json.dumps({"at": "t", "what": w, "release": r, "result": e}) for w, r, e in entries]
+        lines = [
+            json.dumps({"at": "t", "what": w, "release": r, "result": e}) for w, r, e in entries
+        ]
         self.places.history.write_text("".join(f"{line}\n" for line in lines))
 
     def history(self) -> list[tuple[str, str, str]]:
