@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from settings import VM, App, servers
 
@@ -39,7 +40,8 @@ def test_the_readme_names_every_folder() -> None:
 
 
 def test_every_setting_is_documented_beside_its_field() -> None:
-    models, seen = [VM, App], set()
+    models: list[type[BaseModel]] = [VM, App]
+    seen: set[type[BaseModel]] = set()
     while models:
         model = models.pop()
         seen.add(model)

@@ -12,6 +12,7 @@ sys.path.insert(0, str(ONHOST))
 
 from onebox_release import faults, health, switch, systemd  # noqa: E402
 from onebox_release.places import Places  # noqa: E402
+
 from tests.unit.onhost.server import Server, make_places  # noqa: E402
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,7 +176,9 @@ def test_a_migration_that_failed_because_the_database_is_gone_says_that(
     (server.places.release("a-2") / "app/alembic.ini").touch()
     psql["error"] = "no such socket"
     server.refuses = {"start"}
-    with pytest.raises(ReleaseError, match="failed.\nThe database doesn't answer: no such socket"):
+    with pytest.raises(
+        ReleaseError, match=r"failed\.\nThe database doesn't answer: no such socket"
+    ):
         database._run(server.places, PARAMETERS, "a-2")
 
 

@@ -20,7 +20,7 @@ def trace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         return Path(path).resolve(strict=False).relative_to(tmp_path.resolve()).as_posix()
 
     def synced(descriptor: int) -> None:
-        done.append(f"fsync {name(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        done.append(f"fsync {name(Path(f'/proc/self/fd/{descriptor}').readlink())}")
         fsync(descriptor)
 
     def renamed(old: Any, new: Any) -> None:

@@ -10,7 +10,6 @@ from onebox_release import parameters
 from onebox_release.errors import ReleaseError
 from onebox_release.places import Places
 
-
 from tests.unit.onhost.server import PARAMETERS
 
 

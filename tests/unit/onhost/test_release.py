@@ -7,7 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from onebox_release import build, database, faults, history, identity, release, resources, switch
+from onebox_release import (
+    build,
+    database,
+    durable,
+    faults,
+    history,
+    identity,
+    release,
+    resources,
+    switch,
+)
 from onebox_release.errors import RefusedError, ReleaseError
 
 from tests.unit.onhost.server import PARAMETERS, Server, stop_of
@@ -42,7 +52,7 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def switched(_places: object, _parameters: object, name: str, *, can_go_back: bool) -> None:
         taken.append(f"switch {can_go_back}")
         server.up.add(name)
-        switch.durable.point(server.places.current, f"releases/{name}")
+        durable.point(server.places.current, f"releases/{name}")
 
     monkeypatch.setattr(release, "build", build)
     monkeypatch.setattr(release, "switch", switched)
@@ -150,7 +160,7 @@ def test_a_failed_release_that_stays_live_is_not_said_to_serve_as_before(
     server.make("old", live="old")
 
     def stays(*_: object, **__: object) -> None:
-        switch.durable.point(server.places.current, "releases/new")
+        durable.point(server.places.current, "releases/new")
         raise ReleaseError("It stays live: the database has moved on.")
 
     monkeypatch.setattr(release, "switch", stays)
@@ -162,7 +172,7 @@ def test_a_failed_release_that_stays_live_is_not_said_to_serve_as_before(
 def test_a_history_that_can_not_be_written_stops_nothing(
     server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history.durable, "append", failing(OSError(errno.ENOSPC, "full")))
+    monkeypatch.setattr(durable, "append", failing(OSError(errno.ENOSPC, "full")))
     deploy(server)
     assert "switch True" in steps
     assert server.pointer() == "new"

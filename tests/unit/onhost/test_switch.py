@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from onebox_release import durable, faults, resources, systemd
 from onebox_release.errors import ReleaseError
-from onebox_release.places import Places
 from onebox_release.switch import connections, drain, live, retire, stop, switch
 
 from tests.unit.onhost.server import PARAMETERS, Server, stop_of
@@ -68,7 +67,12 @@ def test_the_pointer_moves_only_after_the_settling_time(
 ) -> None:
     moved: list[float] = []
     point = durable.point
-    monkeypatch.setattr(durable, "point", lambda *a: (moved.append(two.now), point(*a)))
+
+    def move(link: Path, target: str) -> None:
+        moved.append(two.now)
+        point(link, target)
+
+    monkeypatch.setattr(durable, "point", move)
     go(two)
     assert moved[0] >= PARAMETERS.settle
 
@@ -315,7 +319,7 @@ def test_all_but_the_live_release_are_stopped(server: Server) -> None:
     retire(server.places, PARAMETERS, keep="b")
     assert server.up == {"b"}
     assert server.calls == [stop_of("a"), stop_of("c")]
-    assert server.now == 0.5, "nginx may be on its way to the old socket"  # noqa: RUF069
+    assert server.now == 0.5, "nginx may be on its way to the old socket"
 
 
 def test_nothing_to_retire_takes_no_time(server: Server) -> None:
