@@ -1,10 +1,10 @@
-"""Hosts for the end-to-end tests: each Debian provisioned from bare once, then copied."""
+"""Hosts for tests: each Debian is provisioned from bare once, then copied."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,63 +13,89 @@ from tests.server import Server, lab
 
 # A sudo user on one and root on the other; `make soak-main` has all four.
 USERS = {"12": "debian", "13": "root"}
+PREFIX = f"t{os.getpid()}"
 # Names below the app's domain that lead to a copy, too.
 MORE = ("www", "echo")
-PREFIX = f"t{os.getpid()}"
 
 
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
-    """Bare hosts, by Debian's version. They go when this run goes, killed or not."""
-    folder = tmp_path_factory.mktemp("inventories")
-    names = {debian: f"{PREFIX}-{debian}" for debian in USERS}
-    try:
-        for debian, name in names.items():
-            lab("up", name, "--debian", debian, "--owner", str(os.getpid()))
-        yield {debian: Server.of(name, folder, USERS[debian]) for debian, name in names.items()}
-    finally:
-        for name in names.values():
+@dataclass
+class Hosts:
+    """The lab hosts of a test run. They go when it goes, killed or not."""
+
+    folder: Path
+    servers: dict[str, Server] = field(default_factory=dict)
+    deployed: set[str] = field(default_factory=set)
+    snapshots: set[str] = field(default_factory=set)
+    made: list[str] = field(default_factory=list)
+
+    def bare(self, debian: str) -> Server:
+        """Return the host of a Debian, as it is: bare, until `provisioned` was called."""
+        if debian not in self.servers:
+            name = self._up(f"{PREFIX}-{debian}", "--debian", debian)
+            self.servers[debian] = Server.of(name, self.folder, USERS[debian])
+        return self.servers[debian]
+
+    def provisioned(self, debian: str) -> Server:
+        """Return the same host after a first deploy."""
+        server = self.bare(debian)
+        if debian not in self.deployed:
+            server.deploy()
+            self.deployed.add(debian)
+        return server
+
+    def copy(self, debian: str, *options: str) -> Server:
+        """Return a copy of a provisioned host, which may be broken."""
+        origin = self.provisioned(debian)
+        snapshot = f"{PREFIX}-{debian}"
+        if snapshot not in self.snapshots:
+            lab("snapshot", origin.host.name, snapshot)
+            self.snapshots.add(snapshot)
+            origin.seconds_until_ready(30)
+        names = (f"--domain={more}.{origin.domain}" for more in MORE)
+        name = f"{PREFIX}-{debian}-{len(self.made)}"
+        self._up(name, "--from", snapshot, *names, *options)
+        server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
+        server.seconds_until_ready(30)
+        return server
+
+    def down(self) -> None:
+        """Leave nothing."""
+        for name in self.made:
             lab("down", name)
+        for snapshot in self.snapshots:
+            lab("forget", snapshot)
+
+    def _up(self, name: str, *options: str) -> str:
+        self.made.append(name)
+        lab("up", name, "--owner", str(os.getpid()), *options)
+        return name
 
 
 @pytest.fixture(scope="session")
-def provisioned(bare: dict[str, Server]) -> dict[str, Server]:
-    """The same hosts after a first deploy; both at once, it is the longest step of a run."""
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(Server.deploy, bare.values()))
-    return bare
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """The hosts of this run."""
+    hosts = Hosts(tmp_path_factory.mktemp("hosts"))
+    yield hosts
+    hosts.down()
 
 
 @pytest.fixture(params=USERS, ids=lambda debian: f"debian{debian}", scope="session")
-def server(request: pytest.FixtureRequest, provisioned: dict[str, Server]) -> Server:
+def server(request: pytest.FixtureRequest, hosts: Hosts) -> Server:
     """A deployed host of each Debian, for tests that leave it as it was."""
-    return provisioned[request.param]
+    return hosts.provisioned(request.param)
 
 
 @pytest.fixture(scope="session")
-def copy(
-    provisioned: dict[str, Server], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Server]]:
+def copy(hosts: Hosts) -> Callable[..., Server]:
     """Makes copies of a deployed host, for tests that change or break it."""
-    snapshots: dict[str, str] = {}
-    made: list[str] = []
-    folder: Path = tmp_path_factory.mktemp("copies")
+    return hosts.copy
 
-    def make(debian: str, *options: str) -> Server:
-        origin = provisioned[debian]
-        if debian not in snapshots:
-            lab("snapshot", origin.host.name, f"{PREFIX}-{debian}")
-            snapshots[debian] = f"{PREFIX}-{debian}"
-        made.append(f"{PREFIX}-{debian}-{len(made)}")
-        names = (f"--domain={more}.{origin.domain}" for more in MORE)
-        owner = ("--owner", str(os.getpid()))
-        lab("up", made[-1], "--from", snapshots[debian], *owner, *names, *options)
-        made_server = Server.of(made[-1], folder, USERS[debian], domain=origin.domain)
-        made_server.seconds_until_ready(30)
-        return made_server
 
-    yield make
-    for name in made:
-        lab("down", name)
-    for snapshot in snapshots.values():
-        lab("forget", snapshot)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a host, where several processes share the tests."""
+    for item in items:
+        if "tests/faults" in str(item.path):
+            group = "faults"
+        else:
+            group = "13" if "13" in item.name.partition("[")[2] else "12"
+        item.add_marker(pytest.mark.xdist_group(group))

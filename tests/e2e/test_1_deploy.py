@@ -10,7 +10,10 @@ import time
 
 import pytest
 
+from tests.lab_hosts import Hosts
 from tests.server import PROJECT, Server
+
+NEW_FILES = "find /etc /srv /var/lib -newer /proc/1 -type f | sort"
 
 
 def changes(server: Server) -> list[str]:
@@ -22,14 +25,14 @@ def changes(server: Server) -> list[str]:
 
 
 @pytest.mark.parametrize("debian", ["12", "13"])
-def test_a_dry_run_on_a_bare_host_tells_all_and_does_nothing(
-    bare: dict[str, Server], debian: str
-) -> None:
-    before = bare[debian].run("find /etc /srv /var/lib -newer /proc/1 -type f | sort")
-    wanted = changes(bare[debian])
+def test_a_dry_run_on_a_bare_host_tells_all_and_does_nothing(hosts: Hosts, debian: str) -> None:
+    server = hosts.bare(debian)
+    assert debian not in hosts.deployed
+    before = server.run(NEW_FILES)
+    wanted = changes(server)
     assert "Releases | Release links" in wanted
-    assert "Certificates | Get a certificate for " + bare[debian].domain in wanted
-    assert bare[debian].run("find /etc /srv /var/lib -newer /proc/1 -type f | sort") == before
+    assert "Certificates | Get a certificate for " + server.domain in wanted
+    assert server.run(NEW_FILES) == before
 
 
 def test_the_first_deploy_ends_at_the_apps_address(server: Server) -> None:

@@ -121,6 +121,27 @@ def release(probe: Probed, kind: str) -> set[str]:
     return set() if kind == "good" else {last["release"]}
 
 
+def test_upstream_keepalive_would_fail_requests(
+    probe: Probed, csv: Path, figures: dict[str, Any]
+) -> None:
+    """The control: nginx keeps connections to the app, and the same load meets dead ones."""
+    site = "$(readlink -f /etc/onebox/nginx)/sites/probe.conf"
+    keep = r"s/fail_timeout=0;/&\n    keepalive 32;/"
+    reuse = r"s/Connection .connection_upgrade/Connection \"\"/"
+    probe.server.run(f"sed -i '{keep}; {reuse}' {site} && systemctl reload nginx")
+    with probe.load(csv) as traffic:
+        for _ in range(8):
+            digest = probe.send()
+            probe.server.run(f"onebox-release deploy probe {digest}")
+    figures |= {
+        "deploys": 8,
+        "requests": len(traffic.samples),
+        "failed": len(traffic.failures),
+    }
+    assert probe.server.deploy()["success"]
+    assert traffic.failures
+
+
 @pytest.mark.parametrize("kind", ["dies later", "fails later"])
 def test_put_back(
     probe: Probed, csv: Path, folder: Path, figures: dict[str, Any], kind: str

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from onebox_release import cli, history, identity, release, systemd, unit
+from onebox_release import cli, history, identity, lock, release, systemd, unit
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.places import Places
 
@@ -180,6 +180,17 @@ def test_a_plan_names_both_releases(
     monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
     assert command("plan", "links", "abc") == 0
     assert told(capsys) == {"release": "c-3", "live": None}
+
+
+def test_a_hold_is_written_with_its_reason_and_lifted(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HOLD", places.state / "hold.json")
+    monkeypatch.setenv("SUDO_USER", "ann")
+    assert command("hold", "the sale") == 0
+    assert lock.held().endswith(", by ann: the sale")
+    assert command("unhold") == command("unhold") == 0
+    assert lock.held() == ""
 
 
 @pytest.mark.xfail(strict=True, reason="argparse ends with 2, which is `drift` in the design")

@@ -108,6 +108,18 @@ def test_the_live_release_again_is_nothing_to_do(server: Server, steps: list[str
     assert server.history() == [("deploy", "new", "live")]
 
 
+@pytest.mark.parametrize("ask", [deploy, rollback])
+def test_what_an_earlier_death_left_is_put_straight_first(
+    server: Server, steps: list[str], ask: Callable[[Server], None]
+) -> None:
+    server.make("older", "old", live="old")
+    server.remember(("deploy", "older", "live"), ("deploy", "old", "live"))
+    server.up = {"left over"}
+    ask(server)
+    assert server.calls[:2] == ["start --no-block links@old.target", stop_of("left over")]
+    assert steps
+
+
 def test_the_first_release_needs_no_memory_beside_another(server: Server, steps: list[str]) -> None:
     deploy(server)
     assert "memory" not in steps

@@ -322,6 +322,23 @@ def test_all_but_the_live_release_are_stopped(server: Server) -> None:
     assert server.now == 0.5, "nginx may be on its way to the old socket"
 
 
+def test_a_release_is_drained_before_it_is_stopped(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[list[str]] = []
+
+    def busy_at_first(path: Path) -> int:
+        assert path == server.places.socket("a")
+        looked.append(list(server.calls))
+        return len(looked) < 3
+
+    monkeypatch.setattr("onebox_release.switch.connections", busy_at_first)
+    server.up = {"a"}
+    retire(server.places, PARAMETERS, keep=None)
+    assert looked == [[], [], []]
+    assert server.calls == [stop_of("a")]
+
+
 def test_nothing_to_retire_takes_no_time(server: Server) -> None:
     server.make("a", live="a")
     retire(server.places, PARAMETERS, keep="a")
