@@ -53,6 +53,8 @@ class TLS(Settings):
     """"letsencrypt", "letsencrypt-staging", or the address of another ACME directory."""
     server_ca: ExistingFile | None = None
     """PEM file to trust when asking an ACME server of your own; None trusts the system's."""
+    profile: OneLine = "classic"
+    """What kind of certificate to ask for, where the server offers several."""
     email: OneLine | None = None
     """Where the certificate authority may write to."""
 
@@ -142,7 +144,8 @@ class App(Settings):
     build: bool = False
     """Whether source distributions may be built; that runs their code as root."""
     migrations_compatible: bool = False
-    """For tools other than Alembic: whether the live release can run on what each one leaves."""
+    """For tools other than Alembic and for external databases, where nobody can look: whether
+    the release before can run on what a migration leaves."""
     lock_timeout: Seconds = 5
     """Seconds that a migration waits for a lock; while it waits, requests wait behind it."""
     statement_timeout: Seconds = 600

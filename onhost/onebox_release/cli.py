@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import getpass
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from . import durable, history, identity, lock, parameters, release, systemd, unit
-from .errors import ReleaseError
+from .errors import LockedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import document, say
@@ -26,7 +28,7 @@ Whatever you do, the live release goes on serving until another one answers.
 Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.
 """
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[Places, Parameters, argparse.Namespace], object]
 
 
@@ -36,14 +38,16 @@ def main() -> int:
     if os.geteuid():
         say("onebox-release must be run by root: put sudo in front.")
         return ReleaseError.code
-    if "app" not in arguments:
-        return int(arguments.run(arguments) or 0)
-    places = Places(arguments.app)
     try:
+        if "app" not in arguments:
+            arguments.run(arguments)
+            return 0
+        places = Places(arguments.app)
         settings = parameters.read(places)
         if arguments.in_unit and not arguments.inside:
             return unit.run(places, sys.argv[1:])
-        arguments.run(places, settings, arguments)
+        with _alone(places) if arguments.alone else nullcontext():
+            arguments.run(places, settings, arguments)
     except ReleaseError as error:
         say(str(error))
         return error.code
@@ -61,14 +65,14 @@ def _rollback(places: Places, settings: Parameters, arguments: argparse.Namespac
     release.rollback(places, settings, arguments.release, force=arguments.force)
 
 
-def _recover(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
-    if arguments.inside or not systemd.is_active(places.unit):
-        release.recover(places, settings)
+def _recover(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    release.recover(places, settings)
 
 
 def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
     wanted = identity.release_id(arguments.digest, places, settings.processes)
-    print(document(places.app, {"release": wanted, "live": live(places)}))
+    up = systemd.releases_up(places.app, settings.processes)
+    print(document(places.app, {"release": wanted, "live": live(places), "up": up}))
 
 
 def _status(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
@@ -83,6 +87,17 @@ def _status(places: Places, settings: Parameters, arguments: argparse.Namespace)
         "last": entries[-1] if entries else None,
     }
     print(document(places.app, data) if arguments.json else "\n".join(_told(data)))
+
+
+@contextmanager
+def _alone(places: Places) -> Iterator[None]:
+    """Keep every other deploy, rollback and recovery of the app out; death lets go."""
+    with os.fdopen(os.open(places.lock, os.O_RDWR | os.O_CREAT, 0o600)) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(f"A deploy of {places.app} is under way. Wait for it.") from None
+        yield
 
 
 def _hold(arguments: argparse.Namespace) -> None:
@@ -110,8 +125,17 @@ def _told(data: Mapping[str, object]) -> Iterable[str]:
         yield "A deploy is under way."
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+class Parser(argparse.ArgumentParser):
+    """Exits with 1 where a command is misspelt: 2 says drift."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell how the command is used."""
+        self.print_usage(sys.stderr)
+        self.exit(ReleaseError.code, f"{self.prog}: {message}\n")
+
+
+def _parser() -> Parser:
+    parser = Parser(
         prog="onebox-release",
         description="Releases of this server's apps. Run as root.",
         epilog=EXAMPLES,
@@ -144,11 +168,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(
     commands: Commands, name: str, run: Run, does: str, *, in_unit: bool = False
-) -> argparse.ArgumentParser:
+) -> Parser:
     parser = commands.add_parser(name, help=does, description=does.capitalize() + ".")
     parser.add_argument("app", help="the app's name")
     parser.add_argument(unit.INSIDE, action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run, in_unit=in_unit)
+    parser.set_defaults(run=run, in_unit=in_unit, alone=in_unit or run is _recover)
     return parser
 
 

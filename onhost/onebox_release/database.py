@@ -1,22 +1,22 @@
-"""The app's database: where it is at, a dump of it, and its migration."""
+"""The app's database: where it is at, which releases can run on it, its dump and migration."""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
-from . import faults, resources, revisions, systemd
+from . import durable, faults, history, resources, revisions, systemd
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import say
-from .revisions import Revision
 
-AS_POSTGRES = ["runuser", "-u", "postgres", "--"]
+DUMPS = 3  # how many are kept
 CONSENT = (
-    "Mark it `onebox_compatible = True` if the live release can run on what it leaves"
-    " (expand first, contract in a later deploy), or deploy once with"
+    "Mark a revision `onebox_compatible = True` if the live release can run on what it leaves"
+    " (expand first, contract in a later deploy). Or deploy once with"
     " --data allow_incompatible=true: a dump is taken first, and going back is not possible."
 )
 
@@ -24,133 +24,146 @@ CONSENT = (
 def migrate(
     places: Places, parameters: Parameters, release: str, before: str | None, *, consent: bool
 ) -> bool:
-    """Bring the database up to date for a release; tell whether `before` can still run on it.
+    """Bring the database up to date for a release; tell whether `before` can run on it then.
 
     Raises RefusedError where it couldn't and nobody consented, ReleaseError where it fails.
     """
     if not parameters.migrates:
         return True
-    wanted = revisions.read(places.release(release) / "app")
-    if wanted is None:
-        return _migrate_blindly(places, parameters, release, before, consent=consent)
-    heads = at(places, parameters, release)
-    pending = revisions.pending(wanted, heads)
-    check_readable(places, release, heads)
-    if not pending:
-        return True
-    compatible = before is None or all(revision.compatible for revision in pending)
-    _agree(places, parameters, pending, release, compatible=compatible, consent=consent)
-    say(f"Migrating the database: {', '.join(revision.name for revision in pending)}")
-    _run(places, parameters, release)
-    return compatible
+    own = _revisions(places, release)
+    if own is None or parameters.database != "local":
+        can_go_back = runs_blindly(parameters, release, before)
+        _agree(places, parameters, release, ["the migration"] * (not can_go_back), consent=consent)
+        _run(places, release)
+        return can_go_back
+    heads = at(places)
+    _check_forward(places, release, before, heads)
+    missing = revisions.pending(own, heads)
+    applied = _applied(places, heads) | {revision.name for revision in missing}
+    behind = _revisions(places, before) if before else own
+    way = revisions.in_the_way(behind or {}, own, applied)
+    if missing:
+        _agree(places, parameters, release, way, consent=consent)
+        say(f"Migrating the database: {', '.join(revision.name for revision in missing)}")
+        _run(places, release)
+    return not way
 
 
-def check_readable(places: Places, release: str, heads: list[str]) -> None:
-    """Raise RefusedError if the database has what a release can't live with."""
-    own = revisions.read(places.release(release) / "app") or {}
-    folders = (places.home / "releases").glob("*/app")
-    known = {k: r for folder in folders for k, r in (revisions.read(folder) or {}).items()}
-    if ahead := revisions.unreadable(own, heads, known):
+def check_back(places: Places, parameters: Parameters, release: str, live: str | None) -> None:
+    """Raise RefusedError unless an earlier release can be said to run on today's database."""
+    if not parameters.migrates:
+        return
+    own = _revisions(places, release)
+    if own is None or parameters.database != "local":
+        if not runs_blindly(parameters, release, live):
+            raise RefusedError(
+                f"Nobody can say whether release {release} runs on today's database: its"
+                " migrations are not Alembic's on this server. --force goes back all the same."
+            )
+        return
+    successor = history.successor(places, release)
+    newer = (_revisions(places, successor) if successor else None) or {}
+    heads = at(places)
+    if way := revisions.in_the_way(own, newer, _applied(places, heads)):
         raise RefusedError(
-            f"The database is at {', '.join(ahead)}, which release {release} does not know and"
-            " can't be said to run on: the revision is not marked `onebox_compatible`."
+            f"The database is at {', '.join(heads)}. Release {release} can't be said to run on"
+            f" {', '.join(way)}: only what the release right after it brought, marked"
+            " `onebox_compatible`, does not stand in its way. --force goes back all the same."
         )
 
 
-def at(places: Places, parameters: Parameters, release: str) -> list[str]:
-    """Return the heads that the database is at; none in an empty one."""
-    if parameters.database == "local":
-        query = "select version_num from alembic_version"
-        command = [*AS_POSTGRES, "psql", "-XqAt", "-d", places.app, "-c", query]
-        result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
-        if result.returncode and "does not exist" not in result.stderr:
-            raise ReleaseError(f"The database doesn't answer: {result.stderr.strip()}")
-        return result.stdout.split()
-    output = systemd.run_like(places.migration(release), "alembic current")
-    return re.findall(r"^(\w+)(?: \(head\))?$", output, re.MULTILINE)
+def runs_blindly(parameters: Parameters, release: str, other: str | None) -> bool:
+    """Tell whether two releases can run on each other's database, where revisions can't be read:
+    the same artifact can, others if the settings promise it."""
+    same = other is None or other.partition("-")[0] == release.partition("-")[0]
+    return same or parameters.migrations_compatible
 
 
-def _migrate_blindly(
-    places: Places, parameters: Parameters, release: str, before: str | None, *, consent: bool
-) -> bool:
-    """Migrate by a tool that can't be asked what is pending."""
-    compatible = before is None or parameters.migrations_compatible
-    same = before and before.split("-")[0] == release.split("-")[0]
-    if not same:
-        unknown = Revision("what the migrate command does", (), compatible=False)
-        _agree(places, parameters, [unknown], release, compatible=compatible, consent=consent)
-    say("Migrating the database")
-    _run(places, parameters, release)
-    return bool(compatible or same)
+def at(places: Places) -> list[str]:
+    """Return the heads that the local database is at; none in an empty one.
+
+    Raises ReleaseError where it doesn't answer. Asked as the schema's owner, never a superuser:
+    what the table is named for could be a view.
+    """
+    query = "select version_num from alembic_version"
+    owner = f"{places.app}-migrate"
+    command = ["runuser", "-u", owner, "--", "psql", "-XqAt", "-d", places.app, "-c", query]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    if result.returncode and "does not exist" not in result.stderr:
+        raise ReleaseError(f"The database doesn't answer: {result.stderr.strip()}")
+    return result.stdout.split()
+
+
+def _revisions(places: Places, release: str) -> dict[str, revisions.Revision] | None:
+    return revisions.read(places.release(release) / "app")
+
+
+def _applied(places: Places, heads: list[str]) -> set[str]:
+    """Return what the database has, as far as any release that is here can tell."""
+    known: dict[str, revisions.Revision] = {}
+    for folder in (places.home / "releases").glob("*/app"):
+        with suppress(ReleaseError):
+            known |= revisions.read(folder) or {}
+    return revisions.ancestors(known, heads) | set(heads)
+
+
+def _check_forward(places: Places, release: str, before: str | None, heads: list[str]) -> None:
+    """Refuse older code on a database that has moved on without it."""
+    own = _revisions(places, release) or {}
+    newer = (_revisions(places, before) if before else None) or {}
+    if way := revisions.in_the_way(own, newer, _applied(places, heads)):
+        raise RefusedError(
+            f"The database is at {', '.join(heads)}, and this release does not know"
+            f" {', '.join(way)}. Deploy code that has these revisions."
+        )
 
 
 def _agree(
-    places: Places,
-    parameters: Parameters,
-    pending: list[Revision],
-    release: str,
-    *,
-    compatible: bool,
-    consent: bool,
+    places: Places, parameters: Parameters, release: str, way: list[str], *, consent: bool
 ) -> None:
-    """Go on with compatible migrations; others need consent, and get a dump first."""
-    if compatible:
+    """Go on where going back stays possible; elsewhere only with consent, after a dump."""
+    if not way:
         return
-    names = ", ".join(revision.name for revision in pending if not revision.compatible)
+    names = ", ".join(way)
     if not consent:
         raise RefusedError(f"The live release may not be able to run on {names}. {CONSENT}")
     if parameters.database == "local":
-        path = _dump(places, release)
-        say(f"Dumped the database to {path}")
-    say(f"PUTTING BACK IS OFF: the live release may not run on {names}")
+        say(f"Dumped the database to {_dump(places, release)}")
+    say(f"PUTTING BACK IS OFF: the live release may not be able to run on {names}")
 
 
 def _dump(places: Places, release: str) -> Path:
     path = places.dumps / f"{release}.dump"
     places.dumps.mkdir(mode=0o700, exist_ok=True)
-    query = f"select pg_database_size('{places.app}')"
-    size = subprocess.run(
-        [*AS_POSTGRES, "psql", "-XqAt", "-c", query],
-        capture_output=True, text=True, check=True, cwd="/",
-    ).stdout  # fmt: skip
-    resources.check_disk(places, int(size) // 8, environment=False)
+    resources.check_disk(places, dump=True)
     new = path.with_suffix(".new")
+    command = ["runuser", "-u", "postgres", "--", "pg_dump", "--format=custom", places.app]
     with new.open("wb") as file:
-        command = [*AS_POSTGRES, "pg_dump", "--format=custom", f"--dbname={places.app}"]
         result = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, check=False, cwd="/")
         if result.returncode:
-            raise ReleaseError(f"The dump failed: {result.stderr.decode().strip()}")
-        file.flush()
-    _sync(new)
-    new.rename(path)
+            raise ReleaseError(f"The dump failed: {result.stderr.decode(errors='replace')}")
+        durable.sync(file)
+    durable.rename(new, path)
     faults.point("dumped")
+    for old in sorted(places.dumps.glob("*.dump"), key=lambda p: p.stat().st_mtime)[:-DUMPS]:
+        old.unlink()
     return path
 
 
-def _sync(path: Path) -> None:
-    subprocess.run(["sync", str(path), str(path.parent)], check=True)
-
-
-def _run(places: Places, parameters: Parameters, release: str) -> None:
+def _run(places: Places, release: str) -> None:
     unit = places.migration(release)
     try:
         systemd.systemctl("start", unit)
     except ReleaseError as error:
-        log = systemd.journal(unit, 40)
+        log = systemd.journal(unit)
         systemd.systemctl("reset-failed", unit)
-        raise ReleaseError(_failure(places, parameters, release, log)) from error
+        raise ReleaseError(_failure(places, log)) from error
     faults.point("migrated")
 
 
-def _failure(places: Places, parameters: Parameters, release: str, log: str) -> str:
-    steps = re.findall(r"Running upgrade (?:\w+ )?-> (\w+)", log)
+def _failure(places: Places, log: str) -> str:
+    steps = re.findall(r"Running upgrade (?:\S+ )?-> (\w+)", log)
     failed = f" at revision {steps[-1]}" if steps else ""
-    heads = ""
-    if (places.release(release) / "app/alembic.ini").is_file():
-        try:
-            heads = (
-                f"\nThe database is at {', '.join(at(places, parameters, release)) or 'nothing'}."
-            )
-        except ReleaseError as error:
-            heads = f"\n{error}"
-    return f"The migration failed{failed}.{heads}\nIts last lines:\n{log.rstrip()}"
+    with suppress(ReleaseError):
+        failed += f".\nThe database is at {', '.join(at(places)) or 'no revision'}"
+    return f"The migration failed{failed}.\nIts last lines:\n{log.rstrip()}"

@@ -2,18 +2,26 @@
 
 
 class ReleaseError(Exception):
-    """A release could not be built, started or kept. What served before still serves."""
+    """A release could not be built or started. What served before still serves."""
 
     code = 1
+    result = "failed"  # as the history tells it
 
 
-class LockedError(ReleaseError):
-    """Somebody else is at work on this server, or has put a hold on it."""
+class PutBackError(ReleaseError):
+    """A release went live, did not hold, and was put back."""
 
-    code = 3
+    result = "put back"
 
 
 class RefusedError(ReleaseError):
     """What was asked for is not safe here, and nothing was begun."""
 
     code = 4
+    result = "refused"
+
+
+class LockedError(ReleaseError):
+    """Somebody else is at work on this app."""
+
+    code = 3

@@ -15,7 +15,7 @@ FILE = Path("/run/onebox-fault")
 REACHED = Path("/run/onebox-fault-reached")
 POINTS = (
     "unpacked", "installed", "configured", "dumped", "migrated", "started", "settled",
-    "switched", "joined", "watched", "recorded", "retired", "pruned",
+    "switched", "joined", "watched", "put back", "recorded", "retired", "pruned",
 )  # fmt: skip
 
 

@@ -8,9 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-# Seconds for one answer. A starting app's socket takes connections long before it answers them,
-# so a longer wait would only see a crash later.
-TIMEOUT = 1
+PATIENCE = 5  # seconds for one answer
 # Over its own socket, too, the app is asked as nginx asks: some rely on these.
 AS_NGINX = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https"}
 
@@ -30,8 +28,8 @@ class Answer:
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path, host: str) -> None:
-        super().__init__(host, timeout=TIMEOUT)
+    def __init__(self, path: Path, host: str, patience: float) -> None:
+        super().__init__(host, timeout=patience)
         self.path = path
 
     def connect(self) -> None:
@@ -49,7 +47,7 @@ class NginxConnection(http.client.HTTPSConnection):
 
     def __init__(self, host: str) -> None:
         self.unverified = ssl._create_unverified_context()  # noqa: S323
-        super().__init__(host, timeout=TIMEOUT, context=self.unverified)
+        super().__init__(host, timeout=PATIENCE, context=self.unverified)
 
     def connect(self) -> None:
         """Connect to the loopback address, and say the domain's name."""
@@ -61,7 +59,7 @@ class NginxPlainConnection(http.client.HTTPConnection):
     """HTTP to this server's own nginx, as long as there is no certificate."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(host, timeout=TIMEOUT)
+        super().__init__(host, timeout=PATIENCE)
 
     def connect(self) -> None:
         """Connect to the loopback address."""

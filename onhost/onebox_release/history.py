@@ -1,12 +1,12 @@
-"""What was released when, and what may be thrown away."""
+"""What was released when, what can be gone back to, and what may be thrown away."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from . import durable
@@ -33,45 +33,69 @@ def read(places: Places) -> list[Entry]:
 
 
 def healthy(places: Places) -> list[str]:
-    """Return the releases that are here and last went well, the newest deploy first."""
-    return [r for r in by_deploy(read(places)) if places.release(r).exists()]
+    """Return the releases that are here and have held, the one that went live last first.
 
-
-def by_deploy(entries: Iterable[Entry]) -> list[str]:
-    """Return the releases whose last word is good, the newest deploy first.
-
-    Going back to a release does not make it newer: so two rollbacks go back by two.
+    One that failed before it went live has said nothing against its earlier self.
     """
-    order: dict[str, None] = {}
-    good: dict[str, bool] = {}
-    for entry in entries:
-        release = entry["release"]
-        good[release] = entry["result"] == "live"
-        if entry["what"] != "rollback" or release not in order:
-            order.pop(release, None)
-            order[release] = None
-    return [release for release in reversed(order) if good[release]]
+    held: dict[str, None] = {}
+    for entry in read(places):
+        if entry["result"] in {"live", "put back"}:
+            held.pop(entry["release"], None)
+        if entry["result"] == "live":
+            held[entry["release"]] = None
+    return [release for release in reversed(held) if places.release(release).exists()]
 
 
 def previous(places: Places, live: str | None) -> str | None:
-    """Return the healthy release that was deployed before the live one."""
-    releases = healthy(places)
-    older = releases[releases.index(live) + 1 :] if live in releases else releases
-    return older[0] if older else None
+    """Return the healthy release that the live one was deployed over, or what that one was.
+
+    So two rollbacks go back by two, and never to what was gone back from.
+    """
+    under, good = _deployed_over(places), healthy(places)
+    release = under.get(live or "")
+    while release and release not in good:
+        release = under.get(release)
+    return release or None
 
 
-def prune(places: Places, keep: int, live: str | None) -> None:
+def successor(places: Places, release: str) -> str | None:
+    """Return the release that was last deployed over this one."""
+    over = [new for new, old in _deployed_over(places).items() if old == release]
+    return over[-1] if over else None
+
+
+def prune(places: Places, keep: int, live: set[str]) -> None:
     """Remove all but the live and the last healthy releases, and what only removed ones used."""
-    kept = {*healthy(places)[:keep], *([live] if live else [])}
+    kept = {*healthy(places)[:keep], *live}
     for folder in (places.home / "releases").iterdir():
         if folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
     for file in (places.configuration / "releases").iterdir():
         if file.stem not in kept:
             file.unlink()
-    used = {(places.release(release) / "venv").readlink().name for release in kept}
+    links = (places.release(release) / "venv" for release in kept)
+    used = {link.readlink().name for link in links if link.is_symlink()}
     for venv in (places.home / "venvs").iterdir():
         if venv.name not in used:
-            shutil.rmtree(venv, ignore_errors=True)
+            _remove(venv)
     for archive in (places.state / "incoming").iterdir():
         archive.unlink()
+
+
+def _deployed_over(places: Places) -> dict[str, str]:
+    """Return, for each release that went live by a deploy, the one that was live before."""
+    over: dict[str, str] = {}
+    for entry in read(places):
+        if entry["what"] == "deploy" and entry["result"] == "live":
+            over.pop(entry["release"], None)
+            over[entry["release"]] = entry["before"]
+    return over
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder's name away first: half a folder must not pass for a whole one."""
+    gone = folder.with_name(f".{folder.name.lstrip('.')}.gone")
+    if folder != gone:
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)

@@ -9,6 +9,7 @@ import platform
 import secrets
 from pathlib import Path
 
+from . import durable
 from .places import Places
 
 CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
@@ -65,12 +66,12 @@ def _key(path: Path) -> bytes:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
+            durable.sync(file)
         try:
             os.link(new, path)
         except FileExistsError:
             pass
         finally:
             new.unlink()
+            durable.sync_folder(path.parent)
     return path.read_bytes()

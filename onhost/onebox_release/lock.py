@@ -26,7 +26,8 @@ def main(who: str) -> int:
     if reason := held() or switching():
         print(reason, flush=True)
         return LOCKED
-    with LOCK.open("a+") as file:
+    # For root alone: who can open it, could lock it, and keep deploys away.
+    with os.fdopen(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         if not take(file, who):
             file.seek(0)
             print(f"{file.read().strip() or 'Somebody'} is deploying to this server.", flush=True)

@@ -58,10 +58,9 @@ class Places:
         """Return the folder of dumps that were taken before migrations."""
         return self.state / "dumps"
 
-    @property
-    def progress(self) -> Path:
-        """Return what the deploy under way, or the last one, had to say."""
-        return self.root / "run" / f"onebox-release-{self.app}.progress"
+    def progress(self, follower: int) -> Path:
+        """Return where a deploy says what it is at, for the process that follows it."""
+        return self.root / "run" / f"onebox-release-{self.app}.{follower}"
 
     @property
     def access_log(self) -> Path:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from . import database, faults, history, identity, resources, systemd
-from .build import archive_size, build, environments
+from .build import build
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -26,17 +26,14 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
     if release == before:
         say(f"Release {release} is live already")
         return
-    with _recorded(places, parameters, "deploy", release, before):
-        resources.check_disk(
-            places,
-            archive_size(places, digest),
-            environment=not environments(places),
-        )
-        _check_memory(places, before)
+    with _recorded(places, "deploy", release, before):
+        _check_memory(places, parameters, before)
         build(places, parameters, digest, release)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
         switch(places, parameters, release, can_go_back=can_go_back)
     retire(places, parameters, keep=release)
+    history.prune(places, parameters.keep_releases, {release, before or release})
+    faults.point("pruned")
 
 
 def rollback(places: Places, parameters: Parameters, release: str | None, *, force: bool) -> None:
@@ -52,57 +49,58 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
         raise RefusedError(f"There is no such release to go back to. There are: {kept or 'none'}.")
     if release == before:
         raise RefusedError(f"Release {release} is live already.")
-    if parameters.migrates and not force:
-        database.check_readable(places, release, database.at(places, parameters, release))
-    with _recorded(places, parameters, "rollback", release, before):
-        _check_memory(places, before)
+    if not force:
+        database.check_back(places, parameters, release, before)
+    with _recorded(places, "rollback", release, before):
+        _check_memory(places, parameters, before)
         switch(places, parameters, release, can_go_back=True)
     retire(places, parameters, keep=release)
 
 
 def recover(places: Places, parameters: Parameters) -> None:
     """Bring the server to what `current` says: that release up, and every other one down."""
+    systemd.wait_until_inactive(f"{places.app}-migrate@*.service")
     release = live(places)
-    if release and not systemd.is_active(places.target(release)):
+    if release:
         systemd.systemctl("start", "--no-block", places.target(release))
     retire(places, parameters, keep=release)
     if release and release not in history.healthy(places):
-        history.record(places, what="recover", release=release, before="", result="live")
+        # A deploy died between its switch and its last word.
+        earlier = next(iter(history.healthy(places)), "")
+        history.record(places, what="deploy", release=release, before=earlier, result="live")
 
 
-def _check_memory(places: Places, before: str | None) -> None:
+def _check_memory(places: Places, parameters: Parameters, before: str | None) -> None:
     """See whether there is memory for as much again as the live release takes."""
     if before:
-        resources.check_memory(resources.memory_of(places.process("web", before)))
+        units = (places.process(process, before) for process in ("web", *parameters.processes))
+        resources.check_memory(resources.memory_of(units))
 
 
 @contextmanager
-def _recorded(
-    places: Places, parameters: Parameters, what: str, release: str, before: str | None
-) -> Iterator[None]:
-    """Write to the history what came of it, throw away what nobody needs any more, and on
-    failure say what serves now."""
+def _recorded(places: Places, what: str, release: str, before: str | None) -> Iterator[None]:
+    """Write to the history what came of it; on failure, say what serves now."""
     entry = {"what": what, "release": release, "before": before or ""}
     start = time.monotonic()
     try:
         yield
-    except (ReleaseError, OSError) as error:
+    except Exception as error:
+        known = error if isinstance(error, ReleaseError) else ReleaseError(_worded(error))
         took = round(time.monotonic() - start, 1)
-        history.record(places, **entry, result="failed", why=str(error), seconds=took)
-        with suppress(OSError):
-            history.prune(places, parameters.keep_releases, live(places))
-        kind = type(error) if isinstance(error, ReleaseError) else ReleaseError
-        raise kind(f"{error}\n{_now(places)}") from error
+        history.record(places, **entry, result=known.result, why=str(known), seconds=took)
+        raise type(known)(f"{known}\n{_now(places, release)}") from error
     history.record(places, **entry, result="live", seconds=round(time.monotonic() - start, 1))
     faults.point("recorded")
-    history.prune(places, parameters.keep_releases, live(places))
-    faults.point("pruned")
 
 
-def _now(places: Places) -> str:
+def _worded(error: Exception) -> str:
+    return f"The server's system refused: {error}" if isinstance(error, OSError) else repr(error)
+
+
+def _now(places: Places, release: str) -> str:
     serving = live(places)
-    return (
-        f"Release {serving} serves, as before. Mend the app and deploy again."
-        if serving
-        else "Nothing serves: there was no release before. Mend the app and deploy again."
-    )
+    if serving == release:
+        return f"Release {serving} serves. Mend the app and deploy again."
+    if serving:
+        return f"Release {serving} serves, as before. Mend the app and deploy again."
+    return "Nothing serves: there was no release before. Mend the app and deploy again."

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import systemd
@@ -21,9 +23,12 @@ SCARCE = 0.15
 SHORT_WATCH = 10  # seconds
 
 
-def check_disk(places: Places, archive: int, *, environment: bool) -> None:
-    """Raise RefusedError unless there is room for an archive of so many bytes, unpacked."""
-    size = 8 * archive + SPARE + (ENVIRONMENT if environment else 0)
+def check_disk(
+    places: Places, code: int = 0, *, environment: bool = False, dump: bool = False
+) -> None:
+    """Raise RefusedError unless there is room: for so many bytes of code, for the packages of a
+    new environment, for a dump of the database (which it can't exceed)."""
+    size = code + SPARE + (ENVIRONMENT if environment else 0) + (_database(places) if dump else 0)
     files = FILES + (ENVIRONMENT_FILES if environment else 0)
     disk = os.statvfs(places.home)
     free = disk.f_bavail * disk.f_frsize
@@ -49,9 +54,9 @@ def check_memory(needed: int) -> None:
         )
 
 
-def memory_of(unit: str) -> int:
-    """Return the bytes that a unit's processes take, what they share counted once (PSS)."""
-    return sum(_pss(process) for process in systemd.processes(unit))
+def memory_of(units: Iterable[str]) -> int:
+    """Return the bytes that units' processes take, what they share counted once (PSS)."""
+    return sum(_pss(process) for unit in units for process in systemd.processes(unit))
 
 
 def memory() -> tuple[int, int]:
@@ -66,6 +71,15 @@ def memory() -> tuple[int, int]:
 def watch_time(wanted: int, available: int, total: int) -> int:
     """Return how many seconds two releases may stay side by side."""
     return min(wanted, SHORT_WATCH) if available < SCARCE * total else wanted
+
+
+def _database(places: Places) -> int:
+    query = f"select pg_database_size('{places.app}')"
+    command = ["runuser", "-u", "postgres", "--", "psql", "-XqAt", "-c", query]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    if result.returncode:
+        raise RefusedError(f"The database doesn't answer: {result.stderr.strip()}")
+    return int(result.stdout)
 
 
 def _pss(process: int) -> int:

@@ -1,4 +1,4 @@
-"""Alembic's revisions, read without running them, and what may be done with them."""
+"""Alembic's revisions, read without running them, and which release can run on which."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .errors import ReleaseError
 
 MARK = "onebox_compatible"
 
@@ -22,19 +24,28 @@ class Revision:
     compatible: bool
 
 
+Revisions = Mapping[str, Revision]
+
+
 def read(folder: Path) -> dict[str, Revision] | None:
-    """Return the revisions of a project, by name; None where it doesn't use Alembic."""
-    ini = folder / "alembic.ini"
-    if not ini.is_file():
-        return None
+    """Return the revisions of a project, by name; None where it has none that can be found.
+
+    Raises ReleaseError that names a file which is not Python.
+    """
     parser = configparser.ConfigParser({"here": str(folder)})
-    parser.read(ini)
-    location = folder / parser.get("alembic", "script_location", fallback="alembic")
-    found = (_revision(path) for path in sorted((location / "versions").glob("*.py")))
+    try:
+        parser.read(folder / "alembic.ini")
+        location = parser.get("alembic", "script_location", fallback=None)
+    except configparser.Error as error:
+        raise ReleaseError(f"alembic.ini can't be read: {error}") from error
+    versions = folder / (location or "") / "versions"
+    if location is None or not versions.is_dir():
+        return None
+    found = (_revision(path) for path in sorted(versions.glob("*.py")))
     return {revision.name: revision for revision in found if revision}
 
 
-def ancestors(revisions: Mapping[str, Revision], names: Iterable[str]) -> set[str]:
+def ancestors(revisions: Revisions, names: Iterable[str]) -> set[str]:
     """Return the named revisions that are known, and all that come before them."""
     found: set[str] = set()
     rest = [name for name in names if name in revisions]
@@ -46,39 +57,42 @@ def ancestors(revisions: Mapping[str, Revision], names: Iterable[str]) -> set[st
     return found
 
 
-def pending(revisions: Mapping[str, Revision], database: Iterable[str]) -> list[Revision]:
-    """Return what the database lacks of these revisions; `database` are the heads it is at."""
-    applied = ancestors(revisions, database)
+def pending(revisions: Revisions, heads: Iterable[str]) -> list[Revision]:
+    """Return what a database at these heads lacks of a release's revisions."""
+    applied = ancestors(revisions, heads)
     return [revision for name, revision in revisions.items() if name not in applied]
 
 
-def unreadable(
-    revisions: Mapping[str, Revision], database: Iterable[str], known: Mapping[str, Revision]
-) -> list[str]:
-    """Return what the database has that a release with these revisions can't live with.
+def in_the_way(release: Revisions, successor: Revisions, applied: Iterable[str]) -> list[str]:
+    """Return what a database has that a release can't be said to run on.
 
-    `known` are the revisions of all releases that are here; one that none of them has counts as
-    not compatible.
+    A mark speaks of the release right before the one that brought the revision. So only what its
+    `successor` brought, and marked, does not stand in a release's way.
     """
-    heads = list(database)
-    applied = ancestors(known, heads) | set(heads)
-    ahead = sorted(applied - set(revisions))
-    return [name for name in ahead if not (name in known and known[name].compatible)]
+    ahead = sorted(set(applied) - set(release))
+    return [name for name in ahead if not (name in successor and successor[name].compatible)]
 
 
 def _revision(path: Path) -> Revision | None:
     values = _constants(path)
     if not isinstance(values.get("revision"), str):
         return None
-    down = values.get("down_revision") or ()
-    parents = (down,) if isinstance(down, str) else tuple(down)
+    parents = (*_names(values.get("down_revision")), *_names(values.get("depends_on")))
     return Revision(values["revision"], parents, compatible=values.get(MARK) is True)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def _constants(path: Path) -> dict[str, Any]:
     """Return a module's top-level names that are set to literals."""
+    try:
+        statements = ast.parse(path.read_bytes()).body
+    except (SyntaxError, ValueError) as error:
+        raise ReleaseError(f"The revision {path.name} is not Python: {error}") from error
     values = {}
-    for node in ast.parse(path.read_text()).body:
+    for node in statements:
         if isinstance(node, ast.Assign):
             target: ast.expr = node.targets[0]
         elif isinstance(node, ast.AnnAssign):

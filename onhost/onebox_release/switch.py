@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import durable, faults, health, resources, systemd
-from .errors import ReleaseError
+from .errors import PutBackError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import say
@@ -31,40 +31,39 @@ def live(places: Places) -> str | None:
 def switch(places: Places, parameters: Parameters, release: str, *, can_go_back: bool) -> None:
     """Start a release beside the live one, make it live when it answers, and watch it.
 
-    Raises ReleaseError where it does not hold; then what served before serves again.
+    Raises ReleaseError where it does not hold. What is stopped then is decided by `current`
+    alone, so that whatever went wrong, what it points to serves.
     """
     before = live(places)
     try:
         _start(places, parameters, release)
         log = AccessLog(places.access_log)
         durable.point(places.current, f"releases/{release}")
-    except (ReleaseError, OSError):
-        stop(places, parameters, release)
-        raise
-    faults.point("switched")
-    try:
-        _check_public(parameters, release)
-        systemd.systemctl("start", places.target(release))  # and now its other processes
-        say(f"Release {release} is live")
-        faults.point("joined")
-        if before:
-            _watch(places, parameters, release, log)
-            faults.point("watched")
-    except (ReleaseError, OSError) as error:
-        if before and not can_go_back:
+        faults.point("switched")
+        _hold(places, parameters, release, before, log)
+    except Exception as error:
+        went_live = live(places) == release
+        if went_live and before and not can_go_back:
             raise ReleaseError(f"{error}\nIt stays live: the database has moved on.") from error
-        _put_back(places, parameters, release, before)
-        raise
+        if went_live:
+            _put_back(places, before)
+        retire(places, parameters, keep=live(places), candidate=release)
+        kind = PutBackError if went_live else ReleaseError
+        raise kind(str(error)) from error
 
 
-def retire(places: Places, parameters: Parameters, keep: str | None) -> None:
+def retire(
+    places: Places, parameters: Parameters, keep: str | None, candidate: str | None = None
+) -> None:
     """Stop every release but one, once its connections are finished or their time is up."""
-    others = [r for r in systemd.releases_up(places.app, parameters.processes) if r != keep]
-    if others:
-        time.sleep(HANDOVER)
-    for release in others:
-        say(f"Stopping release {release}")
-        drain(places.socket(release), parameters.drain)
+    up = systemd.releases_up(places.app, parameters.processes)
+    for release in dict.fromkeys([*up, *([candidate] if candidate else [])]):
+        if release == keep or release == live(places):
+            continue
+        if release != candidate or connections(places.socket(release)):
+            say(f"Stopping release {release}")
+            time.sleep(HANDOVER)
+            drain(places.socket(release), parameters.drain)
         stop(places, parameters, release)
         faults.point("retired")
 
@@ -75,7 +74,7 @@ def stop(places: Places, parameters: Parameters, release: str) -> None:
     socket = f"{places.app}-web@{release}.socket"
     systemd.systemctl("stop", places.target(release), *processes, socket)
     for unit in processes:
-        if systemd.show(unit, "ActiveState")["ActiveState"] == "failed":
+        if systemd.show(unit, "ActiveState").get("ActiveState") == "failed":
             systemd.systemctl("reset-failed", unit)
 
 
@@ -95,13 +94,26 @@ def _start(places: Places, parameters: Parameters, release: str) -> None:
     settled = time.monotonic() + parameters.settle
     while not problem and time.monotonic() < settled:
         time.sleep(POLL)
-        problem = _trouble(places, parameters, release)
+        problem = _trouble(places, parameters, release, health.PATIENCE)
     if problem:
         raise ReleaseError(
             f"Release {release} did not become ready: {problem}.\n"
             f"Its last lines:\n{systemd.journal(unit).rstrip()}"
         )
     faults.point("settled")
+
+
+def _hold(
+    places: Places, parameters: Parameters, release: str, before: str | None, log: AccessLog
+) -> None:
+    """See that the public gets the new release, start all of it, and watch it."""
+    _check_public(parameters, release)
+    systemd.systemctl("start", places.target(release))
+    say(f"Release {release} is live")
+    faults.point("joined")
+    if before:
+        _watch(places, parameters, release, log)
+        faults.point("watched")
 
 
 def _watch(places: Places, parameters: Parameters, release: str, log: AccessLog) -> None:
@@ -127,8 +139,8 @@ def _watch(places: Places, parameters: Parameters, release: str, log: AccessLog)
             )
 
 
-def _put_back(places: Places, parameters: Parameters, release: str, before: str | None) -> None:
-    """Make the release before live again, by the same rename, and stop the other."""
+def _put_back(places: Places, before: str | None) -> None:
+    """Make the release before live again, by the same rename."""
     if before:
         durable.point(places.current, f"releases/{before}")
         say(f"Put back release {before}")
@@ -136,9 +148,7 @@ def _put_back(places: Places, parameters: Parameters, release: str, before: str 
     else:
         places.current.unlink(missing_ok=True)
         durable.sync_folder(places.home)
-    retire(places, parameters, keep=before)
-    if before is None:
-        stop(places, parameters, release)
+    faults.point("put back")
 
 
 def _check_public(parameters: Parameters, release: str) -> None:
@@ -156,14 +166,20 @@ def _check_public(parameters: Parameters, release: str) -> None:
         raise ReleaseError(f"nginx does not answer with release {release}: {found}.")
 
 
-def _trouble(places: Places, parameters: Parameters, release: str) -> str:
-    """Return what is wrong with a starting release; a crash says more than no answer."""
-    answer = _own_answer(places, parameters, release)
+def _trouble(places: Places, parameters: Parameters, release: str, patience: float = 1) -> str:
+    """Return what is wrong with a starting release; a crash says more than no answer.
+
+    Little patience at first: a starting app's socket takes connections long before they are
+    answered, and a long wait would only see a crash later.
+    """
+    answer = _own_answer(places, parameters, release, patience)
     return _crash(places.process("web", release)) or answer
 
 
-def _own_answer(places: Places, parameters: Parameters, release: str) -> str:
-    connection = health.UnixConnection(places.socket(release), parameters.domains[0])
+def _own_answer(
+    places: Places, parameters: Parameters, release: str, patience: float = health.PATIENCE
+) -> str:
+    connection = health.UnixConnection(places.socket(release), parameters.domains[0], patience)
     return _problem(connection, parameters.health, release)
 
 
@@ -179,12 +195,16 @@ def _problem(connection: http.client.HTTPConnection, path: str, release: str) ->
 
 
 def _crash(unit: str) -> str:
-    """Return what systemd has seen of a unit's end, or nothing."""
-    state = systemd.show(unit, "NRestarts", "ActiveState", "SubState")
+    """Return what systemd has seen of a unit's end, or nothing.
+
+    A worker that ends well, to be started afresh, is no crash.
+    """
+    state = systemd.show(unit, "NRestarts", "ActiveState", "SubState", "ExecMainStatus", "Result")
     if state.get("ActiveState") == "failed":
         return "it failed"
     restarted = state.get("NRestarts", "0") != "0" or state.get("SubState") == "auto-restart"
-    return "it crashed" if restarted else ""
+    well = state.get("Result") == "success" and state.get("ExecMainStatus") == "0"
+    return "it crashed" if restarted and not (well and "-web@" not in unit) else ""
 
 
 def _wait(

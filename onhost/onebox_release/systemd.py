@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
+import time
 from pathlib import Path
 
 from .errors import ReleaseError
+from .report import say
 
 
 def systemctl(*arguments: str) -> None:
@@ -32,9 +33,20 @@ def releases_up(app: str, processes: list[str]) -> list[str]:
     return sorted({name.partition("@")[2].rpartition(".")[0] for name in names})
 
 
+def wait_until_inactive(pattern: str) -> None:
+    """Wait for units to end by themselves: half a migration must not get company."""
+    listing = ("list-units", "--plain", "--no-legend", "--state=activating,active,deactivating")
+    told = False
+    while units := _run("systemctl", *listing, pattern).stdout.split():
+        if not told:
+            say(f"Waiting for {units[0]}, which an earlier deploy left")
+            told = True
+        time.sleep(0.5)
+
+
 def is_active(unit: str) -> bool:
     """Tell whether a unit is up, or on its way up or down."""
-    return show(unit, "ActiveState")["ActiveState"] not in {"inactive", "failed"}
+    return show(unit, "ActiveState").get("ActiveState") not in {"inactive", "failed", None}
 
 
 def journal(unit: str, lines: int = 40) -> str:
@@ -51,23 +63,5 @@ def processes(unit: str) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path else []
 
 
-def run_like(unit: str, command: str) -> str:
-    """Run a shell command as a unit's process would run: its user, environment and sandbox.
-
-    Raises ReleaseError with what it said if it fails.
-    """
-    names = ("User", "Group", "WorkingDirectory", "Environment", "EnvironmentFiles")
-    properties = show(unit, *names)
-    files = re.findall(r"(\S+) \(ignore_errors=no\)", properties.pop("EnvironmentFiles"))
-    options = [f"--property={name}={value}" for name, value in properties.items() if value]
-    options += [f"--property=EnvironmentFile={file}" for file in files]
-    options += ["--property=NoNewPrivileges=yes", "--property=ProtectSystem=strict"]
-    result = _run("systemd-run", "--quiet", "--wait", "--pipe", "--collect", *options,
-                  "/bin/sh", "-c", f"exec {command}")  # fmt: skip
-    if result.returncode:
-        raise ReleaseError(f"{command}: {result.stderr.strip()}")
-    return result.stdout
-
-
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)

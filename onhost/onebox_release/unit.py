@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from . import systemd
-from .errors import LockedError
+from .errors import LockedError, ReleaseError
 from .places import Places
 from .report import say
 
@@ -25,31 +25,38 @@ def run(places: Places, arguments: list[str]) -> int:
 
     Raises LockedError where the unit is running already.
     """
-    if systemd.is_active(places.unit):
-        raise LockedError(
-            f"A deploy of {places.app} is under way on this server. Follow it:"
-            f" tail -f {places.progress}"
-        )
-    places.progress.write_text("")
+    progress = places.progress(os.getpid())
+    os.close(os.open(progress, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     properties = {
         "Type": "exec",
-        "StandardError": f"append:{places.progress}",
+        "StandardError": f"append:{progress}",
         "ExecStopPost": f"{PROGRAM} recover {places.app} {INSIDE}",
         "TimeoutStopSec": "infinity",
         "SyslogIdentifier": "onebox-release",
     }
     options = [f"--property={name}={value}" for name, value in properties.items()]
     command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={places.unit}", *options]
-    with subprocess.Popen([*command, PROGRAM, *arguments, INSIDE]) as process:
-        try:
-            _follow(places.progress, process)
-        except KeyboardInterrupt:
-            say(f"The server goes on by itself. Follow it: tail -f {places.progress}")
-            process.kill()
+    try:
+        with subprocess.Popen(
+            [*command, PROGRAM, *arguments, INSIDE], stderr=subprocess.PIPE, text=True
+        ) as process:
+            _follow(progress, process)
+            told = process.stderr.read() if process.stderr else ""
+    except KeyboardInterrupt:
+        say(f"The server goes on by itself. Follow it: journalctl -fu {places.unit}")
+        return ReleaseError.code
+    finally:
+        progress.unlink()
+    if "already" in told:  # loaded: systemd has a unit of this name, so a deploy is under way
+        raise LockedError(
+            f"A deploy of {places.app} is under way. Follow it: journalctl -fu {places.unit}"
+        )
+    if told:
+        say(told.strip())
     return process.returncode
 
 
-def _follow(path: Path, process: subprocess.Popen[bytes]) -> None:
+def _follow(path: Path, process: subprocess.Popen[str]) -> None:
     """Copy what is written to a file, until a process ends."""
     with path.open() as file:
         ended = False
