@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from lab import cgroup, disk, guest, limits, process, ssh
+from lab import cgroup, disk, ground, guest, limits, process, ssh
 from lab.errors import LabError
 from lab.place import Lab, locked
 from lab.record import Record, folder
@@ -28,6 +28,7 @@ def boot(lab: Lab, record: Record) -> None:
     disk.mount(lab, record)
     guest.personalise(lab, record)
     limits.prepare(lab, record)
+    ground.forget_machine(lab.namespace(record.name))
     supervisor = _supervisor(lab, record.name)
     wait_until(lambda: is_on(lab, record.name) or supervisor.poll() is not None, SSH_SECONDS)
     with locked(lab.cache):
