@@ -91,6 +91,7 @@ def copy(hosts: Hosts) -> Callable[..., Server]:
     return hosts.copy
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a host, where several processes share the tests."""
     for item in items:
