@@ -1,6 +1,6 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down check test verify soak-main
+.PHONY: help demo demo-down check test verify soak-main soak-releases setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -25,13 +25,17 @@ check: setup ## lint, types and unit tests, in seconds
 	@$(RUN) ruff check --quiet . && $(RUN) ruff format --quiet --check .
 	@$(RUN) mypy --no-error-summary .
 	@$(RUN) pytest --quiet tests/unit
+	@$(RUN) bench.results
 
-test: setup-lab check ## everything: check, the app's tests, end to end on lab hosts
+test: setup-lab check ## everything: check, the app's tests, end to end and faults on lab hosts
 	@cd app && ../.tools/bin/uv run --frozen --quiet pytest --quiet
-	@$(AS_ROOT) $(RUN) pytest tests/e2e
+	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadgroup tests/e2e tests/faults
 
 verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change nothing
 	@$(RUN) pytest --quiet tests/host
 
+soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in bench/results/
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py
+
 soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
-	@$(AS_ROOT) $(RUN) bench.soak_main
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py

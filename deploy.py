@@ -4,6 +4,7 @@ from tasks.announce import announce
 from tasks.apps import apps
 from tasks.certificates import certificates
 from tasks.firewall import firewall
+from tasks.lock import lock
 from tasks.nginx import nginx
 from tasks.postgresql import postgresql
 from tasks.releases import releases
@@ -11,6 +12,7 @@ from tasks.ssh import ssh
 from tasks.system import system
 from tasks.tools import tools
 
+lock()
 system()
 ssh()
 firewall()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -23,10 +23,12 @@ from validation.values import (
     ExistingFile,
     Name,
     OneLine,
+    ProcessName,
     Seconds,
     SecretByName,
     UrlPath,
     Variable,
+    secret_prefix,
 )
 
 REFUSED = 4  # exit code of a run that stopped before it touched a server
@@ -51,6 +53,8 @@ class TLS(Settings):
     """"letsencrypt", "letsencrypt-staging", or the address of another ACME directory."""
     server_ca: ExistingFile | None = None
     """PEM file to trust when asking an ACME server of your own; None trusts the system's."""
+    profile: OneLine = "classic"
+    """What kind of certificate to ask for, where the server offers several."""
     email: OneLine | None = None
     """Where the certificate authority may write to."""
 
@@ -85,6 +89,19 @@ class Web(Settings):
     """What Gunicorn writes to the journal."""
 
 
+class Process(Settings):
+    """A process beside web: a queue worker, say. It starts and stops with its release."""
+
+    name: ProcessName
+    """Its unit is called so, behind the app's name."""
+    command: OneLine
+    """What it runs, in the app's folder and environment, as in "python -m links.worker"."""
+    stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT"] = "SIGTERM"
+    """Asks it to finish what it is at."""
+    stop_timeout: Seconds = 60
+    """Seconds that it is given to finish."""
+
+
 class App(Settings):
     """One FastAPI (or other ASGI) app."""
 
@@ -110,16 +127,25 @@ class App(Settings):
     """"local" makes one on the server; "external" is the secret DATABASE_URL."""
     web: Web = Web()
     """Gunicorn's settings."""
+    processes: list[Process] = Field(default_factory=list)
+    """What runs beside web."""
     max_body: int = Field(default=10, ge=1)
     """MiB that a request's body may have."""
     start_timeout: Seconds = 60
     """Seconds in which a new release must be ready."""
+    settle: int = Field(default=2, ge=0, le=600)
+    """Seconds that a new release must go on being ready before it is switched to."""
+    watch: int = Field(default=60, ge=0, le=3600)
+    """Seconds after the switch in which the old release is kept warm, to be put back."""
     drain: Seconds = 30
     """Seconds that the old release is given to finish its requests."""
     keep_releases: int = Field(default=5, ge=2)
     """Releases kept on the server, to go back to."""
     build: bool = False
     """Whether source distributions may be built; that runs their code as root."""
+    migrations_compatible: bool = False
+    """For tools other than Alembic and for external databases, where nobody can look: whether
+    the release before can run on what a migration leaves."""
     lock_timeout: Seconds = 5
     """Seconds that a migration waits for a lock; while it waits, requests wait behind it."""
     statement_timeout: Seconds = 600
@@ -136,7 +162,7 @@ class VM(Settings):
 
     address: Address
     """IP address, host name, or a Host of your ssh_config."""
-    ssh_user: OneLine = "root"
+    ssh_user: OneLine = Field(default="root", min_length=1)
     """root, or a user who may use sudo without a password."""
     ssh_port: int | None = Field(default=None, ge=1, le=65_535)
     """None takes your ssh_config's, or 22."""
@@ -174,7 +200,7 @@ def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[s
     checked = [
         _check(vm, "" if len(vms) == 1 else f"servers[{i}]", context) for i, vm in enumerate(vms)
     ]
-    mistakes = [mistake for _, found in checked for mistake in found]
+    mistakes = [mistake for _, found in checked for mistake in found] + list(_same_address(vms))
     if mistakes:
         _refuse(report(Path(beside).name or "the inventory", mistakes))
     return [(vm.address, _host_data(vm)) for vm, _ in checked if vm]
@@ -182,6 +208,8 @@ def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[s
 
 def read_env_file(path: Path) -> dict[str, str]:
     """Return the KEY=VALUE lines of a file that may be absent; # starts a comment line.
+
+    As in a shell, quotes around a value are not part of it, and `export` may stand in front.
 
     Raises ValueError that names the first line which is neither, without what stands there.
     """
@@ -199,8 +227,13 @@ def read_env_file(path: Path) -> dict[str, str]:
                 f"{path.name}, line {number}: expected KEY=VALUE, found a line without =. Write it"
                 " as in LINKS_STRIPE_KEY=sk_live_1, or start it with # to keep it as a comment."
             )
-        values[key.strip()] = value.strip()
+        values[key.removeprefix("export ").strip()] = _unquoted(value.strip())
     return values
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
 
 
 def _check(vm: object, root: str, context: dict[str, Any]) -> tuple[VM | None, list[Mistake]]:
@@ -209,6 +242,18 @@ def _check(vm: object, root: str, context: dict[str, Any]) -> tuple[VM | None, l
         return VM.model_validate(vm, context=context), twice
     except ValidationError as error:
         return None, [from_pydantic(e, VM, root) for e in error.errors()] + twice
+
+
+def _same_address(vms: Sequence[object]) -> Iterator[Mistake]:
+    """Yield servers that are there twice: pyinfra would forget all but the last."""
+    first: dict[str, int] = {}
+    for i, vm in enumerate(vms):
+        address = str(vm.get("address", i)) if isinstance(vm, Mapping) else str(i)
+        taken = first.setdefault(address, i)
+        if taken != i:
+            expected, found = "an address that no other server has", f'"{address}"'
+            mend = f"put its apps into servers[{taken}], which has the same"
+            yield Mistake(f"servers[{i}].address", expected, found, mend)
 
 
 def _used_twice(vm: Mapping[str, Any], root: str) -> Iterator[Mistake]:
@@ -228,6 +273,9 @@ def _claims(vm: Mapping[str, Any], root: str) -> Iterator[tuple[str, str, str]]:
             yield "name", str(app.get("name", f"apps[{i}]")), f"{root}[{i}].name"
             for j, domain in enumerate(_listed(app, "domains")):
                 yield "domain", str(domain), f"{root}[{i}].domains[{j}]"
+            for j, secret in enumerate(_listed(app, "secrets")):
+                variable = f"{secret_prefix(str(app.get('name', i)))}{secret}"
+                yield "variable", variable, f"{root}[{i}].secrets[{j}]"
 
 
 def _listed(settings: Mapping[str, Any], key: str) -> list[Any]:

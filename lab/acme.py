@@ -6,21 +6,20 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterable
 from pathlib import Path
 
 import trustme
 
-from lab import cgroup, image, machine, network
+from lab import cgroup, domains, image, machine, network
 from lab.errors import LabError
 from lab.place import Lab
-from lab.record import Record, write_whole
+from lab.record import write_whole
 
 # Debian 12's Pebble 2.4.0 puts an IP address in the subject, which certbot refuses; Debian
 # 13's 2.6.0 has no profiles; forky's 2.10.0 has, and apt takes the newest that it finds.
 SUITES = ("trixie", "forky")
 NAME = "acme"
-API, MANAGEMENT, DNS, DNS_MANAGEMENT = 14000, 15000, 8053, 8055
+API, MANAGEMENT = 14000, 15000
 START_SECONDS = 10
 DAY = 86400
 # Let's Encrypt's names and lifetimes. Pebble draws one at random for an order that names none.
@@ -74,9 +73,8 @@ def ensure(lab: Lab, tree: Path) -> bool:
     _write_certificates(lab)
     write_whole(lab.acme / "config.json", json.dumps(config(lab)))
     cgroup.create(lab, NAME)
-    _start(lab, tree, "pebble-challtestsrv", dns_arguments())
-    dns = f"{_address(lab)}:{DNS}"
-    pebble = ["-config", str(lab.acme / "config.json"), "-dnsserver", dns]
+    _start(lab, tree, "pebble-challtestsrv", domains.arguments())
+    pebble = ["-config", str(lab.acme / "config.json"), "-dnsserver", domains.server(lab)]
     _start(lab, tree, "pebble", pebble)
     _export_root(lab)
     return True
@@ -87,18 +85,6 @@ def stop(lab: Lab) -> None:
     _clean(lab)
     for name in ("ca.pem", "root.pem"):
         (lab.acme / name).unlink(missing_ok=True)
-
-
-def resolve(lab: Lab, domains: Iterable[str], records: Iterable[Record]) -> None:
-    """Have these domains lead to their hosts; the newest holds a shared one, or else nobody."""
-    newest_first = sorted(records, key=lambda record: -record.created)
-    for domain in domains:
-        _tell(lab, "clear-a", host=domain)
-        _tell(lab, "clear-aaaa", host=domain)
-        holder = next((r for r in newest_first if domain in r.domains), None)
-        if holder is not None:
-            _tell(lab, "add-a", host=domain, addresses=[holder.address])
-            _tell(lab, "add-aaaa", host=domain, addresses=[holder.address6])
 
 
 def config(lab: Lab) -> dict[str, object]:
@@ -118,14 +104,6 @@ def config(lab: Lab) -> dict[str, object]:
             "profiles": PROFILES,
         }
     }
-
-
-def dns_arguments() -> list[str]:
-    """challtestsrv as a name server alone, which knows only what it is told."""
-    off = [f"-{name}=" for name in ("http01", "https01", "tlsalpn01", "doh")]
-    unknown = ["-defaultIPv4=", "-defaultIPv6="]
-    # Its DNS port is the default one: the flag is -dns01 in 2.6.0 and -dnsserver in 2.10.0.
-    return [*off, *unknown, f"-management=:{DNS_MANAGEMENT}"]
 
 
 def _address(lab: Lab) -> str:
@@ -178,7 +156,7 @@ def _export_root(lab: Lab) -> None:
     while True:
         try:
             write_whole(root_file(lab), _get(lab, url), 0o644)
-            _tell(lab, "clear-a", host="nobody.invalid")
+            domains.point(lab, "nobody.invalid", None)
         except OSError:
             if time.monotonic() > deadline:
                 raise LabError(_obituary(lab)) from None
@@ -195,12 +173,6 @@ def _get(lab: Lab, url: str) -> str:
     with opener.open(url, timeout=5) as answer:
         text: str = answer.read().decode()
     return text
-
-
-def _tell(lab: Lab, command: str, **body: object) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    url = f"http://{_address(lab)}:{DNS_MANAGEMENT}/{command}"
-    opener.open(url, data=json.dumps(body).encode(), timeout=5).close()
 
 
 def _obituary(lab: Lab) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.place import Lab
 
+CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}  # what limits, here and in the guest's units
+
 
 def hierarchies() -> list[Path]:
     """Mount points: one where cgroup v2 rules, one for each v1 controller elsewhere."""
@@ -26,6 +28,10 @@ def enter(lab: Lab, *parts: str) -> None:
     """Move this process into a group below the lab's; its children are born there."""
     for top in hierarchies():
         (_make(top, lab.cgroup, *parts) / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def exists(lab: Lab) -> bool:
+    return any((top / lab.cgroup).exists() for top in hierarchies())
 
 
 def processes(lab: Lab, name: str = "") -> set[int]:
@@ -84,7 +90,7 @@ def _make(top: Path, *parts: str) -> Path:
 
 
 def _hand_on_controllers(here: Path) -> None:
-    for controller in _read(here / "cgroup.controllers").split():
+    for controller in CONTROLLERS & {*_read(here / "cgroup.controllers").split()}:
         try:
             (here / "cgroup.subtree_control").write_text(f"+{controller}")
         except OSError:  # one that this level may not hand on

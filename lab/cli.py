@@ -12,6 +12,7 @@ from lab.errors import LabError
 from lab.options import parser
 from lab.place import Lab, this_lab
 from lab.record import Record, load_all, names
+from lab.reserve import Wish
 
 Arguments = argparse.Namespace
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _up(lab: Lab, args: Arguments) -> None:
     begun = time.monotonic()
-    wish = hosts.Wish(
+    wish = Wish(
         name=args.name,
         debian=args.debian,
         memory=args.memory,

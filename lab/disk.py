@@ -43,9 +43,8 @@ def mount(lab: Lab, record: Record) -> None:
 
 def unmount(lab: Lab, name: str) -> None:
     """Unmount all that the host has mounted, whatever state it is in."""
-    home = folder(lab, name)
-    for path in mounts.below(home):
-        if not attempt("umount", path):
+    for path in mounts.below(folder(lab, name)):
+        if not attempt("umount", path) and mounts.is_mounted(path):
             run("umount", "--lazy", path)
 
 

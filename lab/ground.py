@@ -37,11 +37,11 @@ def clear(lab: Lab) -> None:
 
 
 def is_there(lab: Lab) -> bool:
-    return lab.root.exists() or network.has_bridge(lab)
+    return lab.root.exists() or network.has_bridge(lab) or cgroup.exists(lab)
 
 
 def forget_machine(machine: str) -> None:
-    """Remove what a killed systemd-nspawn leaves below /run."""
+    """Remove what a killed systemd-nspawn leaves below /run; its successor refuses to start."""
     for kind in ("propagate", "unix-export"):
         path = NSPAWN_RUN / kind / machine
         if path.exists():
@@ -54,6 +54,8 @@ def _share_mounts(lab: Lab) -> None:
     # Were they private, no other host's disk could be unmounted for as long as it runs.
     if not mounts.below(lab.hosts):
         run("mount", "--bind", lab.hosts, lab.hosts)
+        # A peer group of its own: in that of a shared / each mount below would show up twice.
+        run("mount", "--make-private", lab.hosts)
         run("mount", "--make-shared", lab.hosts)
 
 
@@ -69,4 +71,5 @@ def _nspawn_run() -> None:
 def _forget_nspawn_run() -> None:
     if mounts.source(NSPAWN_RUN) == TMPFS:
         attempt("umount", NSPAWN_RUN)
-        attempt("rmdir", NSPAWN_RUN)
+    for path in (NSPAWN_RUN / "propagate", NSPAWN_RUN / "unix-export", NSPAWN_RUN):
+        attempt("rmdir", path)  # refused while another container of the machine uses it

@@ -1,20 +1,16 @@
 """The lab's hosts: made, found, swept away. The part that other programs import."""
 
-import re
 import shutil
-import time
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from lab import acme, cgroup, disk, ground, image, network, power, process, snapshot, ssh
+from lab import acme, cgroup, disk, domains, ground, image, network, power, snapshot, ssh
 from lab.errors import LabError
-from lab.machine import SUITES
 from lab.place import Lab, locked, this_lab
 from lab.record import Record, folder, load, load_all, names, save
-
-NAME = re.compile(r"[a-z][a-z0-9-]{0,20}")
-ZONE = "onebox.test"
+from lab.reserve import NAME, Wish, check_name, reserve
 
 
 @dataclass(frozen=True)
@@ -30,20 +26,6 @@ class Host:
     acme_directory: str
     acme_ca: Path
     acme_root: Path
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What `up` is asked for; sizes in bytes."""
-
-    name: str | None = None
-    debian: int | None = None
-    memory: int | None = None
-    cpus: int | None = None
-    disk: int | None = None
-    snapshot: str | None = None
-    domains: Sequence[str] = ()
-    owner: int | None = None
 
 
 def running(lab: Lab | None = None) -> list[Host]:
@@ -68,7 +50,7 @@ def host_of(lab: Lab, record: Record) -> Host:
 
 def up(lab: Lab, wish: Wish) -> Host:
     """Make a host and boot it; return when it answers SSH."""
-    record = _reserve(lab, wish)
+    record = reserve(lab, wish)
     try:
         return _make(lab, record)
     except BaseException:
@@ -129,47 +111,9 @@ def sweep(lab: Lab) -> None:
             ground.clear(lab)
 
 
-def check_name(name: str, what: str) -> None:
-    if not NAME.fullmatch(name):
-        raise LabError(
-            f"{name!r} is no name for a {what}: use a lower-case letter, then up to 20 "
-            "lower-case letters, digits and hyphens, such as 'web-1'."
-        )
-
-
-def _reserve(lab: Lab, wish: Wish) -> Record:
-    origin = snapshot.load(lab, wish.snapshot) if wish.snapshot else None
-    if origin and wish.debian not in {None, origin.debian}:
-        raise LabError(
-            f"Snapshot {origin.name!r} is of Debian {origin.debian}: leave --debian away."
-        )
-    with locked(lab.cache):
-        name = _free_name(lab, wish.name)
-        number = _free_number(lab)
-        lab.hosts.mkdir(mode=0o700, parents=True, exist_ok=True)
-        net = network.subnet(lab)
-        inherited = origin.domains if origin else ()
-        record = Record(
-            name=name,
-            number=number,
-            debian=origin.debian if origin else wish.debian or max(SUITES),
-            address=net.address(number),
-            address6=net.address6(number),
-            domains=tuple(dict.fromkeys((f"{name}.{ZONE}", *wish.domains, *inherited))),
-            memory=wish.memory,
-            cpus=wish.cpus,
-            disk=wish.disk,
-            lower=origin.lower if origin else (),
-            creator=process.myself(),
-            owner=_owner(wish.owner),
-            created=time.time(),
-        )
-        save(lab, record)
-        ground.lay(lab)
-    return record
-
-
 def _make(lab: Lab, record: Record) -> Host:
+    with locked(lab.cache):
+        ground.lay(lab)
     if not record.lower:
         record = replace(record, lower=(_base(lab, record.debian),))
         save(lab, record)
@@ -184,19 +128,17 @@ def _make(lab: Lab, record: Record) -> Host:
 
 def _base(lab: Lab, debian: int) -> str:
     recipe = image.debian_recipe(debian)
-    tree = image.ensure(lab, recipe, f"the Debian {debian} image", about=20)
-    image.prune(lab, recipe, _layers_in_use(lab))
+    tree = image.ensure(lab, recipe, f"the Debian {debian} image", 20, partial(_layers_in_use, lab))
     return str(tree.relative_to(lab.cache))
 
 
 def _serve_acme(lab: Lab, record: Record) -> None:
     recipe = acme.recipe()
-    tree = image.ensure(lab, recipe, "the ACME server", about=4)
-    image.prune(lab, recipe, set())
+    tree = image.ensure(lab, recipe, "the ACME server", 4)
     with locked(lab.cache):
         fresh, records = acme.ensure(lab, tree), load_all(lab)
         everything = [domain for other in records for domain in other.domains]
-        acme.resolve(lab, everything if fresh else record.domains, records)
+        domains.resolve(lab, everything if fresh else record.domains, records)
 
 
 def _layers_in_use(lab: Lab) -> set[str]:
@@ -218,35 +160,5 @@ def _remove(lab: Lab, name: str) -> None:
         return
     ssh.write_config(lab)
     if record is not None and cgroup.processes(lab, acme.NAME):
-        acme.resolve(lab, record.domains, load_all(lab))
-
-
-def _free_name(lab: Lab, asked: str | None) -> str:
-    taken = set(names(lab))
-    if asked is None:
-        return next(f"lab{n}" for n in range(1, 1000) if f"lab{n}" not in taken)
-    check_name(asked, "host")
-    if asked == acme.NAME:
-        raise LabError(f"{asked!r} is the lab's own ACME server. Take another name.")
-    if asked in taken:
-        raise LabError(
-            f"There is a host {asked!r} already. Take another name, or remove it: lab down {asked}"
-        )
-    return asked
-
-
-def _free_number(lab: Lab) -> int:
-    taken = {record.number for record in load_all(lab)}
-    for number in range(network.FIRST_HOST, network.LAST_HOST + 1):
-        if number not in taken:
-            return number
-    raise LabError("All addresses of the lab are taken. Remove hosts: lab down NAME")
-
-
-def _owner(pid: int | None) -> process.Process | None:
-    if pid is None:
-        return None
-    found = process.find(pid)
-    if found is None:
-        raise LabError(f"--owner {pid}: there is no such process.")
-    return found
+        with suppress(OSError):  # a name server that does not answer leads nobody anywhere
+            domains.resolve(lab, record.domains, load_all(lab))

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -72,8 +73,13 @@ def debian_recipe(debian: int) -> Recipe:
     )
 
 
-def ensure(lab: Lab, recipe: Recipe, title: str, *, about: int) -> Path:
-    """The built tree, from the cache or made now in `about` seconds, by one process at a time."""
+def ensure(
+    lab: Lab, recipe: Recipe, title: str, about: int, in_use: Callable[[], set[str]] = set
+) -> Path:
+    """The built tree, from the cache or made now in `about` seconds, by one process at a time.
+
+    A build removes what older recipes made, but for the layers that `in_use` tells.
+    """
     tree = lab.images / recipe.key
     if tree.is_dir():
         return tree
@@ -81,18 +87,15 @@ def ensure(lab: Lab, recipe: Recipe, title: str, *, about: int) -> Path:
         if not tree.is_dir():
             print(f"Building {title} (once; about {about} s) ...", file=sys.stderr)
             _build(recipe, lab.images / f".building-{recipe.key}", tree)
+            _prune(lab, recipe, in_use())
     return tree
 
 
-def prune(lab: Lab, recipe: Recipe, used: set[str]) -> None:
-    """Remove what older recipes of the same kind made, unless a host or snapshot stands on it."""
-    with locked(lab.images):
-        for path in lab.images.iterdir():
-            same_kind = (
-                path.name.lstrip(".").removeprefix("building-").startswith(f"{recipe.kind}-")
-            )
-            if same_kind and path.name != recipe.key and f"images/{path.name}" not in used:
-                shutil.rmtree(path)
+def _prune(lab: Lab, recipe: Recipe, in_use: set[str]) -> None:
+    for path in lab.images.iterdir():
+        same_kind = path.name.removeprefix(".building-").startswith(f"{recipe.kind}-")
+        if same_kind and path.name != recipe.key and f"images/{path.name}" not in in_use:
+            shutil.rmtree(path)
 
 
 def _build(recipe: Recipe, draft: Path, tree: Path) -> None:

@@ -66,7 +66,7 @@ def attach(lab: Lab, name: str, number: int) -> None:
     run("ip", "netns", "add", space)
     run(
         *("ip", "link", "add", veth, "mtu", str(machine.mtu()), "type", "veth"),
-        *("peer", "name", "eth0", "netns", space),
+        *("peer", "name", "eth0", "address", hardware_address(number), "netns", space),
     )
     run("ip", "link", "set", veth, "master", lab.bridge, "up")
     commands = (
@@ -77,6 +77,11 @@ def attach(lab: Lab, name: str, number: int) -> None:
         f"route add default via {net.address(GATEWAY)}",
     )
     run("ip", "-netns", space, "-batch", "-", text="\n".join(commands))
+
+
+def hardware_address(number: int) -> str:
+    """The same for each address of the lab, or a successor is not found for 40 s (ARP caches)."""
+    return f"02:00:6f:62:00:{number:02x}"
 
 
 def detach(lab: Lab, name: str, number: int) -> None:

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from lab import cgroup, disk, guest, limits, process, ssh
+from lab import cgroup, disk, ground, guest, limits, process, ssh
 from lab.errors import LabError
 from lab.place import Lab, locked
 from lab.record import Record, folder
@@ -28,16 +28,9 @@ def boot(lab: Lab, record: Record) -> None:
     disk.mount(lab, record)
     guest.personalise(lab, record)
     limits.prepare(lab, record)
-    with (folder(lab, record.name) / CONSOLE).open("ab") as console:
-        subprocess.Popen(
-            [sys.executable, "-m", "lab.supervise", record.name],
-            env=os.environ | {"PYTHONPATH": str(HERE)},
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=console,
-            stderr=console,
-            start_new_session=True,
-        )
+    ground.forget_machine(lab.namespace(record.name))
+    supervisor = _supervisor(lab, record.name)
+    wait_until(lambda: is_on(lab, record.name) or supervisor.poll() is not None, SSH_SECONDS)
     with locked(lab.cache):
         ssh.write_config(lab)
 
@@ -45,9 +38,8 @@ def boot(lab: Lab, record: Record) -> None:
 def wait_for_ssh(lab: Lab, record: Record) -> None:
     """Return when a login works; raise LabError with the console's last lines otherwise."""
     deadline = time.monotonic() + SSH_SECONDS
-    started = time.monotonic()
     while not ssh.answers(lab, record.name):
-        died = time.monotonic() > started + 2 and not is_on(lab, record.name)
+        died = not is_on(lab, record.name)
         if died or time.monotonic() > deadline:
             raise LabError(
                 f"{record.name} {'died while it booted' if died else 'does not answer SSH'}. "
@@ -102,6 +94,20 @@ def console_tail(lab: Lab, name: str, lines: int = 15) -> str:
     path = folder(lab, name) / CONSOLE
     text = path.read_text(errors="replace") if path.exists() else ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def _supervisor(lab: Lab, name: str) -> "subprocess.Popen[bytes]":
+    paths = {"PYTHONPATH": HERE, "ONEBOX_LAB_ROOT": lab.root, "ONEBOX_LAB_CACHE": lab.cache}
+    with (folder(lab, name) / CONSOLE).open("ab") as console:
+        return subprocess.Popen(
+            [sys.executable, "-m", "lab.supervise", name],
+            env=os.environ | {variable: str(path) for variable, path in paths.items()},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            start_new_session=True,
+        )
 
 
 def _clear(lab: Lab, record: Record) -> None:

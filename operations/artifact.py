@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from pyinfra.api.exceptions import PyinfraError
+
 # Left out where git doesn't say what belongs to the app.
 IGNORED = {".git", ".venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".env"}
 
@@ -45,11 +47,26 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def _files(folder: Path) -> Iterable[Path]:
+    if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
+        paths = _listed_by_git(folder)
+    else:
+        found = (path.relative_to(folder) for path in folder.rglob("*"))
+        paths = [path for path in found if not IGNORED & set(path.parts)]
+    for path in paths:
+        if (folder / path).is_symlink() and (folder / path).is_dir():
+            raise PyinfraError(f"{folder / path} links to a folder; put the folder itself there.")
+    return (path for path in paths if (folder / path).is_file())  # a deleted one may be listed
+
+
+def _listed_by_git(folder: Path) -> list[Path]:
+    """Return what git would commit; without git's word, ignored secrets could be shipped."""
     command = ["git", "-C", str(folder), "ls-files", "-z", "-co", "--exclude-standard"]
     try:
-        listed = subprocess.run(command, check=True, capture_output=True).stdout.decode()
-        paths = [Path(name) for name in listed.split("\0") if name]
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        found = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
-        paths = [path for path in found if not IGNORED & set(path.parts)]
-    return (path for path in paths if (folder / path).is_file())  # a deleted one may be listed
+        result = subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise PyinfraError(f"{folder} is a git checkout, and git is not installed.") from None
+    except subprocess.CalledProcessError as error:
+        raise PyinfraError(
+            f"git can't list the files of {folder}: {error.stderr.strip()}"
+        ) from None
+    return [Path(name) for name in result.stdout.split("\0") if name]

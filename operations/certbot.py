@@ -57,7 +57,13 @@ class Lineages(FactBase[dict[str, Lineage]]):
 
 @operation()
 def certificate(
-    lineage: str, domains: Sequence[str], *, server: str, email: str | None, ca: str | None
+    lineage: str,
+    domains: Sequence[str],
+    *,
+    server: str,
+    profile: str,
+    email: str | None,
+    ca: str | None,
 ) -> Generator[StringCommand, None, None]:
     """Have a certificate for exactly these domains, issued by this ACME server.
 
@@ -73,6 +79,6 @@ def certificate(
     yield StringCommand(
         f"{trust}{CERTBOT} certonly --quiet --non-interactive --agree-tos {contact}"
         f" --webroot --webroot-path {WEBROOT} --server {shlex.quote(server)} --cert-name {lineage}"
-        f" --renew-with-new-domains --expand {force}"
+        f" --preferred-profile {shlex.quote(profile)} --renew-with-new-domains --expand {force}"
         f" {' '.join(f'-d {domain}' for domain in domains)}"
     )

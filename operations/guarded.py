@@ -53,13 +53,13 @@ def place(
     `apply`.
     """
     timer = "onebox-way-back-" + file.path.rsplit("/", 1)[-1].split(".")[0]
-    placed = host.get_fact(Standing, paths=[file.path]).get(file.path) == file.state
-    if placed and not host.get_fact(Pending, unit=timer):
+    if host.get_fact(Pending, unit=timer):  # a run died before it could prove its change
+        yield StringCommand(f"systemctl start {timer}.service && systemctl stop {timer}.timer")
+    elif host.get_fact(Standing, paths=[file.path]).get(file.path) == file.state:
         return
-    if not placed:
-        yield StringCommand(_arm(timer, file.path, apply, withdraw))
-        yield write(file)
-        yield StringCommand(apply)
+    yield StringCommand(_arm(timer, file.path, apply, withdraw))
+    yield write(file)
+    yield StringCommand(apply)
     yield FunctionCommand(connect_anew, (), {})
     yield StringCommand(f"systemctl stop {timer}.timer && rm -f {file.path}.before")
 

@@ -61,5 +61,9 @@ def machine(host: Host) -> Machine:
         seen: Machine = host.get_fact(Look)
         if seen.debian not in POSTGRESQL:
             raise PyinfraError(f"{host.name} runs {seen.debian}; onebox needs Debian 12 or 13.")
+        if not seen.ssh_ports:
+            raise PyinfraError(
+                f"{host.name}: `sshd -T` names no port; the firewall would close it."
+            )
         _seen[host.name] = seen
     return _seen[host.name]

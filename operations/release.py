@@ -21,7 +21,8 @@ PROGRAM = "/usr/local/bin/onebox-release"
 
 
 class Plan(FactBase[dict[str, Any] | None]):
-    """Which release an archive would become, and which one is live; None on a bare host."""
+    """Which release an archive would become, which one is live, and which are up; None where
+    nothing was deployed yet."""
 
     def command(self, app: str, digest: str) -> str:
         """Return the command."""
@@ -37,7 +38,7 @@ class Plan(FactBase[dict[str, Any] | None]):
 def live(app: str, artifact: Artifact) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Make this archive, with the configuration that stands on the server, the live release."""
     plan = host.get_fact(Plan, app=app, digest=artifact.digest)
-    if plan and plan["release"] == plan["live"]:
+    if plan and plan["release"] == plan["live"] and plan["up"] == [plan["live"]]:
         return
     path = shlex.quote(f"/var/lib/onebox/{app}/incoming/{artifact.digest}.tar.gz")
     yield StringCommand(
@@ -49,6 +50,7 @@ def live(app: str, artifact: Artifact) -> Generator[StringCommand | FunctionComm
 
 def _deploy(state: State, host: Host, app: str, digest: str) -> bool:  # noqa: ARG001 - pyinfra's signature
     """Run the switch, and let its progress be read line by line."""
-    command = StringCommand(f"{PROGRAM} deploy {app} {digest}")
+    consent = "--allow-incompatible" if host.data.get("allow_incompatible") else ""
+    command = StringCommand(f"{PROGRAM} deploy {app} {digest} {consent}")
     done, _ = host.run_shell_command(command, print_output=True, _sudo=bool(host.data.get("_sudo")))
     return done

@@ -24,6 +24,7 @@ class State:
 
     properties: dict[str, str]
     changed: dict[str, float]
+    proven: bool = True
 
     def is_behind(self, files: Sequence[str], since: str) -> bool:
         """Tell whether one of the files changed after the unit's timestamp `since`."""
@@ -34,7 +35,7 @@ class State:
 class Unit(FactBase[State]):
     """What systemd knows of a unit, and the age of the files that it reads."""
 
-    def command(self, unit: str, files: Sequence[str]) -> str:
+    def command(self, unit: str, files: Sequence[str], proof: str = "true") -> str:
         """Return one command that asks for both."""
         names = ",".join(PROPERTIES)
         # The newest change below a folder counts as the folder's own.
@@ -43,7 +44,8 @@ class Unit(FactBase[State]):
             ' | sort -n | tail -1)";'
             for file in files
         )
-        return f"systemctl show --timestamp=us+utc -p {names} {shlex.quote(unit)}; {ages} true"
+        show = f"systemctl show --timestamp=us+utc -p {names} {shlex.quote(unit)}"
+        return f"{show}; {ages} {proof} || echo unproven="
 
     @staticmethod
     def default() -> State:
@@ -54,7 +56,9 @@ class Unit(FactBase[State]):
         """Return the unit's state."""
         values = dict(line.split("=", 1) for line in output)
         files = {key: float(value) for key, value in values.items() if key[0] == "/" and value}
-        return State({key: values.get(key, "") for key in PROPERTIES}, files)
+        return State(
+            {key: values.get(key, "") for key in PROPERTIES}, files, "unproven" not in values
+        )
 
 
 @operation()
@@ -63,14 +67,16 @@ def running(
     *,
     reload_for: Sequence[str] = (),
     restart_for: Sequence[str] = (),
+    proof: str = "true",
     enabled: bool = True,
 ) -> Generator[StringCommand, None, None]:
     """Have a unit run, start at boot, and have read its files as they are now.
 
     Whether it has is read off the host: a file's last change against the unit's last start or
-    reload. So a run that died between a change and its reload is mended by the next.
+    reload. So a run that died between a change and its reload is mended by the next. `proof` is
+    a command that succeeds as long as the unit's work is still in effect.
     """
-    state = host.get_fact(Unit, unit=unit, files=[*reload_for, *restart_for])
+    state = host.get_fact(Unit, unit=unit, files=[*reload_for, *restart_for], proof=proof)
     properties = state.properties
     if properties.get("NeedDaemonReload") == "yes":
         yield StringCommand("systemctl daemon-reload")
@@ -81,7 +87,7 @@ def running(
     ):
         # systemd does not notice the first drop-in of a unit: NeedDaemonReload stays "no".
         yield StringCommand(f"systemctl daemon-reload && systemctl restart {unit}")
-    elif state.is_behind(reload_for, since="StateChangeTimestamp"):
+    elif not state.proven or state.is_behind(reload_for, since="StateChangeTimestamp"):
         yield StringCommand(f"systemctl reload {unit}")
 
 

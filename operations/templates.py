@@ -1,6 +1,7 @@
 """Templates mirror the server's /: a template's path is its target's path.
 
-NAME and VERSION in a path stand for the app's name and PostgreSQL's version.
+NAME, PROCESS and VERSION in a path stand for the app's name, one of its processes, and the major
+version of PostgreSQL.
 """
 
 from __future__ import annotations
@@ -63,4 +64,6 @@ def target(path: str, **values: Any) -> str:
     """Return the path on the server that a template stands for."""
     if "NAME" in path:
         path = path.replace("NAME", values["app"].name)
+    if "PROCESS" in path:
+        path = path.replace("PROCESS", values["process"].name)
     return path.replace("VERSION", values.get("version", "VERSION"))

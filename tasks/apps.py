@@ -15,6 +15,7 @@ UNITS = "etc/systemd/system"
 MIGRATION = f"{UNITS}/NAME-migrate@.service"
 # MiB for the system, PostgreSQL and nginx, before any worker.
 RESERVED = 350
+MOST = 64  # workers, as many as the setting allows
 
 
 @deploy("Apps")
@@ -51,7 +52,7 @@ def workers(web: Web, machine: Machine) -> int:
     of the memory: during a switch two releases run.
     """
     affordable = (machine.memory - RESERVED) // 2 // web.worker_memory
-    return web.workers or max(1, min(2 * machine.cores + 1, affordable))
+    return web.workers or max(1, min(2 * machine.cores + 1, affordable, MOST))
 
 
 def _folders(app: App) -> list[Folder]:
@@ -73,9 +74,14 @@ def _configuration(app: App, machine: Machine) -> list[File]:
         "data": {
             "domains": app.domains,
             "health": app.health,
+            "processes": [process.name for process in app.processes],
+            "database": app.database,
             "migrates": bool(app.migrate),
+            "migrations_compatible": app.migrations_compatible,
             "build": app.build,
             "start_timeout": app.start_timeout,
+            "settle": app.settle,
+            "watch": app.watch,
             "drain": app.drain,
             "keep_releases": app.keep_releases,
         },
@@ -97,7 +103,11 @@ def _configuration(app: App, machine: Machine) -> list[File]:
 def _units(app: App) -> list[File]:
     kinds = ["NAME.service", "NAME@.target", "NAME-web@.socket", "NAME-web@.service"]
     paths = [f"{UNITS}/{kind}" for kind in kinds] + ([MIGRATION] if app.migrate else [])
-    return [template(path, app=app) for path in paths]
+    processes = [
+        template(f"{UNITS}/NAME-PROCESS@.service", app=app, process=process)
+        for process in app.processes
+    ]
+    return [template(path, app=app) for path in paths] + processes
 
 
 def environment(app: App, role: str) -> dict[str, str]:

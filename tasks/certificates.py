@@ -34,6 +34,7 @@ def certificates() -> None:
             lineage=app.name,
             domains=app.domains,
             server=vm.tls.server,
+            profile=vm.tls.profile,
             email=vm.tls.email,
             ca=ca,
         )

@@ -22,4 +22,9 @@ def firewall() -> None:
         apply=f"systemctl daemon-reload && systemctl reload-or-restart {UNIT}",
         withdraw=f"systemctl stop {UNIT}",
     )
-    systemd.running(name="Load the firewall at boot", unit=UNIT, reload_for=[f"/{RULES}"])
+    systemd.running(
+        name="Keep the firewall loaded, at boot too",
+        unit=UNIT,
+        reload_for=[f"/{RULES}"],
+        proof="/usr/sbin/nft list table inet onebox | cmp -s - /run/onebox-firewall",
+    )

@@ -57,6 +57,15 @@ def _name(value: str) -> str:
     return value
 
 
+def _process_name(value: str) -> str:
+    # No dash: links-x with web and links with x-web would share a unit.
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", value) or value in {"web", "migrate"}:
+        raise wrong(
+            'up to 16 lower-case letters and digits, not "web" or "migrate"', 'write "worker"'
+        )
+    return value
+
+
 def _domain(value: str) -> str:
     if not DOMAIN.fullmatch(value):
         bare = re.sub(r"^[a-z]+://", "", value.strip().lower()).split("/")[0].split(":")[0]
@@ -167,6 +176,7 @@ def secret_prefix(app: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+ProcessName = Annotated[str, AfterValidator(_process_name)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Variable = Annotated[str, AfterValidator(_variable)]
 OneLine = Annotated[str, AfterValidator(_one_line)]

@@ -10,9 +10,11 @@ import os
 import shutil
 import subprocess
 import tarfile
+import zlib
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import durable, identity
+from . import durable, faults, identity, resources
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -22,65 +24,77 @@ UV = "/usr/local/lib/onebox/uv/bin/uv"
 MARKER = ".complete"
 
 
-def build(places: Places, parameters: Parameters, digest: str) -> str:
-    """Return the release that an archive and today's configuration make; build what is missing.
+def build(places: Places, parameters: Parameters, digest: str, release: str) -> None:
+    """Make what is missing of a release: its folder, its packages, its environment.
 
-    Raises ReleaseError where the archive is absent or damaged, or its environment can't be made.
+    Raises RefusedError where there is no room, ReleaseError where the archive is absent or
+    damaged, or its packages can't be had.
     """
-    release = identity.release_id(digest, places)
     folder = places.release(release)
     if not folder.exists():
-        _unpack(_content(places, digest), folder, places, release)
-    _environment(places.app, parameters, folder)
-    _write_environment(places, release)
-    return release
+        files = _files(places, digest)
+        venv = places.home / "venvs" / identity.environment_key(files["uv.lock"].content)
+        size = sum(len(file.content) for file in files.values())
+        resources.check_disk(places, size, environment=not (venv / MARKER).exists())
+        _unpack(files, venv, folder, places, release)
+    _install(places.app, parameters, folder)
+    _configure(places, release)
 
 
-def _content(places: Places, digest: str) -> bytes:
+@dataclass(frozen=True)
+class File:
+    """A file of an archive."""
+
+    content: bytes
+    mode: int
+
+
+def _files(places: Places, digest: str) -> dict[str, File]:
+    """Return an archive's files, by path; they must all be plain ones below its top.
+
+    tarfile's own filters came with Python 3.11.4; Debian 12 has 3.11.2.
+    """
     try:
         content = gzip.decompress(places.incoming(digest).read_bytes())
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ReleaseError(f"The archive {digest[:12]} can't be read: {error}.") from error
     if hashlib.sha256(content).hexdigest() != digest:
         raise ReleaseError(f"The archive {digest[:12]} was damaged on its way. Deploy again.")
-    return content
+    files = {}
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for member in archive:
+            path = PurePosixPath(member.name)
+            data = archive.extractfile(member) if member.isfile() else None
+            if path.is_absolute() or ".." in path.parts or data is None:
+                raise ReleaseError(f"The archive has {member.name!r}, which is no plain file.")
+            files[member.name] = File(data.read(), member.mode)
+    if "uv.lock" not in files:
+        raise ReleaseError("The archive has no uv.lock.")
+    return files
 
 
-def _unpack(content: bytes, folder: Path, places: Places, release: str) -> None:
+def _unpack(files: dict[str, File], venv: Path, folder: Path, places: Places, release: str) -> None:
     """Make the folder under another name, and give it its own when all of it is on the disk."""
     say(f"Unpacking release {release}")
     new = folder.with_name(f".{release}.new")
     shutil.rmtree(new, ignore_errors=True)
-    (new / "app").mkdir(parents=True)
-    _extract(content, new / "app")
+    for name, file in files.items():
+        path = new / "app" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+        path.chmod(file.mode)
     shutil.copy(places.configuration / "gunicorn.conf.py", new)
-    key = identity.environment_key((new / "app/uv.lock").read_bytes())
-    (new / "venv").symlink_to(places.home / "venvs" / key)
+    (new / "venv").symlink_to(venv)
     (new / "run").symlink_to(places.socket(release).parent)
     # nginx must get through to `run`; the code is nobody's business but the app's.
     new.chmod(0o755)
     _own(new / "app", places.app)
     os.sync()
     durable.rename(new, folder)
+    faults.point("unpacked")
 
 
-def _extract(content: bytes, folder: Path) -> None:
-    """Write an archive's files, which must all lie below the folder.
-
-    tarfile's own filters came with Python 3.11.4; Debian 12 has 3.11.2.
-    """
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        for member in archive:
-            path, data = PurePosixPath(member.name), archive.extractfile(member)
-            if path.is_absolute() or ".." in path.parts or not member.isfile() or data is None:
-                raise ReleaseError(f"The archive has {member.name!r}, which is no plain file.")
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data.read())
-            target.chmod(member.mode)
-
-
-def _environment(app: str, parameters: Parameters, folder: Path) -> None:
+def _install(app: str, parameters: Parameters, folder: Path) -> None:
     venv = (folder / "venv").readlink()
     if (venv / MARKER).exists():
         return
@@ -117,6 +131,7 @@ def _environment(app: str, parameters: Parameters, folder: Path) -> None:
     _own(venv, app)
     os.sync()
     durable.write(venv / MARKER, "")
+    faults.point("installed")
 
 
 def _own(folder: Path, app: str) -> None:
@@ -125,8 +140,9 @@ def _own(folder: Path, app: str) -> None:
     folder.chmod(0o750)
 
 
-def _write_environment(places: Places, release: str) -> None:
+def _configure(places: Places, release: str) -> None:
     path = places.environment(release)
     if not path.exists():
         common = (places.configuration / "app.env").read_text()
         durable.write(path, f"{common}ONEBOX_RELEASE={release}\n")
+        faults.point("configured")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO, Any
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:
@@ -12,17 +13,22 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+        sync(file)
     rename(new, path)
 
 
 def append(path: Path, line: str) -> None:
-    """Add a line to a file."""
-    with path.open("a") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Add a line to a file, on a line of its own even where a power cut tore the last one."""
+    is_new = not path.exists()
+    with path.open("a+b") as file:
+        file.seek(0, os.SEEK_END)
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            line = line if file.read(1) == b"\n" else f"\n{line}"
+        file.write(f"{line}\n".encode())
+        sync(file)
+    if is_new:
+        sync_folder(path.parent)
 
 
 def point(link: Path, target: str) -> None:
@@ -37,6 +43,12 @@ def rename(new: Path, path: Path) -> None:
     """Rename, and wait until the folder that holds the name is on the disk."""
     new.rename(path)
     sync_folder(path.parent)
+
+
+def sync(file: IO[Any]) -> None:
+    """Wait until a file's content is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

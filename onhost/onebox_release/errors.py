@@ -2,8 +2,26 @@
 
 
 class ReleaseError(Exception):
-    """A release could not be built, started or switched to. What served before still serves."""
+    """A release could not be built or started. What served before still serves."""
+
+    code = 1
+    result = "failed"  # as the history tells it
+
+
+class PutBackError(ReleaseError):
+    """A release went live, did not hold, and was put back."""
+
+    result = "put back"
+
+
+class RefusedError(ReleaseError):
+    """What was asked for is not safe here, and nothing was begun."""
+
+    code = 4
+    result = "refused"
 
 
 class LockedError(ReleaseError):
-    """Another deploy of the same app is under way."""
+    """Somebody else is at work on this app."""
+
+    code = 3

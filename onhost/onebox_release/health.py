@@ -8,7 +8,9 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-TIMEOUT = 5  # seconds for one answer
+PATIENCE = 5  # seconds for one answer
+# Over its own socket, too, the app is asked as nginx asks: some rely on these.
+AS_NGINX = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https"}
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Answer:
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
-    def __init__(self, path: Path, host: str) -> None:
-        super().__init__(host, timeout=TIMEOUT)
+    def __init__(self, path: Path, host: str, patience: float) -> None:
+        super().__init__(host, timeout=patience)
         self.path = path
 
     def connect(self) -> None:
@@ -45,7 +47,7 @@ class NginxConnection(http.client.HTTPSConnection):
 
     def __init__(self, host: str) -> None:
         self.unverified = ssl._create_unverified_context()  # noqa: S323
-        super().__init__(host, timeout=TIMEOUT, context=self.unverified)
+        super().__init__(host, timeout=PATIENCE, context=self.unverified)
 
     def connect(self) -> None:
         """Connect to the loopback address, and say the domain's name."""
@@ -57,7 +59,7 @@ class NginxPlainConnection(http.client.HTTPConnection):
     """HTTP to this server's own nginx, as long as there is no certificate."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(host, timeout=TIMEOUT)
+        super().__init__(host, timeout=PATIENCE)
 
     def connect(self) -> None:
         """Connect to the loopback address."""
@@ -67,7 +69,7 @@ class NginxPlainConnection(http.client.HTTPConnection):
 def ask(connection: http.client.HTTPConnection, path: str) -> Answer:
     """Return the answer to a GET. Raises OSError or HTTPException where there is none."""
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=AS_NGINX)
         response = connection.getresponse()
         body = response.read(2000).decode(errors="replace")
         return Answer(response.status, response.getheader("x-release"), body)

@@ -1,47 +1,101 @@
-"""What was released when, and what may be thrown away."""
+"""What was released when, what can be gone back to, and what may be thrown away."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from . import durable
 from .places import Places
 
+Entry = dict[str, Any]
+
 
 def record(places: Places, **entry: Any) -> None:
     """Add what happened to the history, with the time in UTC."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    durable.append(places.history, json.dumps({"at": at, **entry}))
+    with suppress(OSError):  # a full disk must not stop what is under way
+        durable.append(places.history, json.dumps({"at": at, **entry}))
 
 
-def read(places: Places) -> list[dict[str, Any]]:
-    """Return the history, oldest first; a last line that a power cut tore is left out."""
+def read(places: Places) -> list[Entry]:
+    """Return the history, oldest first; a line that a power cut tore is left out."""
     lines = places.history.read_text().splitlines() if places.history.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    entries = []
+    for line in lines:
+        with suppress(json.JSONDecodeError):
+            entries.append(json.loads(line))
+    return entries
 
 
 def healthy(places: Places) -> list[str]:
-    """Return the releases that went live and are still here, the latest first."""
-    live = [entry["release"] for entry in read(places) if entry["result"] == "live"]
-    newest_first = dict.fromkeys(reversed(live))
-    return [release for release in newest_first if places.release(release).exists()]
+    """Return the releases that are here and have held, the one that went live last first.
+
+    One that failed before it went live has said nothing against its earlier self.
+    """
+    held: dict[str, None] = {}
+    for entry in read(places):
+        if entry["result"] in {"live", "put back"}:
+            held.pop(entry["release"], None)
+        if entry["result"] == "live":
+            held[entry["release"]] = None
+    return [release for release in reversed(held) if places.release(release).exists()]
 
 
-def prune(places: Places, keep: int) -> None:
-    """Remove all but the last healthy releases, and what only removed ones used."""
-    kept = set(healthy(places)[:keep])
+def previous(places: Places, live: str | None) -> str | None:
+    """Return the healthy release that the live one was deployed over, or what that one was.
+
+    So two rollbacks go back by two, and never to what was gone back from.
+    """
+    under, good = _deployed_over(places), healthy(places)
+    release = under.get(live or "")
+    while release and release not in good:
+        release = under.get(release)
+    return release or None
+
+
+def successor(places: Places, release: str) -> str | None:
+    """Return the release that was last deployed over this one."""
+    over = [new for new, old in _deployed_over(places).items() if old == release]
+    return over[-1] if over else None
+
+
+def prune(places: Places, keep: int, live: set[str]) -> None:
+    """Remove all but the live and the last healthy releases, and what only removed ones used."""
+    kept = {*healthy(places)[:keep], *live}
     for folder in (places.home / "releases").iterdir():
         if folder.name not in kept:
-            shutil.rmtree(folder)
+            _remove(folder)
     for file in (places.configuration / "releases").iterdir():
         if file.stem not in kept:
             file.unlink()
-    used = {(places.release(release) / "venv").readlink().name for release in kept}
+    links = (places.release(release) / "venv" for release in kept)
+    used = {link.readlink().name for link in links if link.is_symlink()}
     for venv in (places.home / "venvs").iterdir():
         if venv.name not in used:
-            shutil.rmtree(venv)
+            _remove(venv)
     for archive in (places.state / "incoming").iterdir():
         archive.unlink()
+
+
+def _deployed_over(places: Places) -> dict[str, str]:
+    """Return, for each release that went live by a deploy, the one that was live before."""
+    over: dict[str, str] = {}
+    for entry in read(places):
+        if entry["what"] == "deploy" and entry["result"] == "live":
+            over.pop(entry["release"], None)
+            over[entry["release"]] = entry["before"]
+    return over
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder's name away first: half a folder must not pass for a whole one."""
+    gone = folder.with_name(f".{folder.name.lstrip('.')}.gone")
+    if folder != gone:
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)

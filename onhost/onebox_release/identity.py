@@ -9,14 +9,15 @@ import platform
 import secrets
 from pathlib import Path
 
+from . import durable
 from .places import Places
 
 CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
 
 
-def release_id(digest: str, places: Places) -> str:
+def release_id(digest: str, places: Places, processes: list[str]) -> str:
     """Return ARTIFACT-CONFIGURATION for an archive of this SHA-256 and today's configuration."""
-    return f"{artifact(digest)}-{configuration(places)}"
+    return f"{artifact(digest)}-{configuration(places, processes)}"
 
 
 def artifact(digest: str) -> str:
@@ -32,12 +33,12 @@ def environment_key(lock: bytes) -> str:
     return _digest(hashlib.sha256(lock).hexdigest(), *_platform())[:12]
 
 
-def configuration(places: Places) -> str:
+def configuration(places: Places, processes: list[str]) -> str:
     """Return 8 digits of a keyed hash over environment, secrets, Gunicorn's file and the units.
 
     Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
     """
-    files = [places.configuration / name for name in CONFIGURATION] + places.units
+    files = [places.configuration / name for name in CONFIGURATION] + places.units(processes)
     mac = hmac.new(_key(places.key), digestmod=hashlib.sha256)
     for path in files:
         content = path.read_bytes()
@@ -65,12 +66,12 @@ def _key(path: Path) -> bytes:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(32))
-            file.flush()
-            os.fsync(file.fileno())
+            durable.sync(file)
         try:
             os.link(new, path)
         except FileExistsError:
             pass
         finally:
             new.unlink()
+            durable.sync_folder(path.parent)
     return path.read_bytes()

@@ -17,9 +17,16 @@ class Parameters:
 
     domains: list[str]
     health: str
+    processes: list[str]
+    """Names of the processes beside `web`."""
+    database: str
+    """"local", "external" or "none"."""
     migrates: bool
+    migrations_compatible: bool
     build: bool
     start_timeout: int
+    settle: int
+    watch: int
     drain: int
     keep_releases: int
 
@@ -32,10 +39,13 @@ def read(places: Places) -> Parameters:
     try:
         document = json.loads(places.parameters.read_text())
     except FileNotFoundError:
-        raise ReleaseError(f"There is no app {places.app!r} on this server.") from None
+        known = ", ".join(sorted(path.stem for path in places.parameters.parent.glob("*.json")))
+        raise ReleaseError(
+            f"There is no app {places.app!r} on this server. There are: {known or 'none'}."
+        ) from None
     if document["schema"] != SCHEMA:
         raise ReleaseError(
             f"{places.parameters} has schema {document['schema']}, this program knows {SCHEMA}."
-            " Deploy once with the newer onebox."
+            " Deploy once with the onebox that wrote it."
         )
     return Parameters(**document["data"])

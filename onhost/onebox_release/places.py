@@ -54,9 +54,28 @@ class Places:
         return self.root / "run" / f"onebox-{self.app}.lock"
 
     @property
-    def units(self) -> list[Path]:
-        """Return the app's unit files that are there; other apps' names may start the same."""
-        kinds = ("@.target", "-web@.socket", "-web@.service", "-migrate@.service")
+    def dumps(self) -> Path:
+        """Return the folder of dumps that were taken before migrations."""
+        return self.state / "dumps"
+
+    def progress(self, follower: int) -> Path:
+        """Return where a deploy says what it is at, for the process that follows it."""
+        return self.root / "run" / f"onebox-release-{self.app}.{follower}"
+
+    @property
+    def access_log(self) -> Path:
+        """Return nginx's log of this app's requests."""
+        return self.root / "var/log/nginx" / f"{self.app}.access.log"
+
+    @property
+    def unit(self) -> str:
+        """Return the unit that a deploy or rollback of this app runs in."""
+        return f"onebox-release-{self.app}.service"
+
+    def units(self, processes: list[str]) -> list[Path]:
+        """Return the app's unit files that are there. Other apps' names may begin the same."""
+        kinds = ["@.target", "-web@.socket", "-migrate@.service"]
+        kinds += [f"-{process}@.service" for process in ("web", *processes)]
         folder = self.root / "etc/systemd/system"
         return [path for kind in kinds if (path := folder / f"{self.app}{kind}").exists()]
 
@@ -76,9 +95,9 @@ class Places:
         """Return the unit that groups a release's processes."""
         return f"{self.app}@{release}.target"
 
-    def web(self, release: str) -> str:
-        """Return the unit of a release's web process."""
-        return f"{self.app}-web@{release}.service"
+    def process(self, process: str, release: str) -> str:
+        """Return the unit of one of a release's processes."""
+        return f"{self.app}-{process}@{release}.service"
 
     def migration(self, release: str) -> str:
         """Return the unit that migrates the database for a release."""

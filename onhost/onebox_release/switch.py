@@ -1,4 +1,4 @@
-"""From the live release to another one, so that no request notices."""
+"""From the live release to another one, so that no request notices; and back, if it does worse."""
 
 from __future__ import annotations
 
@@ -7,96 +7,180 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import durable, health, systemd
-from .errors import ReleaseError
+from . import durable, faults, health, resources, systemd
+from .errors import PutBackError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import say
+from .watch import AccessLog
 
-POLL = 0.1  # seconds between two looks
+POLL = 0.1  # seconds between two looks at a starting release
+LOOK = 0.5  # seconds between two looks at a live one
 # nginx may have looked the old socket up just before the rename, and connect to it just after.
 HANDOVER = 0.5
-EXCERPT = 20  # lines of the candidate's log in an error
+PUBLIC = 10  # seconds in which nginx must answer with the new release
+MISSES = 3  # health answers in a row that must be bad before a live release counts as broken
 
 
 def live(places: Places) -> str | None:
-    """Return the release that `current` points to."""
-    return places.current.readlink().name if places.current.is_symlink() else None
+    """Return the release that `current` points to, if it is there."""
+    link = places.current
+    return link.readlink().name if link.is_symlink() and link.exists() else None
 
 
-def migrate(places: Places, release: str) -> None:
-    """Bring the database up to date for a release. Raises ReleaseError where that fails."""
-    say("Migrating the database")
-    unit = places.migration(release)
-    try:
-        systemd.systemctl("start", unit)
-    except ReleaseError as error:
-        log = systemd.journal(unit, EXCERPT)
-        systemd.systemctl("reset-failed", unit)
-        raise ReleaseError(f"The migration failed:\n{log}") from error
+def switch(places: Places, parameters: Parameters, release: str, *, can_go_back: bool) -> None:
+    """Start a release beside the live one, make it live when it answers, and watch it.
 
-
-def switch(places: Places, parameters: Parameters, release: str) -> None:
-    """Start a release beside the live one, and make it live when it answers.
-
-    Raises ReleaseError where it doesn't; then it is stopped, and what served before still does.
+    Raises ReleaseError where it does not hold. What is stopped then is decided by `current`
+    alone, so that whatever went wrong, what it points to serves.
     """
     before = live(places)
-    say(f"Starting release {release}")
     try:
         _start(places, parameters, release)
-    except ReleaseError:
-        _stop(places, release)
-        raise
-    durable.point(places.current, f"releases/{release}")
-    try:
-        _check_public(parameters, release)
-    except ReleaseError:
-        if before:
-            durable.point(places.current, f"releases/{before}")
-            _drain(places.socket(release), parameters.drain)
-            _stop(places, release)
-        raise
-    say(f"Release {release} is live")
-    _retire(places, parameters, keep=release)
+        log = AccessLog(places.access_log)
+        durable.point(places.current, f"releases/{release}")
+        faults.point("switched")
+        _hold(places, parameters, release, before, log)
+    except Exception as error:
+        went_live = live(places) == release
+        if went_live and before and not can_go_back:
+            raise ReleaseError(f"{error}\nIt stays live: the database has moved on.") from error
+        if went_live:
+            _put_back(places, before)
+        retire(places, parameters, keep=live(places), candidate=release)
+        kind = PutBackError if went_live else ReleaseError
+        raise kind(str(error)) from error
 
 
-def recover(places: Places, parameters: Parameters) -> None:
-    """Bring the server to what `current` says: that release up, every other one down."""
-    release = live(places)
-    if release is None:
-        return
-    systemd.systemctl("start", "--no-block", places.target(release))
-    _retire(places, parameters, keep=release)
+def retire(
+    places: Places, parameters: Parameters, keep: str | None, candidate: str | None = None
+) -> None:
+    """Stop every release but one, once its connections are finished or their time is up."""
+    up = systemd.releases_up(places.app, parameters.processes)
+    for release in dict.fromkeys([*up, *([candidate] if candidate else [])]):
+        if release == keep or release == live(places):
+            continue
+        if release != candidate or connections(places.socket(release)):
+            say(f"Stopping release {release}")
+            time.sleep(HANDOVER)
+            drain(places.socket(release), parameters.drain)
+        stop(places, parameters, release)
+        faults.point("retired")
+
+
+def stop(places: Places, parameters: Parameters, release: str) -> None:
+    """Stop all of a release; each process gets the time that its unit gives it."""
+    processes = [places.process(p, release) for p in ("web", *parameters.processes)]
+    socket = f"{places.app}-web@{release}.socket"
+    systemd.systemctl("stop", places.target(release), *processes, socket)
+    for unit in processes:
+        if systemd.show(unit, "ActiveState").get("ActiveState") == "failed":
+            systemd.systemctl("reset-failed", unit)
 
 
 def _start(places: Places, parameters: Parameters, release: str) -> None:
+    """Start the web process, and wait until it answers and has gone on to for a while."""
+    say(f"Starting release {release}")
+    unit = places.process("web", release)
     systemd.systemctl("daemon-reload")
-    systemd.systemctl("start", "--no-block", places.target(release))
-    connection = health.UnixConnection(places.socket(release), parameters.domains[0])
+    systemd.systemctl("start", "--no-block", unit)
+    faults.point("started")
+    # Its own: a candidate starts with no restarts counted.
     problem = _wait(
-        lambda: _problem(connection, parameters.health, release) or _crash(places.web(release)),
+        lambda: _trouble(places, parameters, release),
         parameters.start_timeout,
-        give_up=lambda: bool(_crash(places.web(release))),
+        give_up=lambda: bool(_crash(unit)),
     )
+    settled = time.monotonic() + parameters.settle
+    while not problem and time.monotonic() < settled:
+        time.sleep(POLL)
+        problem = _trouble(places, parameters, release, health.PATIENCE)
     if problem:
-        log = systemd.journal(places.web(release), EXCERPT)
-        raise ReleaseError(f"Release {release} did not become ready: {problem}.\n{log}")
+        raise ReleaseError(
+            f"Release {release} did not become ready: {problem}.\n"
+            f"Its last lines:\n{systemd.journal(unit).rstrip()}"
+        )
+    faults.point("settled")
+
+
+def _hold(
+    places: Places, parameters: Parameters, release: str, before: str | None, log: AccessLog
+) -> None:
+    """See that the public gets the new release, start all of it, and watch it."""
+    _check_public(parameters, release)
+    systemd.systemctl("start", places.target(release))
+    say(f"Release {release} is live")
+    faults.point("joined")
+    if before:
+        _watch(places, parameters, release, log)
+        faults.point("watched")
+
+
+def _watch(places: Places, parameters: Parameters, release: str, log: AccessLog) -> None:
+    """Look at a release while the one before is still warm. Raises ReleaseError if it is worse."""
+    seconds = resources.watch_time(parameters.watch, *resources.memory())
+    say(f"Watching it for {seconds} s; stopping this command does not stop that")
+    before, misses, end = log.before(), 0, time.monotonic() + seconds
+    units = [places.process(process, release) for process in ("web", *parameters.processes)]
+    while time.monotonic() < end:
+        time.sleep(LOOK)
+        problem = _own_answer(places, parameters, release)
+        misses = misses + 1 if problem else 0
+        since = log.since()
+        if crashed := next((unit for unit in units if _crash(unit)), None):
+            problem, misses = f"{crashed} died", MISSES
+        elif since.is_worse_than(before):
+            problem = f"{since.errors} of {since.total} requests failed"
+            misses = MISSES
+        if misses >= MISSES:
+            excerpt = systemd.journal(crashed or units[0]).rstrip()
+            raise ReleaseError(
+                f"Release {release} went bad: {problem}.\nIts last lines:\n{excerpt}"
+            )
+
+
+def _put_back(places: Places, before: str | None) -> None:
+    """Make the release before live again, by the same rename."""
+    if before:
+        durable.point(places.current, f"releases/{before}")
+        say(f"Put back release {before}")
+        systemd.systemctl("start", "--no-block", places.target(before))
+    else:
+        places.current.unlink(missing_ok=True)
+        durable.sync_folder(places.home)
+    faults.point("put back")
 
 
 def _check_public(parameters: Parameters, release: str) -> None:
-    """Ask through nginx until the new release answers."""
+    """Ask through nginx, over HTTPS or, without a certificate, HTTP, until the release answers."""
+    domain = parameters.domains[0]
 
     def problem() -> str:
-        domain = parameters.domains[0]
         over_tls = _problem(health.NginxConnection(domain), parameters.health, release)
-        if not over_tls:
-            return ""
-        plain = health.NginxPlainConnection(domain)
-        return over_tls if _problem(plain, parameters.health, release) else ""
+        plain = over_tls and _problem(
+            health.NginxPlainConnection(domain), parameters.health, release
+        )
+        return over_tls if plain else ""
 
-    if found := _wait(problem, seconds=10):
+    if found := _wait(problem, PUBLIC):
         raise ReleaseError(f"nginx does not answer with release {release}: {found}.")
+
+
+def _trouble(places: Places, parameters: Parameters, release: str, patience: float = 1) -> str:
+    """Return what is wrong with a starting release; a crash says more than no answer.
+
+    Little patience at first: a starting app's socket takes connections long before they are
+    answered, and a long wait would only see a crash later.
+    """
+    answer = _own_answer(places, parameters, release, patience)
+    return _crash(places.process("web", release)) or answer
+
+
+def _own_answer(
+    places: Places, parameters: Parameters, release: str, patience: float = health.PATIENCE
+) -> str:
+    connection = health.UnixConnection(places.socket(release), parameters.domains[0], patience)
+    return _problem(connection, parameters.health, release)
 
 
 def _problem(connection: http.client.HTTPConnection, path: str, release: str) -> str:
@@ -111,8 +195,16 @@ def _problem(connection: http.client.HTTPConnection, path: str, release: str) ->
 
 
 def _crash(unit: str) -> str:
-    state = systemd.show(unit, "NRestarts", "Result")
-    return "it crashed at start" if state.get("NRestarts", "0") != "0" else ""
+    """Return what systemd has seen of a unit's end, or nothing.
+
+    A worker that ends well, to be started afresh, is no crash.
+    """
+    state = systemd.show(unit, "NRestarts", "ActiveState", "SubState", "ExecMainStatus", "Result")
+    if state.get("ActiveState") == "failed":
+        return "it failed"
+    restarted = state.get("NRestarts", "0") != "0" or state.get("SubState") == "auto-restart"
+    well = state.get("Result") == "success" and state.get("ExecMainStatus") == "0"
+    return "it crashed" if restarted and not (well and "-web@" not in unit) else ""
 
 
 def _wait(
@@ -125,30 +217,16 @@ def _wait(
     return found
 
 
-def _retire(places: Places, parameters: Parameters, keep: str) -> None:
-    """Stop every other release, once its connections are finished or their time is up."""
-    for release in systemd.active_releases(places.app):
-        if release != keep:
-            say(f"Stopping release {release}")
-            time.sleep(HANDOVER)
-            _drain(places.socket(release), parameters.drain)
-            _stop(places, release)
-
-
-def _stop(places: Places, release: str) -> None:
-    systemd.systemctl("stop", places.target(release), f"{places.app}-web@{release}.socket")
-
-
-def _drain(socket: Path, seconds: float) -> None:
+def drain(socket: Path, seconds: float) -> None:
+    """Wait until a socket has no connections, or the time is over."""
     _wait(lambda: "busy" if connections(socket) else "", seconds)
 
 
 def connections(socket: Path) -> int:
     """Return how many connections a socket has, those still waiting to be accepted too.
 
-    In /proc/net/unix a connection carries the path that it was made to, and has the flags 0;
-    the listening socket has the flag 0x10000 (SO_ACCEPTCON, man 5 proc).
+    In /proc/net/unix a connection carries the path that it was made to, and no flags; the
+    listening socket has the flag 0x10000 (SO_ACCEPTCON, man 5 proc).
     """
-    lines = Path("/proc/net/unix").read_text().splitlines()[1:]
-    fields = (line.split() for line in lines)
-    return sum(len(f) > 7 and f[7] == str(socket) and f[3] == "00000000" for f in fields)
+    fields = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
+    return sum(f[3] == "00000000" and f[-1] == str(socket) for f in fields)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from pathlib import Path
 
 from .errors import ReleaseError
+from .report import say
 
 
 def systemctl(*arguments: str) -> None:
@@ -20,19 +23,45 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in output.splitlines())
 
 
-def active_releases(app: str) -> list[str]:
+def releases_up(app: str, processes: list[str]) -> list[str]:
     """Return the releases of an app that have a process, a socket or a target up."""
-    patterns = [f"{app}@*.target", f"{app}-web@*.service", f"{app}-web@*.socket"]
-    output = _run("systemctl", "list-units", "--plain", "--no-legend", "--all", *patterns).stdout
-    units = (line.split()[:3] for line in output.splitlines())
-    names = {name for name, _, active in units if active not in {"inactive", "failed"}}
+    units = [f"{app}@*.target", f"{app}-web@*.socket"]
+    units += [f"{app}-{process}@*.service" for process in ("web", *processes)]
+    output = _run("systemctl", "list-units", "--plain", "--no-legend", "--all", *units).stdout
+    states = (line.split()[:3] for line in output.splitlines())
+    names = {name for name, _, active in states if active not in {"inactive", "failed"}}
     return sorted({name.partition("@")[2].rpartition(".")[0] for name in names})
 
 
-def journal(unit: str, lines: int) -> str:
+def wait_until_inactive(pattern: str) -> None:
+    """Wait for units to end by themselves: half a migration must not get company."""
+    listing = ("list-units", "--plain", "--no-legend", "--state=activating,active,deactivating")
+    told = False
+    while units := _run("systemctl", *listing, pattern).stdout.split():
+        if not told:
+            say(f"Waiting for {units[0]}, which an earlier deploy left")
+            told = True
+        time.sleep(0.5)
+
+
+def is_active(unit: str) -> bool:
+    """Tell whether a unit is up, or on its way up or down."""
+    return show(unit, "ActiveState").get("ActiveState") not in {"inactive", "failed", None}
+
+
+def journal(unit: str, lines: int = 40) -> str:
     """Return the last lines that a unit wrote, without their time stamps."""
     return _run("journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager").stdout
 
 
+def processes(unit: str) -> list[int]:
+    """Return the ids of a unit's processes."""
+    group = show(unit, "ControlGroup").get("ControlGroup", "")
+    # Where the kernel has both versions of control groups, systemd's own has a folder of its own.
+    files = (Path(f"/sys/fs/cgroup{place}{group}/cgroup.procs") for place in ("", "/systemd"))
+    path = next((file for file in files if group and file.exists()), None)
+    return [int(line) for line in path.read_text().split()] if path else []
+
+
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)

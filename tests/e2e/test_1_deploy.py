@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from tests.e2e.server import PROJECT, Server
+from tests.lab_hosts import Hosts
+from tests.server import PROJECT, Server
+
+NEW_FILES = "find /etc /srv /var/lib -newer /proc/1 -type f | sort"
 
 
 def changes(server: Server) -> list[str]:
@@ -21,14 +25,14 @@ def changes(server: Server) -> list[str]:
 
 
 @pytest.mark.parametrize("debian", ["12", "13"])
-def test_a_dry_run_on_a_bare_host_tells_all_and_does_nothing(
-    bare: dict[str, Server], debian: str
-) -> None:
-    before = bare[debian].run("find /etc /srv /var/lib -newer /proc/1 -type f | sort")
-    wanted = changes(bare[debian])
+def test_a_dry_run_on_a_bare_host_tells_all_and_does_nothing(hosts: Hosts, debian: str) -> None:
+    server = hosts.bare(debian)
+    assert debian not in hosts.deployed
+    before = server.run(NEW_FILES)
+    wanted = changes(server)
     assert "Releases | Release links" in wanted
-    assert "Certificates | Get a certificate for " + bare[debian].domain in wanted
-    assert bare[debian].run("find /etc /srv /var/lib -newer /proc/1 -type f | sort") == before
+    assert "Certificates | Get a certificate for " + server.domain in wanted
+    assert server.run(NEW_FILES) == before
 
 
 def test_the_first_deploy_ends_at_the_apps_address(server: Server) -> None:
@@ -75,3 +79,23 @@ def test_the_host_is_verified(server: Server) -> None:
 def test_only_root_reads_secrets(server: Server) -> None:
     assert server.run("runuser -u links -- cat /etc/links/secrets.env", check=False) == ""
     assert server.run("stat -c %a:%U /etc/links/generated.env") == "600:root"
+
+
+def test_a_renewed_certificate_is_served(server: Server) -> None:
+    before = server.run("openssl x509 -in /etc/letsencrypt/live/links/cert.pem -noout -serial")
+    unit = "systemctl show --value -p Environment onebox-certbot.service"
+    renew = "/usr/local/lib/onebox/certbot/bin/certbot renew -q --force-renewal"
+    server.run(f"env $({unit}) {renew} --no-random-sleep-on-renew")
+    time.sleep(1)
+    served = server.run(
+        "openssl s_client -connect 127.0.0.1:443 -servername"
+        f" {server.domain} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    )
+    assert served != before
+    assert (
+        server.run(
+            "systemctl start onebox-certbot.service; systemctl is-failed onebox-certbot",
+            check=False,
+        )
+        == "inactive"
+    )

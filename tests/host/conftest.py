@@ -11,18 +11,22 @@ from contextlib import redirect_stderr
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from testinfra.host import Host
 
-from .server import Server, Unreachable
+from .server import Host, Server, Unreachable
 
 if TYPE_CHECKING:
     from settings import VM, App
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 REFUSED = 4  # exit code of a run that could not begin
+
+
+class InventoryError(Exception):
+    """The inventory can't be used; the message says why."""
+
 
 sys.path.insert(0, str(PROJECT))  # an inventory imports settings
 
@@ -38,35 +42,53 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("server", servers(), indirect=True, ids=ids, scope="session")
 
 
+def pytest_collection_modifyitems() -> None:
+    """Stop the run with the inventory's own message if it can't be used.
+
+    Not any earlier: while tests are collected, pytest would make a traceback of it.
+    """
+    if not servers():
+        try:
+            _servers()
+        except InventoryError as error:
+            pytest.exit(str(error), returncode=REFUSED)
+
+
 @cache
 def servers() -> list[Server]:
-    """Return the inventory's servers that ONEBOX_LIMIT names, or all."""
+    """Return the servers to look at; none where the inventory can't be used."""
+    try:
+        return _servers()
+    except InventoryError:
+        return []
+
+
+def _servers() -> list[Server]:
+    """Return the inventory's servers that ONEBOX_LIMIT names, or all. Raises InventoryError."""
     path = Path(os.environ.get("ONEBOX_INVENTORY", PROJECT / "inventory.py"))
-    found = [Server(name, **_known(data)) for name, data in _hosts(path)]
+    found = [Server(name, data) for name, data in _hosts(path)]
+    if not found:
+        raise InventoryError(f"{path} has no servers.")
     wanted = [name for name in os.environ.get("ONEBOX_LIMIT", "").split(",") if name]
     names = [server.name for server in found]
     if unknown := sorted(set(wanted) - set(names)):
-        _stop(f"ONEBOX_LIMIT: {path} has no {', '.join(unknown)}, but {', '.join(names)}.")
+        raise InventoryError(
+            f"ONEBOX_LIMIT: {path} has no {', '.join(unknown)}, but {', '.join(names)}."
+        )
     return [server for server in found if not wanted or server.name in wanted]
 
 
-def _hosts(path: Path) -> list[tuple[str, dict[str, object]]]:
+def _hosts(path: Path) -> list[tuple[str, dict[str, Any]]]:
     path = path if path.is_file() else PROJECT / path
     if not path.is_file():
-        _stop(f"There is no inventory {path}. Set ONEBOX_INVENTORY to yours.")
+        raise InventoryError(f"There is no inventory {path}. Set ONEBOX_INVENTORY to yours.")
     told = StringIO()
     try:
         with redirect_stderr(told):
-            hosts: list[tuple[str, dict[str, object]]] = runpy.run_path(str(path))["hosts"]
+            hosts: list[tuple[str, dict[str, Any]]] = runpy.run_path(str(path))["hosts"]
     except SystemExit as stop:
-        _stop(told.getvalue().strip() or str(stop))
+        raise InventoryError(told.getvalue().strip() or str(stop)) from stop
     return hosts
-
-
-def _known(data: dict[str, object]) -> dict[str, object]:
-    names = {"_sudo": "sudo"}
-    wanted = ("vm", "ssh_user", "ssh_port", "ssh_key", "ssh_config_file", "_sudo")
-    return {names.get(key, key): data[key] for key in wanted if key in data}
 
 
 def _stop(message: str) -> NoReturn:

@@ -1,4 +1,7 @@
-"""How a server is reached."""
+"""How a server is reached.
+
+testinfra's types don't hold, so it is imported here alone, and Host means anything.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,36 @@ import socket
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import testinfra
-from testinfra.host import Host
+import testinfra  # type: ignore[import-untyped]
+from testinfra.host import Host  # type: ignore[import-untyped]
 
 if TYPE_CHECKING:
     from settings import VM
+
+
+__all__ = ["Host", "Server", "Unreachable"]
 
 
 class Unreachable(Exception):  # noqa: N818 - it reads as what happened
     """No connection could be made; the message says why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Server:
     """An inventory's entry. OpenSSH reads ssh_config itself; what the inventory says wins."""
 
     name: str
-    vm: VM
-    ssh_user: str
-    sudo: bool
-    ssh_port: int | None = None
-    ssh_key: str | None = None
-    ssh_config_file: str | None = None
+    data: dict[str, Any]
+
+    @property
+    def vm(self) -> VM:
+        """Return the server's settings."""
+        vm: VM = self.data["vm"]
+        return vm
 
     def connect(self, control: Path) -> Host:
         """Return the server from within; one connection, whose socket is `control`, serves all.
@@ -38,14 +46,14 @@ class Server:
         Raises Unreachable.
         """
         name = f"[{self.name}]" if ":" in self.name else self.name
-        port = f":{self.ssh_port}" if self.ssh_port else ""
+        port = f":{self.data['ssh_port']}" if "ssh_port" in self.data else ""
         host = testinfra.get_host(
-            f"ssh://{self.ssh_user}@{name}{port}",
-            ssh_config=self.ssh_config_file,
-            ssh_identity_file=self.ssh_key,
+            f"ssh://{self.data['ssh_user']}@{name}{port}",
+            ssh_config=self.data.get("ssh_config_file"),
+            ssh_identity_file=self.data.get("ssh_key"),
             ssh_extra_args="-o BatchMode=yes",
             controlpath=str(control),
-            sudo=self.sudo,
+            sudo=self.data["_sudo"],
         )
         try:
             answer = host.run("id -u")
@@ -53,7 +61,9 @@ class Server:
             why = error.args[0].stderr.strip() or "ssh failed"
             raise Unreachable(f"No SSH connection to {self.name}: {why}") from error
         if answer.stdout.strip() != "0":
-            raise Unreachable(f"{self.ssh_user} is not root on {self.name}: {answer.stderr}")
+            raise Unreachable(
+                f"{self.data['ssh_user']} is not root on {self.name}: {answer.stderr.strip()}"
+            )
         return host
 
     def disconnect(self, control: Path) -> None:
@@ -63,10 +73,9 @@ class Server:
 
     def ssh(self, *options: str) -> list[str]:
         """Return the command line that reaches the server with further options."""
-        config = ["-F", self.ssh_config_file] if self.ssh_config_file else []
-        key = ["-i", self.ssh_key] if self.ssh_key else []
-        port = ["-p", str(self.ssh_port)] if self.ssh_port else []
-        return ["ssh", *config, *key, *port, "-l", self.ssh_user, *options, self.name]
+        flags = {"-l": "ssh_user", "-p": "ssh_port", "-i": "ssh_key", "-F": "ssh_config_file"}
+        known = [(flag, str(self.data[key])) for flag, key in flags.items() if key in self.data]
+        return ["ssh", *chain.from_iterable(known), *options, self.name]
 
     @cached_property
     def ip_address(self) -> str:

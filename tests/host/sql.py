@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testinfra.host import Host
+from .server import Host
 
 
 def ask(host: Host, query: str, *, database: str = "postgres", user: str = "postgres") -> list[str]:

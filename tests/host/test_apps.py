@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from testinfra.host import Host
+
+from .server import Host
 
 if TYPE_CHECKING:
     from settings import VM, App

@@ -8,9 +8,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from testinfra.host import Host
 
 from . import outside
+from .server import Host
 
 if TYPE_CHECKING:
     from settings import VM, App

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from testinfra.host import Host
+
+from .server import Host
 
 LOOPBACK = ("127.", "[::1]", "[::ffff:127.")
 DHCP_CLIENT = {68, 546}

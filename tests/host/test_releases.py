@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from testinfra.host import Host
 
 from . import outside
+from .server import Host
 
 if TYPE_CHECKING:
     from settings import App

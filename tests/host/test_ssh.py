@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from testinfra.host import Host
 
-from .server import Server
+from .server import Host, Server
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from testinfra.host import Host
+
+from .server import Host
 
 LOCK = Path(__file__).resolve().parent.parent.parent / "uv.lock"
 FOLDER = "/usr/local/lib/onebox"

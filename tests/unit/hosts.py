@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyinfra.api import Config, Inventory, State
-from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import ctx_host, ctx_state
 
@@ -18,7 +18,7 @@ from settings import VM
 
 BOOKWORM = Machine(debian="12", cores=2, memory=2000, ipv6=True, ssh_ports=(22,))
 TRIXIE = Machine(debian="13", cores=2, memory=2000, ipv6=False, ssh_ports=(22,))
-Facts = Mapping[type[FactBase[Any]], Any]
+Facts = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Step:
     """An operation of a deploy: its name, and the commands that it would run."""
 
     name: str
-    commands: list[StringCommand | FunctionCommand]
+    commands: list[PyinfraCommand]
 
 
 class Answering:
@@ -47,7 +47,7 @@ def commands(operation: Any, *args: Any, facts: Facts, **kwargs: Any) -> list[An
         return list(operation._inner(*args, **kwargs))
 
 
-def deployed(vm: VM, *deploys: Callable[[], None], machine: Machine = BOOKWORM) -> list[Step]:
+def deployed(vm: VM, *deploys: Callable[..., Any], machine: Machine = BOOKWORM) -> list[Step]:
     """Return the steps of deploys, in order, on a host where nothing stands yet."""
     data = {"vm": vm, "_sudo": False}
     state = State(Inventory(([("box", data)], {})), Config())
@@ -57,7 +57,7 @@ def deployed(vm: VM, *deploys: Callable[[], None], machine: Machine = BOOKWORM) 
     def bare(fact: type[FactBase[Any]], **_: Any) -> Any:
         return machine if fact is Look else fact().default()
 
-    box.get_fact = bare
+    vars(box)["get_fact"] = bare
     with _context(ctx_state, state), _context(ctx_host, box):
         for deploy in deploys:
             deploy()
@@ -83,7 +83,7 @@ def stdin(command: StringCommand) -> Any:
 def run(command: StringCommand | str) -> list[str]:
     """Run a command here, as pyinfra would on a server, and return the lines that it prints."""
     script, given = (command, None) if isinstance(command, str) else (text(command), stdin(command))
-    result = subprocess.run(
+    result: subprocess.CompletedProcess[str] = subprocess.run(
         ["sh", "-c", script], input=given, capture_output=True, text=True, check=True, timeout=10
     )
     return result.stdout.splitlines()

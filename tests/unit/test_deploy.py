@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyinfra.api.command import StringCommand
@@ -14,6 +15,7 @@ from tasks.announce import announce
 from tasks.apps import apps
 from tasks.certificates import certificates
 from tasks.firewall import firewall
+from tasks.lock import lock
 from tasks.nginx import nginx
 from tasks.postgresql import postgresql
 from tasks.releases import releases
@@ -24,20 +26,24 @@ from tests.unit.hosts import Step, deployed, stdin, text
 from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-DEPLOY = (
-    system, ssh, firewall, tools, postgresql, apps, nginx, releases, certificates, nginx, announce,
+DEPLOY: tuple[Any, ...] = (
+    lock, system, ssh, firewall, tools, postgresql, apps,
+    nginx, releases, certificates, nginx, announce,
 )  # fmt: skip
-SECRET = "sk_live_a1b2c3$`\"'\\"
+HIDDEN = "sk_live_a1b2c3$`\"'\\"
 ENVIRONMENT = "value-of-an-environment-variable"
 
 
 @pytest.fixture
 def vm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VM:
     monkeypatch.setattr(machine_module, "_seen", {})
-    monkeypatch.setenv("LINKS_STRIPE_KEY", SECRET)
+    monkeypatch.setenv("LINKS_STRIPE_KEY", HIDDEN)
     (folder / "ca.pem").write_text("PEM\n")
     links = an_app(
-        secrets=["STRIPE_KEY"], env={"COLOUR": ENVIRONMENT}, migrate="alembic upgrade head"
+        secrets=["STRIPE_KEY"],
+        env={"COLOUR": ENVIRONMENT},
+        migrate="alembic upgrade head",
+        processes=[{"name": "worker", "command": "python -m links.worker"}],
     )
     other = an_app(name="other", domains=["other.example.com"], database="none")
     return read(folder, a_vm(links, other, tls={"server_ca": "ca.pem"}))
@@ -61,13 +67,14 @@ def test_each_task_has_a_file_of_its_name() -> None:
 
 def test_the_log_reads_as_prose(steps: list[Step]) -> None:
     assert [step.name for step in steps] == [
+        "Lock | Take the server's lock for this run",
         "System | Describe updates, the journal and new database clusters",
         "System | Install Debian's packages",
         "System | Keep the journal bounded",
         "SSH | Accept SSH keys only",
         "Firewall | Place the firewall's unit",
         "Firewall | Let in the ports 22, 80, 443 alone",
-        "Firewall | Load the firewall at boot",
+        "Firewall | Keep the firewall loaded, at boot too",
         "Tools | Install uv as uv.lock pins it",
         "Tools | Install certbot as uv.lock pins it",
         "Tools | Place our own programs",
@@ -103,7 +110,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
 
 def test_values_travel_on_standard_input_alone(steps: list[Step]) -> None:
     strings = [c for step in steps for c in step.commands if isinstance(c, StringCommand)]
-    escaped = templates.env_quote(SECRET).strip('"')
+    escaped = templates.env_quote(HIDDEN).strip('"')
     assert [escaped in str(stdin(command)) for command in strings].count(True) == 1
     for command in strings:
         for value in ("sk_live_a1b2c3", ENVIRONMENT, "SECRET_KEY"):

@@ -13,7 +13,7 @@ from settings import REFUSED, VM
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 PYINFRA = Path(sys.executable).with_name("pyinfra")
-SECRET = "sk_live_a1b2c3"
+HIDDEN = "sk_live_a1b2c3"
 INVENTORY = """
 from settings import servers
 
@@ -38,7 +38,7 @@ def pyinfra(folder: Path, settings: object, *command: str) -> subprocess.Complet
     return subprocess.run(
         [PYINFRA, folder / "inventory.py", *command],
         cwd=PROJECT,
-        env={**os.environ, "LINKS_STRIPE_KEY": SECRET},
+        env={**os.environ, "LINKS_STRIPE_KEY": HIDDEN},
         capture_output=True,
         text=True,
         timeout=30,
@@ -60,7 +60,7 @@ def test_pyinfra_shows_no_secret(folder: Path, options: list[str]) -> None:
     assert result.returncode == 0, result.stderr
     assert "links.example.com" in result.stdout + result.stderr
     assert "**********" in result.stdout + result.stderr
-    for word in (SECRET, "Warning"):
+    for word in (HIDDEN, "Warning"):
         assert word not in result.stdout + result.stderr
 
 

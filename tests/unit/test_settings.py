@@ -13,7 +13,7 @@ from operations.transport import no_delay
 from settings import TLS, VM, App, PostgreSQL, Web, read_env_file, servers
 from tests.unit.inventories import a_vm, an_app, read
 
-SECRET = "sk_live_a1b2c3"
+HIDDEN = "sk_live_a1b2c3"
 WITH_SECRET = an_app(secrets=["STRIPE_KEY"])
 
 
@@ -21,7 +21,7 @@ WITH_SECRET = an_app(secrets=["STRIPE_KEY"])
 def secret(folder: Path) -> Path:
     """Return a secrets.env with the secret of the app."""
     path = folder / "secrets.env"
-    path.write_text(f"# of the app\n\nLINKS_STRIPE_KEY={SECRET}\nOTHER=1\n")
+    path.write_text(f"# of the app\n\nLINKS_STRIPE_KEY={HIDDEN}\nOTHER=1\n")
     return path
 
 
@@ -32,7 +32,7 @@ def value_of(vm: VM) -> str:
 
 @pytest.mark.usefixtures("secret")
 def test_a_secret_is_read_from_secrets_env(folder: Path) -> None:
-    assert value_of(read(folder, a_vm(WITH_SECRET))) == SECRET
+    assert value_of(read(folder, a_vm(WITH_SECRET))) == HIDDEN
 
 
 @pytest.mark.usefixtures("secret")
@@ -46,9 +46,9 @@ def test_the_environment_wins_over_secrets_env(
 def test_the_prefix_of_a_name_with_dashes_has_underscores(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MY_SHORT_LINKS_STRIPE_KEY", SECRET)
+    monkeypatch.setenv("MY_SHORT_LINKS_STRIPE_KEY", HIDDEN)
     app = an_app(name="my-short-links", secrets=["STRIPE_KEY"])
-    assert value_of(read(folder, a_vm(app))) == SECRET
+    assert value_of(read(folder, a_vm(app))) == HIDDEN
 
 
 @pytest.mark.usefixtures("secret")
@@ -67,7 +67,7 @@ def test_the_prefix_of_a_name_with_dashes_has_underscores(
 )
 def test_a_secret_is_never_shown(folder: Path, show: Callable[[VM], object]) -> None:
     shown = str(show(read(folder, a_vm(WITH_SECRET))))
-    assert SECRET not in shown
+    assert HIDDEN not in shown
     assert "**********" in shown
 
 
@@ -75,10 +75,12 @@ def test_a_secret_is_never_shown(folder: Path, show: Callable[[VM], object]) -> 
     ("line", "message"),
     [
         (
-            SECRET,
-            "secrets.env, line 2: expected KEY=VALUE, found a line without =. Write it as in"
-            " LINKS_STRIPE_KEY=sk_live_1, or start it with # to keep it as a comment.\n"
-            "No server was contacted.\n",
+            HIDDEN,
+            (
+                "secrets.env, line 2: expected KEY=VALUE, found a line without =. Write it as in"
+                " LINKS_STRIPE_KEY=sk_live_1, or start it with # to keep it as a comment.\n"
+                "No server was contacted.\n"
+            ),
         ),
         ("A=\udcff", "secrets.env can't be read as UTF-8 text: UnicodeDecodeError.\n"),
     ],
@@ -89,7 +91,7 @@ def test_a_bad_line_of_secrets_env_is_refused_unseen(
     secret.write_bytes(f"OTHER=1\n{line}\n".encode(errors="surrogateescape"))
     told = refusal(a_vm(WITH_SECRET))
     assert message in told
-    assert SECRET not in told
+    assert HIDDEN not in told
 
 
 def test_a_file_of_secrets_holds_pairs_and_comments(tmp_path: Path) -> None:
@@ -171,3 +173,9 @@ def test_apps_with_a_database_on_the_server(
         for i, database in enumerate(databases)
     ]
     assert [app.name for app in read(folder, a_vm(*apps)).local_apps] == local
+
+
+def test_secrets_env_reads_as_a_shell_would(tmp_path: Path) -> None:
+    path = tmp_path / "secrets.env"
+    path.write_text("export A=one\nB=\"two words\"\nC='three'\nD='\n")
+    assert read_env_file(path) == {"A": "one", "B": "two words", "C": "three", "D": "'"}

@@ -188,6 +188,15 @@ def test_the_server_is_named_where_there_are_several(refusal: Refusal) -> None:
     assert '"Links", which servers[1].apps[0].name has' in message
 
 
+def test_two_servers_of_one_address_are_refused(refusal: Refusal) -> None:
+    assert refusal(a_vm(), a_vm(address="203.0.113.11"), a_vm()) == told(
+        "servers[2].address",
+        "an address that no other server has",
+        '"203.0.113.10"',
+        "put its apps into servers[0], which has the same",
+    )
+
+
 def test_a_long_value_is_cut(refusal: Refusal) -> None:
     found = next(line for line in refusal(a_vm(address="-" * 200)).splitlines() if "found" in line)
     assert found == f'  found:    "{"-" * 76}...'

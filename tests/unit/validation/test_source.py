@@ -39,9 +39,7 @@ def test_a_folder_that_is_no_project_is_refused(
 @pytest.mark.parametrize(
     "lock", [b"not toml", b"\xff\xfe", b"", b"package = 3", b'package = "x"', b"[[package]]\n"]
 )
-def test_a_lock_that_cannot_be_read_is_refused(
-    refusal: Refusal, folder: Path, lock: bytes
-) -> None:
+def test_a_lock_that_cannot_be_read_is_refused(refusal: Refusal, folder: Path, lock: bytes) -> None:
     app = folder / "app"
     (app / "uv.lock").write_bytes(lock)
     expected, mend = "a uv.lock that uv can read", f"run `uv lock` in {app}"

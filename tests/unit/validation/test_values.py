@@ -105,9 +105,7 @@ def test_a_bad_variable_is_refused(refusal: Refusal, variable: str, suggestion: 
 @pytest.mark.parametrize(
     ("value", "shown"), [("a\nb", '"a\nb"'), ("a\0b", '"a\0b"'), ("\x7f", '"\x7f"')]
 )
-def test_a_value_of_more_than_one_line_is_refused(
-    refusal: Refusal, value: str, shown: str
-) -> None:
+def test_a_value_of_more_than_one_line_is_refused(refusal: Refusal, value: str, shown: str) -> None:
     message = told("apps[0].env.BANNER", LINE, shown, STRAIGHTEN)
     assert refusal(a_vm(an_app(env={"BANNER": value}))) == message
 

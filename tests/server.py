@@ -16,7 +16,8 @@ import httpx
 from lab.hosts import Host, running
 from lab.inventory_entry import entry
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
+SHORT, LONG = 60, 300  # seconds after which a command is stuck
+PROJECT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -32,7 +33,7 @@ class Server:
         """Return the running host `name`; `domain` is the app's, if it isn't the host's own."""
         host = next(host for host in running() if host.name == name)
         described = entry(host, user)
-        described["apps"][0]["source"] = str(PROJECT / "app")
+        described["apps"][0] |= {"source": str(PROJECT / "app"), "settle": 1, "watch": 1}
         if domain:
             described["apps"][0]["domains"] = [domain]
         return cls(host, folder / f"{name}.py", described)
@@ -48,12 +49,32 @@ class Server:
         """Return the first app's main domain."""
         return str(self.app["domains"][0])
 
-    def pyinfra(self, *arguments: str, deploy: str = "deploy.py") -> subprocess.CompletedProcess[str]:
+    def pyinfra(
+        self, *arguments: str, deploy: str = "deploy.py"
+    ) -> subprocess.CompletedProcess[str]:
         """Run pyinfra with this server's inventory."""
+        command = [sys.executable, "-m", "pyinfra", *arguments, str(self._write()), deploy]
+        return local(command, LONG)
+
+    def start_deploy(self) -> subprocess.Popen[bytes]:
+        """Start a deploy, and don't wait for it."""
+        command = [sys.executable, "-m", "pyinfra", "-y", str(self._write()), "deploy.py"]
+        with self.inventory.with_suffix(".log").open("ab") as output:
+            return subprocess.Popen(
+                command, cwd=PROJECT, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+            )
+
+    def _write(self) -> Path:
         text = f"from settings import servers\n\nhosts = servers({self.entry!r}, beside=__file__)\n"
         self.inventory.write_text(text)
-        command = [sys.executable, "-m", "pyinfra", *arguments, str(self.inventory), deploy]
-        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        return self.inventory
+
+    def wait_for(self, command: str, seconds: float) -> None:
+        """Wait until a command succeeds on the server; fail when the time is over."""
+        deadline = time.monotonic() + seconds
+        while "yes" not in self.run(f"{command} && echo yes", check=False):
+            assert time.monotonic() < deadline, f"still not so after {seconds} s: {command}"
+            time.sleep(0.1)
 
     def deploy(self) -> dict[str, list[str]]:
         """Deploy; return the names of the operations by what came of them.
@@ -69,10 +90,10 @@ class Server:
                     names.append(operation["name"])
         return outcomes
 
-    def run(self, command: str, *, check: bool = True) -> str:
+    def run(self, command: str, *, check: bool = True, given: str | None = None) -> str:
         """Return what a command prints, run by root on the server."""
         ssh = ["ssh", "-F", str(self.host.ssh_config), self.host.name, command]
-        result = subprocess.run(ssh, capture_output=True, text=True, check=False)
+        result = local(ssh, SHORT, given)
         assert result.returncode == 0 or not check, result.stdout + result.stderr
         return result.stdout.strip()
 
@@ -94,13 +115,13 @@ class Server:
         """Return the release that says it answered the public."""
         return self.request("GET", "/health/live").headers["x-release"]
 
-    def seconds_until_ready(self, limit: float) -> float:
+    def seconds_until_ready(self, limit: float, path: str = "/health/ready") -> float:
         """Return after how many seconds the app is ready; fail when the limit is over."""
         start = time.monotonic()
         answer: object = None
         while (passed := time.monotonic() - start) < limit:
             try:
-                answer = self.request("GET", "/health/ready").status_code
+                answer = self.request("GET", path).status_code
             except httpx.HTTPError as error:
                 answer = error
             if answer == httpx.codes.OK:
@@ -109,9 +130,23 @@ class Server:
         raise AssertionError(f"not ready after {limit} s: {answer}")
 
 
+def local(
+    command: list[str], seconds: float, given: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on this machine, in the project's folder, for so long at most."""
+    return subprocess.run(
+        command,
+        cwd=PROJECT,
+        input=given or "",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=seconds,
+    )
+
+
 def lab(*arguments: str) -> str:
     """Run a command of the lab's; return what it prints."""
-    command = [sys.executable, "-m", "lab", *arguments]
-    result = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    result = local([sys.executable, "-m", "lab", *arguments], LONG)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

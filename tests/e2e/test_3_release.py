@@ -1,0 +1,137 @@
+"""A deploy ships what changed, once, and never a broken release."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server import PROJECT, Server
+
+ODD = r"""a "quoted" 'value' with $HOME, `id`, \n, %i, #hash; and ünïcode"""
+
+
+@pytest.fixture(scope="module")
+def changed(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A copy whose app is a copy, too, so that it can be edited."""
+    server = copy("12")
+    source = tmp_path_factory.mktemp("source") / "app"
+    shutil.copytree(PROJECT / "app", source, ignore=shutil.ignore_patterns(".venv", ".*_cache"))
+    server.app["source"] = str(source)
+    return server
+
+
+@pytest.fixture
+def code(changed: Server) -> Iterator[Path]:
+    """The app's main module, put back after the test."""
+    path = Path(changed.app["source"]) / "links/main.py"
+    text = path.read_text()
+    yield path
+    path.write_text(text)
+
+
+def test_one_changed_line_is_one_new_release(changed: Server, code: Path) -> None:
+    before = changed.release()
+    code.write_text(code.read_text() + "# a line more\n")
+    assert changed.deploy()["success"] == ["Releases | Release links"]
+    after = changed.release()
+    assert after != before
+    assert after.split("-")[1] == before.split("-")[1], "the configuration is the same"
+    assert changed.deploy()["success"] == []
+
+
+def test_a_changed_secret_is_a_new_release_of_the_same_artifact(
+    changed: Server, code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del code
+    changed.deploy()
+    before = changed.release()
+    monkeypatch.setenv("LINKS_API_KEY", "the-secret-itself")
+    changed.app["secrets"] = ["API_KEY"]
+    result = changed.pyinfra("-y", "-vvv", "--diff")
+    changed.app["secrets"] = []
+    assert result.returncode == 0, result.stderr
+    assert "the-secret-itself" not in result.stdout + result.stderr
+    after = changed.release()
+    assert after.split("-")[0] == before.split("-")[0], "the artifact is the same"
+    assert after != before
+    assert "the-secret-itself" not in changed.run("ps -eo args")
+    leaks = changed.run(
+        "grep -rlsF the-secret-itself /etc /srv /var /run /tmp --exclude-dir=journal"
+    )
+    assert leaks == "/etc/links/secrets.env"
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("raise RuntimeError('broken on purpose')", "broken on purpose"),
+        ("app = None", "did not become ready"),
+    ],
+)
+def test_a_broken_release_never_serves(changed: Server, code: Path, broken: str, told: str) -> None:
+    changed.deploy()
+    before = changed.release()
+    code.write_text(code.read_text() + f"\n{broken}\n")
+    result = changed.pyinfra("-y")
+    assert result.returncode != 0
+    assert told in result.stdout + result.stderr
+    assert "Traceback (most recent call last)" not in result.stderr.split("Release links")[0]
+    assert changed.release() == before
+    assert changed.run("systemctl --failed --no-legend") == ""
+
+
+def test_going_back_and_forth(changed: Server, code: Path) -> None:
+    changed.deploy()
+    first = changed.release()
+    code.write_text(code.read_text() + "# another line\n")
+    changed.deploy()
+    second = changed.release()
+    changed.run("onebox-release rollback links")
+    assert changed.release() == first
+    changed.run(f"onebox-release rollback links {second}")
+    assert changed.release() == second
+
+
+def test_the_secret_key_stays_the_same(changed: Server, code: Path) -> None:
+    before = changed.run("sha256sum /etc/links/generated.env")
+    code.write_text(code.read_text() + "# one more\n")
+    changed.deploy()
+    assert changed.run("sha256sum /etc/links/generated.env") == before
+
+
+def test_a_second_app_hears_no_forged_address_and_its_whole_environment(changed: Server) -> None:
+    """An app without a database, beside the first, on the same server."""
+    domain = "echo." + changed.domain
+    echo = {
+        "name": "echo",
+        "source": str(PROJECT / "tests/e2e/apps/echo"),
+        "module": "echo:app",
+        "domains": [domain],
+        "database": "none",
+        "health": "/",
+        "env": {"ECHO_ODD": ODD},
+    }
+    changed.entry["apps"].append(echo)
+    try:
+        changed.deploy()
+        assert changed.deploy()["success"] == []
+        forged = {
+            "X-Forwarded-For": "6.6.6.6",
+            "X-Real-IP": "6.6.6.6",
+            "Forwarded": "for=6.6.6.6",
+            "X-Forwarded-Proto": "http",
+        }
+        told = changed.request("GET", "/", domain=domain, headers=forged).json()
+        isolated = changed.run(
+            "runuser -u echo -- ls /var/lib/links /srv/links/releases/*/app", check=False
+        )
+    finally:
+        changed.entry["apps"].pop()
+    assert told["client"] != "6.6.6.6"
+    assert told["scheme"] == "https"
+    assert "6.6.6.6" not in str(told["headers"])
+    assert told["environment"] == {"ECHO_ODD": ODD}
+    assert isolated == ""

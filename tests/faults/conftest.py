@@ -1,0 +1,40 @@
+"""A provisioned copy of a host with the probe on it, for tests that break it."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.probed import Probed
+from tests.server import Server
+
+SEED = int(os.environ.get("ONEBOX_SEED", random.SystemRandom().randrange(10_000)))
+
+
+def pytest_report_header() -> str:
+    """Print the seed that chose what is broken where."""
+    return f"faults: ONEBOX_SEED={SEED}"
+
+
+@pytest.fixture(scope="session")
+def chance() -> random.Random:
+    """The source of every choice, so that a run can be had again."""
+    return random.Random(SEED)  # noqa: S311 - not for secrets
+
+
+@pytest.fixture(scope="module")
+def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
+    """The probe, released once."""
+    probed = Probed.on(copy("12"), tmp_path_factory.mktemp("probe"))
+    probed.release()
+    return probed
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    """Where a load writes its samples."""
+    return tmp_path / "load.csv"

@@ -1,0 +1,16 @@
+"""The tables that the tests look at."""
+
+from alembic import op
+
+revision = "r1"
+down_revision = None
+onebox_compatible = True
+
+
+def upgrade() -> None:
+    """Make them."""
+    op.execute("create table rows (key text primary key)")
+    op.execute(
+        "create table jobs (id serial primary key, seconds int not null,"
+        " began timestamptz, ended timestamptz, runs int not null default 0)"
+    )

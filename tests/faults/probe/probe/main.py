@@ -1,0 +1,87 @@
+"""An app that shows what a deploy does to requests, sockets and jobs; it can be broken at will."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from probe.behaviour import KIND, NUMBER
+
+STARTED = time.monotonic()
+SLOW = 0.05  # seconds that a POST takes
+
+if KIND == "import error":
+    raise RuntimeError("broken on purpose: import")
+if KIND == "hang":
+    time.sleep(3600)
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Open the database; die later, where this release is told to."""
+    async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=5) as pool:
+        app.state.pool = pool
+        delay = {"dies while settling": 1.0, "dies later": 20.0}.get(KIND)
+        if delay:
+            # Gunicorn's master, so that the whole unit goes.
+            asyncio.get_running_loop().call_later(delay, os.kill, os.getppid(), signal.SIGKILL)
+        yield
+
+
+async def ready(_: Request) -> JSONResponse:
+    """Say that all is well, or not."""
+    return JSONResponse({"number": NUMBER}, 503 if KIND == "not ready" else 200)
+
+
+async def read(_: Request) -> JSONResponse:
+    """Answer at once; some releases begin to fail here after a while."""
+    failing = KIND == "fails later" and time.monotonic() - STARTED > 5
+    return JSONResponse({"number": NUMBER}, 500 if failing else 200)
+
+
+async def write(request: Request) -> JSONResponse:
+    """Write a row, and take 50 ms in all."""
+    start = time.monotonic()
+    key = (await request.json())["key"]
+    await request.app.state.pool.execute("insert into rows (key) values ($1)", key)
+    await asyncio.sleep(max(0, SLOW - (time.monotonic() - start)))
+    return JSONResponse({"key": key}, 201)
+
+
+async def stream(request: Request) -> StreamingResponse:
+    """Send a line a second, for as long as asked."""
+
+    async def lines() -> AsyncIterator[str]:
+        for number in range(int(request.query_params["seconds"])):
+            yield f"{number}\n"
+            await asyncio.sleep(1)
+        yield "end\n"
+
+    return StreamingResponse(lines())
+
+
+async def echo(socket: WebSocket) -> None:
+    """Send back whatever comes."""
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(text)
+
+
+routes: list[Any] = [
+    Route("/ready", ready),
+    Route("/", read),
+    Route("/rows", write, methods=["POST"]),
+    Route("/stream", stream),
+    WebSocketRoute("/echo", echo),
+]
+app = Starlette(routes=routes, lifespan=lifespan)

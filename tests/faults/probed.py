@@ -1,0 +1,155 @@
+"""A server that runs the probe: released good and bad, under load."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.load import Sample, read
+from operations.artifact import pack
+from tests.server import PROJECT, Server
+
+PROBE = Path(__file__).resolve().parent / "probe"
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Probed:
+    """The probe on a server, and its folder, which each release changes."""
+
+    server: Server
+    folder: Path
+
+    @classmethod
+    def on(cls, server: Server, folder: Path, **settings: object) -> Probed:
+        """Describe the probe as the only app of a server."""
+        source = folder / "probe"
+        shutil.copytree(PROBE, source, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+        server.entry["apps"] = [
+            {
+                "name": "probe",
+                "source": str(source),
+                "module": "probe.main:app",
+                "domains": [f"www.{server.domain}"],
+                "health": "/ready",
+                "migrate": "alembic upgrade head",
+                "processes": [{"name": "worker", "command": "python -m probe.worker"}],
+                "web": {"workers": 2},
+                "start_timeout": 8,
+                "settle": 2,
+                "watch": 2,
+                "lock_timeout": 2,
+                **settings,
+            }
+        ]
+        return cls(server, source)
+
+    def become(self, kind: str = "good") -> None:
+        """Make the next release another artifact, of this kind."""
+        text = f"NUMBER = {next(_numbers)}\nKIND = {kind!r}\n"
+        (self.folder / "probe/behaviour.py").write_text(text)
+
+    def deploy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Deploy what the folder holds."""
+        return self.server.pyinfra("-y", *arguments)
+
+    def send(self) -> str:
+        """Send a new release's archive, and don't deploy it; return its digest."""
+        self.become()
+        artifact = pack(self.folder)
+        path = f"/var/lib/onebox/probe/incoming/{artifact.digest}.tar.gz"
+        self.server.run(f"base64 -d > {path}", given=base64.b64encode(artifact.content).decode())
+        return artifact.digest
+
+    def release(self, kind: str = "good") -> None:
+        """Deploy a new release that must go live."""
+        self.become(kind)
+        result = self.deploy()
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    def status(self) -> dict[str, object]:
+        """Return what the server says of its releases."""
+        document = json.loads(self.server.run("onebox-release status probe --json"))
+        data: dict[str, object] = document["data"]
+        return data
+
+    def live(self) -> str:
+        """Return the release that answers the public."""
+        return self.server.request("GET", "/ready").headers["x-release"]
+
+    def rows(self) -> set[str]:
+        """Return the keys of the rows that are in the database."""
+        return set(self.sql("select key from rows").split())
+
+    def sql(self, query: str) -> str:
+        """Return what a query prints, asked by the database's owner."""
+        return self.server.run(f'cd /; runuser -u postgres -- psql -XqAt -d probe -c "{query}"')
+
+    def settled(self) -> None:
+        """Check that exactly one release serves, that it is whole, and that nothing is left."""
+        deadline = time.monotonic() + 60
+        while (status := self.status())["deploying"] or len(status["up"]) > 1:  # type: ignore[arg-type]
+            assert time.monotonic() < deadline, status
+            time.sleep(0.5)
+        assert status["up"] == [status["live"]], status
+        assert self.live() == status["live"]
+        assert self.server.run("systemctl --failed --no-legend") == ""
+
+    @contextmanager
+    def load(self, path: Path, seconds: float = 300) -> Iterator[Traffic]:
+        """Send 200 GET/s and 50 POST/s as long as the block runs."""
+        traffic = Traffic(path)
+        host = self.server.host
+        options = {
+            "address": host.address,
+            "domain": self.server.domain,
+            "ca": str(host.acme_root),
+            "out": str(path),
+            "seconds": str(seconds),
+        }
+        arguments = [text for key, value in options.items() for text in (f"--{key}", value)]
+        process = subprocess.Popen([sys.executable, "-m", "bench.load", *arguments], cwd=PROJECT)
+        try:
+            time.sleep(1)
+            yield traffic
+            time.sleep(1)
+        finally:
+            process.terminate()
+            process.wait(60)
+        traffic.samples = read(path)
+
+
+@dataclass
+class Traffic:
+    """What a load met, once it is over."""
+
+    path: Path
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[Sample]:
+        """Return the requests that were not answered as a well app answers."""
+        return [sample for sample in self.samples if sample.failed]
+
+    @property
+    def acknowledged(self) -> set[str]:
+        """Return the keys of the rows that the app said it had written."""
+        return {s.key for s in self.samples if s.method == "POST" and not s.failed}
+
+    @property
+    def releases(self) -> set[str]:
+        """Return the releases that answered."""
+        return {sample.release for sample in self.samples if sample.release}
+
+    def told(self) -> str:
+        """Return the first failures, for an assertion's message."""
+        return "\n".join(map(str, self.failures[:10]))

@@ -1,0 +1,99 @@
+"""Whatever is killed, and wherever: a release serves, and the next deploy puts all straight."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.probed import Probed
+from tests.server import PROJECT, Server, lab
+
+sys.path.append(str(PROJECT / "onhost"))
+from onebox_release.faults import POINTS
+
+# A dump is taken only where a migration is not compatible, which the probe has none of.
+REACHED = [point for point in POINTS if point not in {"dumped", "migrated", "installed"}]
+SAMPLE = 5
+
+
+def test_a_release_serves_wherever_the_switch_is_killed(
+    probe: Probed, csv: Path, chance: random.Random
+) -> None:
+    for point in chance.sample(REACHED, SAMPLE):
+        with probe.load(csv) as traffic:
+            probe.server.run(f"echo kill {point} > /run/onebox-fault")
+            probe.become()
+            died = probe.deploy()
+            assert probe.server.run("cat /run/onebox-fault-reached") == point
+            probe.settled()
+        assert died.returncode != 0, point
+        assert not traffic.failures, f"{point}\n{traffic.told()}"
+        again = probe.deploy()
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert probe.server.deploy()["success"] == [], point
+        probe.settled()
+
+
+def test_a_power_cut_in_the_switch_leaves_one_whole_release(
+    copy: Callable[..., Server], tmp_path: Path, chance: random.Random
+) -> None:
+    probe = Probed.on(copy("12", "--disk", "6G"), tmp_path)
+    probe.release()
+    power_cut(probe, chance.choice(REACHED))
+
+
+def power_cut(probe: Probed, point: str) -> None:
+    """Cut the power when a deploy reaches a point; check what is there after the boot."""
+    probe.server.run(f"echo hang {point} > /run/onebox-fault")
+    probe.become()
+    deployer = probe.server.start_deploy()
+    probe.server.wait_for(f"grep -qx {point} /run/onebox-fault-reached", 60)
+    lab("poweroff", probe.server.host.name, "--hard")
+    deployer.kill()
+    deployer.wait()
+    lab("start", probe.server.host.name)
+    probe.server.seconds_until_ready(30, "/ready")
+    probe.settled()
+    empty = "find /srv/probe/releases/*/app -name '*.py' -size 0 ! -name __init__.py"
+    assert probe.server.run(empty) == "", point
+    again = probe.deploy()
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert probe.server.deploy()["success"] == [], point
+    probe.settled()
+
+
+@pytest.mark.parametrize("control", ["without the lock"])
+def test_two_deploys_at_once_are_one(probe: Probed, control: str) -> None:
+    del control
+    probe.become()
+    processes = [probe.server.start_deploy() for _ in range(2)]
+    codes = sorted(process.wait(120) for process in processes)
+    assert codes == [0, 3]
+    assert probe.server.deploy()["success"] == []
+    probe.settled()
+
+
+def test_the_lock_is_free_soon_after_its_holder_is_killed(probe: Probed) -> None:
+    probe.become()
+    process = probe.server.start_deploy()
+    probe.server.wait_for("grep -q ' at ' /run/onebox.lock", 20)
+    process.kill()
+    process.wait()
+    probe.server.wait_for("flock --nonblock /run/onebox.lock true", 6)
+    probe.settled()
+    assert probe.deploy().returncode == 0
+
+
+def test_a_hold_keeps_deploys_away(probe: Probed) -> None:
+    probe.server.run("onebox-release hold 'moving the office'")
+    try:
+        result = probe.deploy()
+        assert result.returncode == 3
+        assert "moving the office" in result.stderr
+    finally:
+        probe.server.run("onebox-release unhold")
+    assert probe.deploy().returncode == 0

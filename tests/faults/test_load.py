@@ -1,0 +1,102 @@
+"""Deploys under load: no request fails, and a broken release never answers the public."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.probed import Probed
+
+BROKEN = {
+    "import error": "broken on purpose: import",
+    "not ready": "/ready answered 503",
+    "hang": "did not become ready",
+    "dies while settling": "it crashed",
+}
+BAD_REVISION = """
+from alembic import op
+revision = "{name}"
+down_revision = "r1"
+onebox_compatible = True
+
+
+def upgrade() -> None:
+    op.execute("{sql}")
+"""
+
+
+def test_no_request_fails_over_five_deploys(probe: Probed, csv: Path) -> None:
+    with probe.load(csv) as traffic:
+        for _ in range(5):
+            probe.release()
+    assert len(traffic.samples) > 1000
+    assert len(traffic.releases) == 6
+    assert not traffic.failures, traffic.told()
+    assert traffic.acknowledged <= probe.rows()
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_release_is_never_seen(probe: Probed, csv: Path, kind: str) -> None:
+    before = probe.live()
+    with probe.load(csv) as traffic:
+        probe.become(kind)
+        result = probe.deploy()
+    output = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert BROKEN[kind] in output
+    assert f"Release {before} serves, as before." in output
+    assert "Traceback" not in output.split("Releases |")[0]
+    assert traffic.releases == {before}
+    assert not traffic.failures, traffic.told()
+    probe.settled()
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [
+        ("insert into nowhere values (1)", 'relation "nowhere" does not exist'),
+        ("alter table rows add column more int", "canceling statement due to lock timeout"),
+    ],
+    ids=["fails", "is blocked"],
+)
+def test_a_failing_migration_is_told_and_changes_nothing(
+    probe: Probed, csv: Path, sql: str, told: str
+) -> None:
+    before = probe.live()
+    revision = probe.folder / "migrations/versions/r2.py"
+    revision.write_text(BAD_REVISION.format(name="r2", sql=sql))
+    # A transaction that keeps the table locked against DDL, though not against the app.
+    probe.server.run(
+        "cd /; systemd-run --quiet --unit=holder --uid=postgres psql -d probe -c"
+        " 'begin; lock table rows in row exclusive mode; select pg_sleep(20)'"
+    )
+    try:
+        time.sleep(0.5)
+        with probe.load(csv) as traffic:
+            probe.become()
+            result = probe.deploy()
+    finally:
+        probe.server.run("systemctl stop holder", check=False)
+        revision.unlink()
+    output = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert "The migration failed at revision r2." in output
+    assert "The database is at r1." in output
+    assert told in output
+    assert traffic.releases == {before}
+    assert not traffic.failures, traffic.told()
+    probe.settled()
+
+
+def test_restarting_in_place_would_have_failed_requests(probe: Probed, csv: Path) -> None:
+    """The control: the load does see what a deploy must avoid."""
+    release = probe.live()
+    with probe.load(csv) as traffic:
+        probe.server.run(
+            f"systemctl stop probe-web@{release}.socket probe-web@{release}.service;"
+            f"systemctl start probe-web@{release}.service"
+        )
+        probe.server.seconds_until_ready(10, "/ready")
+    assert traffic.failures

@@ -1,0 +1,76 @@
+"""A migration that the live release can't live with needs consent, and can't be gone back from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.faults.probed import Probed
+from tests.server import Server
+
+REVISION = """
+from alembic import op
+revision = "{name}"
+down_revision = "{before}"
+onebox_compatible = {compatible}
+
+
+def upgrade() -> None:
+    op.execute("create table {name} (id int)")
+"""
+
+
+@pytest.fixture(scope="module")
+def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
+    """The probe, released twice: once before and once after a compatible migration."""
+    probed = Probed.on(copy("13"), tmp_path_factory.mktemp("schema"))
+    probed.release()
+    add(probed, "r2", "r1", compatible=True)
+    probed.release()
+    return probed
+
+
+def add(probe: Probed, name: str, before: str, *, compatible: bool) -> Path:
+    path = probe.folder / f"migrations/versions/{name}.py"
+    path.write_text(REVISION.format(name=name, before=before, compatible=compatible))
+    return path
+
+
+def test_a_compatible_migration_can_be_gone_back_from(probe: Probed) -> None:
+    second = probe.live()
+    probe.server.run("onebox-release rollback probe")
+    assert probe.live() != second
+    probe.server.run(f"onebox-release rollback probe {second}")
+    assert probe.live() == second
+
+
+def test_one_that_is_not_needs_consent_and_is_dumped_first(probe: Probed) -> None:
+    before = probe.live()
+    add(probe, "r3", "r2", compatible=False)
+    probe.become()
+    refused = probe.deploy()
+    assert refused.returncode != 0
+    told = refused.stdout + refused.stderr
+    assert "The live release may not be able to run on r3." in told
+    assert "--data allow_incompatible=true" in told
+    assert probe.live() == before
+    assert probe.sql("select version_num from alembic_version") == "r2"
+
+    agreed = probe.deploy("--data", "allow_incompatible=true")
+    told = agreed.stdout + agreed.stderr
+    assert agreed.returncode == 0, told
+    assert "PUTTING BACK IS OFF" in told
+    [dump] = probe.server.run("ls /var/lib/onebox/probe/dumps").split()
+    listed = probe.server.run(f"pg_restore --list /var/lib/onebox/probe/dumps/{dump}")
+    assert "TABLE DATA public rows" in listed
+    assert "r3" not in listed
+
+    back = "onebox-release rollback probe"
+    assert "is at r3" in probe.server.run(f"{back} 2>&1; echo $?", check=False)
+    assert probe.server.run(f"{back} >/dev/null 2>&1; echo $?") == "4"
+    after = probe.live()
+    probe.server.run(f"{back} --force")
+    assert probe.live() != after
+    probe.settled()

@@ -1,0 +1,102 @@
+"""Hosts for tests: each Debian is provisioned from bare once, then copied."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.server import Server, lab
+
+# A sudo user on one and root on the other; `make soak-main` has all four.
+USERS = {"12": "debian", "13": "root"}
+PREFIX = f"t{os.getpid()}"
+# Names below the app's domain that lead to a copy, too.
+MORE = ("www", "echo")
+
+
+@dataclass
+class Hosts:
+    """The lab hosts of a test run. They go when it goes, killed or not."""
+
+    folder: Path
+    servers: dict[str, Server] = field(default_factory=dict)
+    deployed: set[str] = field(default_factory=set)
+    snapshots: set[str] = field(default_factory=set)
+    made: list[str] = field(default_factory=list)
+
+    def bare(self, debian: str) -> Server:
+        """Return the host of a Debian, as it is: bare, until `provisioned` was called."""
+        if debian not in self.servers:
+            name = self._up(f"{PREFIX}-{debian}", "--debian", debian)
+            self.servers[debian] = Server.of(name, self.folder, USERS[debian])
+        return self.servers[debian]
+
+    def provisioned(self, debian: str) -> Server:
+        """Return the same host after a first deploy."""
+        server = self.bare(debian)
+        if debian not in self.deployed:
+            server.deploy()
+            self.deployed.add(debian)
+        return server
+
+    def copy(self, debian: str, *options: str) -> Server:
+        """Return a copy of a provisioned host, which may be broken."""
+        origin = self.provisioned(debian)
+        snapshot = f"{PREFIX}-{debian}"
+        if snapshot not in self.snapshots:
+            lab("snapshot", origin.host.name, snapshot)
+            self.snapshots.add(snapshot)
+            origin.seconds_until_ready(30)
+        names = (f"--domain={more}.{origin.domain}" for more in MORE)
+        name = f"{PREFIX}-{debian}-{len(self.made)}"
+        self._up(name, "--from", snapshot, *names, *options)
+        server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
+        server.seconds_until_ready(30)
+        return server
+
+    def down(self) -> None:
+        """Leave nothing."""
+        for name in self.made:
+            lab("down", name)
+        for snapshot in self.snapshots:
+            lab("forget", snapshot)
+
+    def _up(self, name: str, *options: str) -> str:
+        self.made.append(name)
+        lab("up", name, "--owner", str(os.getpid()), *options)
+        return name
+
+
+@pytest.fixture(scope="session")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """The hosts of this run."""
+    hosts = Hosts(tmp_path_factory.mktemp("hosts"))
+    yield hosts
+    hosts.down()
+
+
+@pytest.fixture(params=USERS, ids=lambda debian: f"debian{debian}", scope="session")
+def server(request: pytest.FixtureRequest, hosts: Hosts) -> Server:
+    """A deployed host of each Debian, for tests that leave it as it was."""
+    return hosts.provisioned(request.param)
+
+
+@pytest.fixture(scope="session")
+def copy(hosts: Hosts) -> Callable[..., Server]:
+    """Makes copies of a deployed host, for tests that change or break it."""
+    return hosts.copy
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this same hook
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares a host, where several processes share the tests."""
+    for item in items:
+        if "tests/faults" in str(item.path):
+            group = "faults"
+        else:
+            group = "13" if "13" in item.name.partition("[")[2] else "12"
+        item.add_marker(pytest.mark.xdist_group(group))

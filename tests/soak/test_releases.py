@@ -1,0 +1,444 @@
+"""`make soak-releases`: all that releases promise, at length."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import shutil
+import signal
+import ssl
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onebox_release.faults import POINTS
+from websockets.asyncio.client import connect
+
+from bench import plots
+from bench.load import Sample
+from tests.faults.probed import Probed, Traffic
+from tests.faults.test_death import REACHED, power_cut
+from tests.faults.test_load import BAD_REVISION, BROKEN
+from tests.server import Server, lab
+
+DEPLOYS, QUIET = 25, 8.0  # seconds of quiet between two deploys
+AT_MOST = 2.0  # times the quiet p99
+
+
+def p99(samples: Sequence[Sample], method: str) -> float:
+    """Return the 99th percentile of latency in seconds."""
+    return statistics.quantiles([s.seconds for s in samples if s.method == method], n=100)[98]
+
+
+def within(samples: Sequence[Sample], begin: float, end: float) -> list[Sample]:
+    return [sample for sample in samples if begin <= sample.at < end]
+
+
+def keep(traffic: Traffic, folder: Path, windows: list[plots.Window], title: str) -> None:
+    """Keep the raw samples and a plot of them."""
+    with traffic.path.open("rb") as raw, gzip.open(folder / "requests.csv.gz", "wb") as packed:
+        shutil.copyfileobj(raw, packed)
+    plots.requests(folder / "requests.png", traffic.samples, windows, title)
+
+
+def test_25_deploys_under_load(
+    probe: Probed, csv: Path, folder: Path, figures: dict[str, Any]
+) -> None:
+    kinds = [*BROKEN, "failing migration", "blocked migration"]
+    broken_at = {4: kinds[0], 8: kinds[1], 12: kinds[2], 16: kinds[3], 20: kinds[4], 23: kinds[5]}
+    windows: list[plots.Window] = []
+    bad: set[str] = set()
+    with probe.load(csv, seconds=1500) as traffic:
+        for number in range(DEPLOYS):
+            time.sleep(QUIET)
+            kind = broken_at.get(number, "good")
+            begin = time.time()
+            bad |= release(probe, kind)
+            windows.append((begin, time.time(), kind))
+        time.sleep(QUIET)
+    keep(traffic, folder, windows, f"{DEPLOYS} deploys under load, {len(broken_at)} of them broken")
+    lost = traffic.acknowledged - probe.rows()
+    ratios = {method: median_ratio(traffic.samples, windows, method) for method in ("GET", "POST")}
+    figures |= {
+        "deploys": DEPLOYS,
+        "broken": len(broken_at),
+        "requests": len(traffic.samples),
+        "failed": len(traffic.failures),
+        "acknowledged_rows": len(traffic.acknowledged),
+        "lost_rows": len(lost),
+        "broken_releases_seen": sorted(bad & traffic.releases),
+        "p99_ms": {
+            method: round(1000 * p99(traffic.samples, method), 1) for method in ("GET", "POST")
+        },
+        "p99_deploy_over_quiet_median_of_five": ratios,
+        "seconds_a_good_deploy": statistics.median(e - b for b, e, k in windows if k == "good"),
+    }
+    assert not traffic.failures, traffic.told()
+    assert not lost
+    assert not bad & traffic.releases
+    assert max(ratios.values()) <= AT_MOST, ratios
+
+
+def median_ratio(samples: Sequence[Sample], windows: list[plots.Window], method: str) -> float:
+    """Return the p99 in a deploy's window over that in the quiet one before it: of five, spread
+    evenly over the good deploys, the median."""
+    good = [window for window in windows if window[2] == "good"]
+    chosen = good[:: len(good) // 5][:5]
+    ratios = []
+    for begin, end, _ in chosen:
+        quiet = within(samples, begin - QUIET + 1, begin)
+        ratios.append(p99(within(samples, begin, end), method) / p99(quiet, method))
+    return round(statistics.median(ratios), 2)
+
+
+def release(probe: Probed, kind: str) -> set[str]:
+    """Deploy a release of a kind; return its name if it is a broken one."""
+    revision = probe.folder / "migrations/versions/r2.py"
+    if "migration" in kind:
+        sql = "insert into nowhere values (1)"
+        if kind == "blocked migration":
+            sql = "alter table rows add column more int"
+            probe.server.run(
+                "cd /; systemd-run --quiet --unit=holder --uid=postgres psql -d probe -c"
+                " 'begin; lock table rows in row exclusive mode; select pg_sleep(20)'"
+            )
+        revision.write_text(BAD_REVISION.format(name="r2", sql=sql))
+        probe.become()
+    else:
+        probe.become(kind)
+    result = probe.deploy()
+    revision.unlink(missing_ok=True)
+    probe.server.run("systemctl stop holder 2>/dev/null", check=False)
+    assert (result.returncode == 0) == (kind == "good"), result.stdout + result.stderr
+    last = probe.status()["last"]
+    assert isinstance(last, dict)
+    assert (last["result"] == "live") == (kind == "good"), last
+    return set() if kind == "good" else {last["release"]}
+
+
+def test_upstream_keepalive_would_fail_requests(
+    probe: Probed, csv: Path, figures: dict[str, Any]
+) -> None:
+    """The control: nginx keeps connections to the app, and the same load meets dead ones."""
+    site = "$(readlink -f /etc/onebox/nginx)/sites/probe.conf"
+    keep = r"s/fail_timeout=0;/&\n    keepalive 32;/"
+    reuse = r"s/Connection .connection_upgrade/Connection \"\"/"
+    probe.server.run(f"sed -i '{keep}; {reuse}' {site} && systemctl reload nginx")
+    with probe.load(csv) as traffic:
+        for _ in range(8):
+            digest = probe.send()
+            probe.server.run(f"onebox-release deploy probe {digest}")
+    figures |= {
+        "deploys": 8,
+        "requests": len(traffic.samples),
+        "failed": len(traffic.failures),
+    }
+    assert probe.server.deploy()["success"]
+    assert traffic.failures
+
+
+@pytest.mark.parametrize("kind", ["dies later", "fails later"])
+def test_put_back(
+    probe: Probed, csv: Path, folder: Path, figures: dict[str, Any], kind: str
+) -> None:
+    before = probe.live()
+    probe.server.app["watch"] = 60
+    begin = time.time()
+    with probe.load(csv) as traffic:
+        probe.become(kind)
+        result = probe.deploy()
+    probe.server.app["watch"] = 2
+    keep(traffic, folder, [(begin, time.time(), kind)], f"A release that {kind}")
+    assert result.returncode != 0
+    assert f"Put back release {before}" in result.stdout + result.stderr
+    answers = [s for s in traffic.samples if s.release and s.release != before]
+    failures = traffic.failures
+    figures |= {
+        "requests": len(traffic.samples),
+        "failed": len(failures),
+        "seconds_from_first_failure_to_put_back": round(
+            max(s.at for s in answers) - failures[0].at, 1
+        ) if failures else 0,
+    }  # fmt: skip
+    assert probe.live() == before
+    probe.settled()
+
+
+def test_long_connections_and_jobs(probe: Probed, figures: dict[str, Any]) -> None:
+    """A 20 s WebSocket, a 20 s stream and a 20 s job at any time over five deploys."""
+    probe.sql("insert into jobs (seconds) select 20 from generate_series(1, 5)")
+    stop = threading.Event()
+    sockets = Repeated(lambda: asyncio.run(whole_socket(probe)), stop)
+    streams = Repeated(lambda: whole_stream(probe), stop)
+    for _ in range(5):
+        time.sleep(4)
+        probe.release()
+    stop.set()
+    probe.server.wait_for(
+        "cd /; test $(runuser -u postgres -- psql -XqAt -d probe -c"
+        " 'select count(*) from jobs where ended is null') = 0",
+        150,
+    )
+    runs = probe.sql("select runs from jobs").split()
+    figures |= {
+        "deploys": 5,
+        "sockets_whole_and_cut": sockets.results(),
+        "streams_whole_and_cut": streams.results(),
+        "runs_of_each_job": runs,
+    }
+    assert sockets.results()[1] == streams.results()[1] == 0
+    assert runs == ["1"] * 5
+
+
+class Repeated:
+    """Two threads that do the same over and over, each begun at another time."""
+
+    def __init__(self, once: Callable[[], bool], stop: threading.Event) -> None:
+        self.once, self.stop = once, stop
+        self.ends: list[bool] = []
+        self.threads = [threading.Thread(target=self._go, args=(10 * i,)) for i in range(2)]
+        for thread in self.threads:
+            thread.start()
+
+    def results(self) -> tuple[int, int]:
+        """Return how many went well and how many did not, when all have ended."""
+        for thread in self.threads:
+            thread.join()
+        return self.ends.count(True), self.ends.count(False)
+
+    def _go(self, delay: float) -> None:
+        self.stop.wait(delay)
+        while not self.stop.is_set():
+            try:
+                self.ends.append(self.once())
+            except Exception:  # noqa: BLE001 - whatever cuts it counts
+                self.ends.append(False)
+
+
+async def whole_socket(probe: Probed) -> bool:
+    """Tell whether a WebSocket echoes for 20 s."""
+    host = probe.server.host
+    trust = ssl.create_default_context(cafile=str(host.acme_root))
+    uri = f"wss://{probe.server.domain}/echo"
+    async with connect(uri, ssl=trust, host=host.address, port=443, proxy=None) as socket:
+        for number in range(20):
+            await socket.send(str(number))
+            if await asyncio.wait_for(socket.recv(), 5) != str(number):
+                return False
+            await asyncio.sleep(1)
+    return True
+
+
+def whole_stream(probe: Probed) -> bool:
+    """Tell whether a stream of 20 s comes to its end."""
+    return probe.server.request("GET", "/stream?seconds=20").text.endswith("end\n")
+
+
+def test_sigkill_at_each_fault_point(
+    probe: Probed, csv: Path, folder: Path, figures: dict[str, Any]
+) -> None:
+    windows: list[plots.Window] = []
+    with probe.load(csv, seconds=1200) as traffic:
+        for point in REACHED:
+            probe.server.run(f"echo kill {point} > /run/onebox-fault")
+            begin = time.time()
+            probe.become()
+            assert probe.deploy().returncode != 0, point
+            assert probe.server.run("cat /run/onebox-fault-reached") == point
+            probe.settled()
+            assert probe.deploy().returncode == 0, point
+            assert probe.server.deploy()["success"] == [], point
+            windows.append((begin, time.time(), point))
+    keep(traffic, folder, windows, "The switch killed at each of its points")
+    figures |= {
+        "points": REACHED,
+        "requests": len(traffic.samples),
+        "failed": len(traffic.failures),
+    }
+    assert not traffic.failures, traffic.told()
+
+
+def test_deployer_killed_at_30_points(
+    probe: Probed, csv: Path, folder: Path, figures: dict[str, Any], chance: random.Random
+) -> None:
+    """SIGKILL and a cut connection, at a time of its own in each of thirty runs."""
+    probe.become()
+    begin = time.monotonic()
+    assert probe.deploy().returncode == 0
+    whole = time.monotonic() - begin
+    moments = sorted(chance.uniform(0.3, whole) for _ in range(30))
+    windows: list[plots.Window] = []
+    with probe.load(csv, seconds=1500) as traffic:
+        for moment in moments:
+            probe.become()
+            at = time.time()
+            process = probe.server.start_deploy()
+            time.sleep(moment)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            probe.server.wait_for("flock --nonblock /run/onebox.lock true", 10)
+            probe.settled()
+            again = probe.deploy()
+            assert again.returncode == 0, f"{moment}: {again.stdout}{again.stderr}"
+            windows.append((at, time.time(), "killed"))
+        assert probe.server.deploy()["success"] == []
+    keep(traffic, folder, windows, "The deploying process killed at 30 moments")
+    figures |= {
+        "moments_s": [round(moment, 2) for moment in moments],
+        "requests": len(traffic.samples),
+        "failed": len(traffic.failures),
+    }
+    assert not traffic.failures, traffic.told()
+
+
+def test_power_off_at_each_fault_point(disk_probe: Probed, figures: dict[str, Any]) -> None:
+    for point in REACHED:
+        power_cut(disk_probe, point)
+    figures |= {"points": REACHED}
+
+
+def test_power_off_without_fsync_is_seen(
+    copy: Callable[..., Server], tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    """The control: the same cuts, with every fsync and sync taken out of the program."""
+    probe = Probed.on(copy("12", "--disk", "6G"), tmp_path)
+    probe.release()
+    package = "/usr/local/lib/onebox/onebox_release"
+    hurt: list[str] = []
+    for point in ("unpacked", "configured", "switched"):
+        # By hand, and switched by hand: a deploy would put the program right first.
+        fsync = "s/os.fsync(descriptor)/None/; s/os.fsync(file.fileno())/None/"
+        probe.server.run(
+            f"sed -i '{fsync}' {package}/durable.py;"
+            f" sed -i 's/    os.sync()/    None/' {package}/build.py; sync"
+        )
+        digest = probe.send()
+        probe.server.run(f"echo hang {point} > /run/onebox-fault")
+        probe.server.run(f"systemd-run --quiet onebox-release deploy probe {digest}")
+        probe.server.wait_for(f"grep -qx {point} /run/onebox-fault-reached", 60)
+        hurt += damage(probe, point)
+    figures |= {"damaged": hurt}
+    assert hurt, "no cut did any damage: the test could not have seen a missing fsync"
+
+
+def damage(probe: Probed, point: str) -> list[str]:
+    """Cut the power; return the point if something of the new release was lost or emptied."""
+    before = probe.server.run("ls /srv/probe/releases; readlink /srv/probe/current")
+    lab("poweroff", probe.server.host.name, "--hard")
+    lab("start", probe.server.host.name)
+    after = probe.server.run("ls /srv/probe/releases; readlink /srv/probe/current", check=False)
+    empty = probe.server.run("find /srv/probe/releases -name main.py -size 0", check=False)
+    return [point] if before != after or empty else []
+
+
+def test_two_deploys_in_the_same_second(probe: Probed, figures: dict[str, Any]) -> None:
+    codes = []
+    for _ in range(5):
+        probe.become()
+        processes = [probe.server.start_deploy() for _ in range(2)]
+        codes.append(sorted(process.wait(120) for process in processes))
+        assert probe.server.deploy()["success"] == []
+        probe.settled()
+    figures |= {"exit_codes": codes}
+    assert codes == [[0, 3]] * 5
+
+
+def test_a_laptop_that_sleeps_ten_minutes(probe: Probed, figures: dict[str, Any]) -> None:
+    """Its lock is free soon, another deploy goes through, and it stops when it wakes."""
+    probe.become()
+    sleeper = probe.server.start_deploy()
+    probe.server.wait_for("grep -q ' at ' /run/onebox.lock", 20)
+    sleeper.send_signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    probe.server.wait_for("flock --nonblock /run/onebox.lock true", 10)
+    free = time.monotonic() - begin
+    probe.release()
+    live = probe.live()
+    time.sleep(max(0, 600 - (time.monotonic() - begin)))
+    sleeper.send_signal(signal.SIGCONT)
+    code = sleeper.wait(60)
+    figures |= {"seconds_until_the_lock_was_free": round(free, 1), "exit_code_of_the_sleeper": code}
+    assert code != 0
+    assert probe.live() == live
+    probe.settled()
+
+
+FULL = {
+    "disk": ("dd if=/dev/zero of=/ballast bs=1M 2>/dev/null", "rm -f /ballast"),
+    "inodes": (
+        "mkdir -p /many; cd /many; seq -f f%.0f 900000 | xargs touch 2>/dev/null",
+        "rm -rf /many",
+    ),
+    "read-only": ("mount -o remount,ro /", "mount -o remount,rw /"),
+}
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_full_or_read_only_disk(disk_probe: Probed, figures: dict[str, Any], what: str) -> None:
+    """In each phase: the old release serves, and no half-made one can be switched to."""
+    probe, told = disk_probe, {}
+    fill, empty = FULL[what]
+    for phase in ("before", "unpacked", "configured", "settled"):
+        live = probe.live()
+        probe.become()
+        if phase == "before":
+            probe.server.run(fill, check=False)
+            result = probe.deploy()
+            told[phase] = result.returncode
+            assert result.returncode != 0
+        else:
+            digest = probe.send()
+            probe.server.run(f"echo hang {phase} > /run/onebox-fault")
+            probe.server.run(f"systemd-run --quiet onebox-release deploy probe {digest}")
+            probe.server.wait_for(f"grep -qx {phase} /run/onebox-fault-reached", 60)
+            probe.server.run(fill, check=False)
+            probe.server.run("rm /run/onebox-fault")  # and on it goes
+            probe.server.wait_for("! systemctl is-active --quiet onebox-release-probe", 90)
+            told[phase] = 1
+        assert probe.live() == live, phase
+        probe.server.run(empty)
+        probe.settled()
+        probe.release()
+    figures |= {"phases": list(told)}
+
+
+def test_rollback_and_one_changed_line(probe: Probed, figures: dict[str, Any]) -> None:
+    """From the command to the first public answer of the other release."""
+    probe.server.app["watch"] = 0
+    probe.release()
+    times: dict[str, list[float]] = {"rollback": [], "one changed line": []}
+    for _ in range(5):
+        probe.become()
+        times["one changed line"].append(until_another_answers(probe, probe.server.start_deploy))
+        probe.server.wait_for("! systemctl is-active --quiet onebox-release-probe", 60)
+        time.sleep(2)
+        times["rollback"].append(until_another_answers(probe, lambda: go_back(probe)))
+        probe.server.wait_for("! systemctl is-active --quiet onebox-release-probe", 60)
+    probe.server.app["watch"] = 2
+    figures |= {f"{what} s": [round(t, 2) for t in found] for what, found in times.items()}
+    figures["phases"] = probe.server.run("cat /run/onebox-release-probe.progress")
+    assert statistics.median(times["rollback"]) <= 5
+
+
+def go_back(probe: Probed) -> None:
+    """Start a rollback, and don't wait for it."""
+    probe.server.run("systemd-run --quiet onebox-release rollback probe")
+
+
+def until_another_answers(probe: Probed, start: Callable[[], object]) -> float:
+    """Return how many seconds pass until a release other than the live one answers."""
+    before = probe.live()
+    begin = time.monotonic()
+    start()
+    while probe.live() == before:
+        assert time.monotonic() - begin < 60
+        time.sleep(0.05)
+    return time.monotonic() - begin
+
+
+assert set(REACHED) <= set(POINTS)

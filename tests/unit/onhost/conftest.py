@@ -1,0 +1,38 @@
+"""Puts onhost/ where its programs find it on a server, and gives each test a server of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ONHOST = Path(__file__).resolve().parents[3] / "onhost"
+sys.path.insert(0, str(ONHOST))
+
+from onebox_release import faults, health, switch, systemd  # noqa: E402
+from onebox_release.places import Places  # noqa: E402
+
+from tests.unit.onhost.server import Server, make_places  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(faults, "FILE", tmp_path / "fault")
+    monkeypatch.setattr(faults, "REACHED", tmp_path / "fault-reached")
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return make_places(tmp_path / "root")
+
+
+@pytest.fixture
+def server(places: Places, monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server(places)
+    for name in ("systemctl", "show", "releases_up", "is_active", "journal"):
+        monkeypatch.setattr(systemd, name, getattr(made, name))
+    monkeypatch.setattr(systemd, "processes", lambda _unit: [])
+    monkeypatch.setattr(health, "ask", made.ask)
+    monkeypatch.setattr(switch, "time", made)
+    return made

@@ -1,0 +1,144 @@
+"""A server that answers as told, and remembers in which order it was asked."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from onebox_release import durable, health
+from onebox_release.errors import ReleaseError
+from onebox_release.health import Answer
+from onebox_release.parameters import Parameters
+from onebox_release.places import Places
+
+PARAMETERS = Parameters(
+    domains=["links.test"],
+    health="/health",
+    processes=["queue"],
+    database="local",
+    migrates=True,
+    migrations_compatible=False,
+    build=False,
+    start_timeout=5,
+    settle=2,
+    watch=10,
+    drain=3,
+    keep_releases=2,
+)
+
+
+class Server:
+    """systemd, nginx and a clock in one; `say` maps a release to what it answers, over time."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.now = 0.0
+        self.up: set[str] = set()
+        self.calls: list[str] = []
+        self.crashed: set[str] = set()
+        self.failed: set[str] = set()
+        self.refuses: set[str] = set()
+        self.answers: dict[str, Callable[[], int]] = {}
+        self.public: Callable[[], str | None] = self.pointer
+
+    # What the code under test calls.
+
+    def systemctl(self, *arguments: str) -> None:
+        call = " ".join(arguments)
+        self.calls.append(call)
+        if any(refused in call for refused in self.refuses):
+            raise ReleaseError(f"systemctl {call}: refused")
+        verb, *units = (word for word in arguments if not word.startswith("--"))
+        releases = {unit.partition("@")[2].rpartition(".")[0] for unit in units}
+        if verb == "start":
+            self.up |= releases - {""}
+        elif verb == "stop":
+            self.up -= releases
+
+    def show(self, unit: str, *properties: str) -> dict[str, str]:
+        del properties
+        state = "failed" if unit in self.failed else "active"
+        return {"NRestarts": str(int(unit in self.crashed)), "ActiveState": state, "SubState": "x"}
+
+    def releases_up(self, app: str, processes: list[str]) -> list[str]:
+        assert (app, processes) == ("links", ["queue"])
+        return sorted(self.up)
+
+    def is_active(self, unit: str) -> bool:
+        return unit.partition("@")[2].removesuffix(".target") in self.up
+
+    def journal(self, unit: str, lines: int = 20) -> str:
+        del lines
+        return f"last words of {unit}\n"
+
+    def ask(self, connection: http.client.HTTPConnection, path: str) -> Answer:
+        assert path == "/health"
+        if isinstance(connection, health.UnixConnection):
+            release: str | None = connection.path.parent.name
+        else:
+            release = self.public()
+        if release not in self.up:
+            raise ConnectionRefusedError("nobody listens")
+        status = self.answers.get(release, lambda: 200)()
+        return Answer(status, release, "body")
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    # What tests ask.
+
+    def pointer(self) -> str | None:
+        current = self.places.current
+        return current.readlink().name if current.is_symlink() else None
+
+    def make(self, *releases: str, live: str | None = None) -> None:
+        for release in releases:
+            folder = self.places.release(release)
+            (folder / "app").mkdir(parents=True)
+            venv = self.places.home / "venvs" / f"for-{release}"
+            venv.mkdir()
+            (folder / "venv").symlink_to(venv)
+            self.places.environment(release).write_text("")
+        if live:
+            durable.point(self.places.current, f"releases/{live}")
+            self.up.add(live)
+
+    def remember(self, *entries: tuple[str, str, str]) -> None:
+        lines = [
+            json.dumps({"at": "t", "what": w, "release": r, "result": e}) for w, r, e in entries
+        ]
+        self.places.history.write_text("".join(f"{line}\n" for line in lines))
+
+    def history(self) -> list[tuple[str, str, str]]:
+        entries = [json.loads(line) for line in self.places.history.read_text().splitlines()]
+        return [(entry["what"], entry["release"], entry["result"]) for entry in entries]
+
+
+def make_places(root: Path) -> Places:
+    """Return an app's places, with the folders that the deployer makes."""
+    places = Places("links", root)
+    for folder in (
+        places.home / "releases",
+        places.home / "venvs",
+        places.configuration / "releases",
+        places.state / "incoming",
+        places.parameters.parent,
+        root / "run",
+        root / "etc/systemd/system",
+        places.access_log.parent,
+    ):
+        folder.mkdir(parents=True)
+    return places
+
+
+def stop_of(release: str) -> str:
+    """Return the command that stops all of a release."""
+    return (
+        f"stop links@{release}.target links-web@{release}.service"
+        f" links-queue@{release}.service links-web@{release}.socket"
+    )

@@ -1,0 +1,218 @@
+"""A release's folder: whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import grp
+import gzip
+import hashlib
+import io
+import os
+import subprocess
+import tarfile
+import zlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onebox_release import build, durable, faults, identity
+from onebox_release.errors import ReleaseError
+from onebox_release.places import Places
+
+from tests.unit.onhost.server import PARAMETERS
+
+TRACEBACK = pytest.mark.xfail(
+    strict=True, raises=KeyError, reason="extractfile follows a link before it is refused"
+)
+FILES = {"uv.lock": b"lock", "links/main.py": b"app = None"}
+
+
+@pytest.fixture
+def uv(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Stand in for uv, and for the app's group."""
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        ran.append([*command, str(options["cwd"])])
+        venv = Path(options["env"]["UV_PROJECT_ENVIRONMENT"])
+        venv.mkdir()
+        (venv / ".lock").touch()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(os, "sync", lambda: None)
+    monkeypatch.setattr(grp, "getgrnam", lambda _: grp.getgrgid(os.getgid()))
+    monkeypatch.setattr(os, "chown", lambda *_: None)
+    return ran
+
+
+@pytest.fixture
+def configured(places: Places) -> Places:
+    (places.configuration / "gunicorn.conf.py").write_text("workers = 1\n")
+    (places.configuration / "app.env").write_text('A="b"\n')
+    return places
+
+
+def arrive(places: Places, files: dict[str, bytes] | None = None, **attributes: Any) -> str:
+    """Put an archive where the deployer would, and return its digest."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in (files or FILES).items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            for key, value in attributes.items():
+                setattr(entry, key, value)
+            archive.addfile(entry, io.BytesIO(content))
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content).hexdigest()
+    places.incoming(digest).write_bytes(gzip.compress(content))
+    return digest
+
+
+def make(places: Places, digest: str) -> None:
+    build.build(places, PARAMETERS, digest, "a-1")
+
+
+def test_a_release_has_code_environment_and_links(
+    configured: Places, uv: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points: list[str] = []
+    monkeypatch.setattr(faults, "point", points.append)
+    make(configured, arrive(configured))
+    folder = configured.release("a-1")
+    venv = configured.home / "venvs" / identity.environment_key(b"lock")
+    assert (folder / "app/links/main.py").read_bytes() == b"app = None"
+    assert (folder / "gunicorn.conf.py").read_text() == "workers = 1\n"
+    assert (folder / "venv").readlink() == venv
+    assert (folder / "run").readlink() == configured.socket("a-1").parent
+    assert configured.environment("a-1").read_text() == 'A="b"\nONEBOX_RELEASE=a-1\n'
+    assert configured.environment("a-1").stat().st_mode & 0o777 == 0o600
+    assert (folder / "app").stat().st_mode & 0o777 == 0o750
+    assert build.environments(configured) == [venv]
+    assert not (venv / ".lock").exists()
+    assert uv == [[
+        build.UV, "sync", "--locked", "--no-install-project", "--no-dev", "--compile-bytecode",
+        "--no-build", str(folder / "app"),
+    ]]  # fmt: skip
+    assert points == ["unpacked", "installed", "configured"]
+
+
+def test_what_is_there_is_not_made_again(configured: Places, uv: list[list[str]]) -> None:
+    digest = arrive(configured)
+    make(configured, digest)
+    configured.incoming(digest).unlink()
+    make(configured, digest)
+    assert len(uv) == 1
+
+
+def test_building_from_source_is_a_setting(configured: Places, uv: list[list[str]]) -> None:
+    build.build(configured, replace(PARAMETERS, build=True), arrive(configured), "a-1")
+    assert "--no-build" not in uv[0]
+
+
+@pytest.mark.usefixtures("uv")
+def test_all_is_on_the_disk_before_a_name_or_marker_says_so(
+    configured: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    rename = durable.rename
+
+    def renamed(new: Path, path: Path) -> None:
+        done.append(path.name)
+        rename(new, path)
+
+    monkeypatch.setattr(os, "sync", lambda: done.append("sync"))
+    monkeypatch.setattr(durable, "rename", renamed)
+    make(configured, arrive(configured))
+    assert done == ["sync", "a-1", "sync", ".complete", "a-1.env"]
+
+
+@pytest.mark.usefixtures("uv")
+@pytest.mark.parametrize(
+    ("name", "attributes"),
+    [
+        ("../out", {}),
+        ("/out", {}),
+        ("a/../../out", {}),
+        pytest.param("link", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, marks=TRACEBACK),
+        pytest.param("hard", {"type": tarfile.LNKTYPE, "linkname": "uv.lock"}, marks=TRACEBACK),
+        ("fifo", {"type": tarfile.FIFOTYPE, "size": 0}),
+        ("folder", {"type": tarfile.DIRTYPE, "size": 0}),
+    ],
+)
+def test_an_archive_has_plain_files_below_its_folder_alone(
+    configured: Places, name: str, attributes: dict[str, Any]
+) -> None:
+    with pytest.raises(ReleaseError, match="is no plain file"):
+        make(configured, arrive(configured, {name: b""}, **attributes))
+    assert not configured.release("a-1").exists()
+
+
+def test_an_archive_that_is_not_here_is_said_to_be_absent(configured: Places) -> None:
+    with pytest.raises(ReleaseError, match="The archive abc can't be read"):
+        make(configured, "abc")
+
+
+@pytest.mark.parametrize("cut", [5, 40])
+def test_a_cut_archive_is_refused(configured: Places, cut: int) -> None:
+    digest = arrive(configured)
+    path = configured.incoming(digest)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(ReleaseError, match="can't be read"):
+        make(configured, digest)
+
+
+def test_another_archive_is_refused(configured: Places) -> None:
+    configured.incoming("abc").write_bytes(gzip.compress(b"other"))
+    with pytest.raises(ReleaseError, match="damaged on its way"):
+        make(configured, "abc")
+
+
+@pytest.mark.xfail(strict=True, raises=zlib.error, reason="zlib.error is no OSError: a traceback")
+def test_a_damaged_archive_is_an_error_in_words(configured: Places) -> None:
+    configured.incoming("abc").write_bytes(gzip.compress(b"")[:10] + b"\xff" * 20)
+    with pytest.raises(ReleaseError):
+        make(configured, "abc")
+
+
+def test_packages_that_can_not_be_had_leave_no_environment(
+    configured: Places, uv: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = subprocess.run
+
+    def fail(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        run(command, **options)
+        return subprocess.CompletedProcess(command, 1, "", "no such package\n")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(ReleaseError, match="uv could not install the packages:\nno such package"):
+        make(configured, arrive(configured))
+    assert list((configured.home / "venvs").iterdir()) == []
+    assert len(uv) == 1
+
+
+@pytest.mark.usefixtures("uv")
+def test_a_full_disk_leaves_no_release(configured: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    digest = arrive(configured)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="full"):
+        make(configured, digest)
+    assert not configured.release("a-1").exists()
+
+
+@pytest.mark.usefixtures("uv")
+def test_what_an_earlier_death_left_half_made_is_made_anew(configured: Places) -> None:
+    half = configured.home / "releases/.a-1.new/app"
+    half.mkdir(parents=True)
+    (half / "stale.py").touch()
+    venv = configured.home / "venvs" / identity.environment_key(b"lock")
+    venv.mkdir()
+    (venv / "stale").touch()
+    make(configured, arrive(configured))
+    assert not (configured.release("a-1") / "app/stale.py").exists()
+    assert not (venv / "stale").exists()
+    assert not half.parent.exists()

@@ -1,0 +1,101 @@
+"""Asking a release, over a real socket."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from onebox_release import health
+
+Serve = Callable[[bytes], list[bytes]]
+ANSWER = b"HTTP/1.1 %s\r\nx-release: a-1\r\nContent-Length: 4\r\n\r\nbody"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "web.sock"
+
+
+@pytest.fixture
+def serve(path: Path) -> Iterator[Serve]:
+    """Answer one request with given bytes, and keep what was asked."""
+    asked: list[bytes] = []
+    threads: list[threading.Thread] = []
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def once(answer: bytes) -> None:
+            with listening.accept()[0] as accepted:
+                asked.append(accepted.recv(4096))
+                accepted.sendall(answer)
+
+        def start(answer: bytes) -> list[bytes]:
+            threads.append(threading.Thread(target=once, args=(answer,), daemon=True))
+            threads[-1].start()
+            return asked
+
+        yield start
+        for thread in threads:
+            thread.join(2)
+
+
+def ask(path: Path) -> health.Answer:
+    return health.ask(health.UnixConnection(path, "links.test"), "/health")
+
+
+def test_a_release_says_its_status_and_name(path: Path, serve: Serve) -> None:
+    asked = serve(ANSWER % b"200 OK")
+    assert ask(path) == health.Answer(200, "a-1", "body")
+    head = asked[0].decode()
+    assert head.startswith("GET /health HTTP/1.1\r\nHost: links.test\r\n")
+    assert "X-Forwarded-Proto: https\r\n" in head
+
+
+def test_an_answer_reads_as_a_sentence(path: Path, serve: Serve) -> None:
+    serve(ANSWER % b"503 Service Unavailable")
+    assert str(ask(path)) == "503 Service Unavailable: body"
+    assert str(health.Answer(599, None, "")) == "599 :"
+
+
+@pytest.mark.parametrize("answer", [b"", b"rubbish\r\n\r\n"])
+def test_no_answer_is_an_error_that_is_expected(path: Path, serve: Serve, answer: bytes) -> None:
+    serve(answer)
+    with pytest.raises((OSError, http.client.HTTPException)):
+        ask(path)
+
+
+def test_nobody_listening_is_one_too(path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        ask(path)
+
+
+def test_a_release_that_keeps_silent_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "TIMEOUT", 0.1)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        with pytest.raises(TimeoutError):
+            ask(path)
+
+
+def test_nginx_is_asked_on_the_loopback_by_the_domains_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def connect(address: tuple[str, int], _: float) -> None:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    for kind in (health.NginxConnection, health.NginxPlainConnection):
+        with pytest.raises(ConnectionRefusedError):
+            health.ask(kind("links.test"), "/health")
+    assert asked == [("127.0.0.1", 443), ("127.0.0.1", 80)]

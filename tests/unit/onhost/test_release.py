@@ -1,0 +1,355 @@
+"""Deploy, rollback, recover: their order, their history, their words."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from onebox_release import (
+    build,
+    database,
+    durable,
+    faults,
+    history,
+    identity,
+    release,
+    resources,
+    switch,
+)
+from onebox_release.errors import RefusedError, ReleaseError
+
+from tests.unit.onhost.server import PARAMETERS, Server, stop_of
+
+Deploy = Callable[..., None]
+
+
+@pytest.fixture
+def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Make the steps of a deploy do nothing but say that they were taken."""
+    taken: list[str] = []
+
+    def step(name: str, result: object = None) -> Callable[..., object]:
+        def take(*_: object, **given: object) -> object:
+            taken.append(" ".join([name, *(f"{k}={v}" for k, v in given.items())]))
+            return result
+
+        return take
+
+    monkeypatch.setattr(identity, "release_id", lambda *_: "new")
+    monkeypatch.setattr(resources, "check_disk", step("disk"))
+    monkeypatch.setattr(resources, "check_memory", step("memory"))
+    monkeypatch.setattr(database, "migrate", step("migrate", result=True))
+    monkeypatch.setattr(database, "at", step("at", result=["0001"]))
+    monkeypatch.setattr(database, "check_readable", step("readable"))
+    monkeypatch.setattr(faults, "point", step("point"))
+
+    def build(*_: object) -> None:
+        taken.append("build")
+        server.make("new")
+
+    def switched(_places: object, _parameters: object, name: str, *, can_go_back: bool) -> None:
+        taken.append(f"switch {can_go_back}")
+        server.up.add(name)
+        durable.point(server.places.current, f"releases/{name}")
+
+    monkeypatch.setattr(release, "build", build)
+    monkeypatch.setattr(release, "switch", switched)
+    return taken
+
+
+def deploy(server: Server, *, consent: bool = False) -> None:
+    release.deploy(server.places, PARAMETERS, "digest", consent=consent)
+
+
+def rollback(server: Server, to: str | None = None, *, force: bool = False) -> None:
+    release.rollback(server.places, PARAMETERS, to, force=force)
+
+
+def failing(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_deploy_takes_its_steps_in_order(server: Server, steps: list[str]) -> None:
+    server.make("old", live="old")
+    server.remember(("deploy", "old", "live"))
+    deploy(server, consent=True)
+    assert steps == [
+        "disk environment=True",
+        "memory",
+        "build",
+        "migrate consent=True",
+        "switch True",
+        "point",
+        "point",
+        "point",
+    ]
+    assert server.history() == [("deploy", "old", "live"), ("deploy", "new", "live")]
+    assert server.up == {"new"}
+
+
+def test_what_the_old_release_can_not_run_on_reaches_the_switch(
+    server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "migrate", lambda *_, **__: False)
+    deploy(server)
+    assert "switch False" in steps
+
+
+def test_the_live_release_again_is_nothing_to_do(server: Server, steps: list[str]) -> None:
+    server.make("new", live="new")
+    server.remember(("deploy", "new", "live"))
+    deploy(server)
+    assert (steps, server.calls) == ([], [])
+    assert server.history() == [("deploy", "new", "live")]
+
+
+@pytest.mark.parametrize("ask", [deploy, rollback])
+def test_what_an_earlier_death_left_is_put_straight_first(
+    server: Server, steps: list[str], ask: Callable[[Server], None]
+) -> None:
+    server.make("older", "old", live="old")
+    server.remember(("deploy", "older", "live"), ("deploy", "old", "live"))
+    server.up = {"left over"}
+    ask(server)
+    assert server.calls[:2] == ["start --no-block links@old.target", stop_of("left over")]
+    assert steps
+
+
+def test_the_first_release_needs_no_memory_beside_another(server: Server, steps: list[str]) -> None:
+    deploy(server)
+    assert "memory" not in steps
+
+
+@pytest.mark.parametrize(
+    "step", ["resources.check_disk", "release.build", "database.migrate", "release.switch"]
+)
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ReleaseError("no"), 1),
+        (RefusedError("no"), 4),
+        (OSError(errno.ENOSPC, "no"), 1),
+        (OSError(errno.EROFS, "no"), 1),
+    ],
+)
+@pytest.mark.usefixtures("steps")
+def test_a_step_that_fails_leaves_the_old_release_and_says_so(
+    server: Server, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception, code: int
+) -> None:
+    server.make("old", live="old")
+    server.remember(("deploy", "old", "live"))
+    monkeypatch.setattr(f"onebox_release.{step}", failing(error))
+    with pytest.raises(ReleaseError) as raised:
+        deploy(server)
+    assert raised.value.code == code
+    assert str(raised.value) == (
+        f"{error}\nRelease old serves, as before. Mend the app and deploy again."
+    )
+    assert server.history()[-1] == ("deploy", "new", "failed")
+    assert [path.name for path in (server.places.home / "releases").iterdir()] == ["old"]
+    assert (server.pointer(), server.up) == ("old", {"old"})
+
+
+@pytest.mark.usefixtures("steps")
+def test_a_first_release_that_fails_says_that_nothing_serves(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "switch", failing(ReleaseError("no")))
+    with pytest.raises(ReleaseError, match="Nothing serves: there was no release before"):
+        deploy(server)
+
+
+@pytest.mark.xfail(strict=True, reason="the message says `as before` of the release that failed")
+@pytest.mark.usefixtures("steps")
+def test_a_failed_release_that_stays_live_is_not_said_to_serve_as_before(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.make("old", live="old")
+
+    def stays(*_: object, **__: object) -> None:
+        durable.point(server.places.current, "releases/new")
+        raise ReleaseError("It stays live: the database has moved on.")
+
+    monkeypatch.setattr(release, "switch", stays)
+    with pytest.raises(ReleaseError) as error:
+        deploy(server)
+    assert "as before" not in str(error.value)
+
+
+def test_a_history_that_can_not_be_written_stops_nothing(
+    server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "append", failing(OSError(errno.ENOSPC, "full")))
+    deploy(server)
+    assert "switch True" in steps
+    assert server.pointer() == "new"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="_recorded prunes before deploy() retires: its code goes while it serves"
+)
+@pytest.mark.usefixtures("steps")
+def test_the_release_before_is_there_until_it_is_stopped(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After two rollbacks `one` is live, and not among the newest two."""
+    server.make("one", "two", "three", live="one")
+    server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
+    there: list[bool] = []
+    stop = switch.stop
+
+    def look(places: Any, parameters: Any, name: str) -> None:
+        there.append(places.release(name).exists())
+        stop(places, parameters, name)
+
+    monkeypatch.setattr(switch, "stop", look)
+    deploy(server)
+    assert there == [True]
+
+
+# Going back.
+
+
+@pytest.fixture
+def three(server: Server) -> Server:
+    server.make("one", "two", "three", live="three")
+    server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
+    return server
+
+
+def test_a_rollback_goes_through_the_same_gate(three: Server, steps: list[str]) -> None:
+    rollback(three)
+    assert steps == ["at", "readable", "memory", "switch True", "point", "point", "point"]
+    assert (three.pointer(), three.up) == ("two", {"two"})
+    assert three.history()[-1] == ("rollback", "two", "live")
+
+
+@pytest.mark.usefixtures("steps")
+def test_two_rollbacks_go_back_by_two(three: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "prune", lambda *_: None)
+    rollback(three)
+    rollback(three)
+    assert three.pointer() == "one"
+
+
+@pytest.mark.usefixtures("steps")
+def test_a_rollback_can_name_its_release(three: Server) -> None:
+    rollback(three, "one")
+    assert three.pointer() == "one"
+
+
+def test_a_release_that_the_database_left_behind_is_refused_unless_forced(
+    three: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "check_readable", failing(RefusedError("moved on")))
+    with pytest.raises(RefusedError, match="moved on"):
+        rollback(three)
+    assert steps == ["at"]
+    assert three.pointer() == "three"
+    rollback(three, force=True)
+    assert three.pointer() == "two"
+
+
+@pytest.mark.usefixtures("steps")
+def test_what_can_not_be_gone_back_to_is_refused_with_what_can(three: Server) -> None:
+    with pytest.raises(RefusedError, match=r"no such release to go back to. There are: two, one\."):
+        rollback(three, "four")
+    with pytest.raises(RefusedError, match="three is live already"):
+        rollback(three, "three")
+
+
+@pytest.mark.usefixtures("steps")
+def test_without_an_earlier_release_there_is_none_to_go_back_to(server: Server) -> None:
+    server.make("one", live="one")
+    with pytest.raises(RefusedError, match="There are: none"):
+        rollback(server)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="any failed rollback marks its target failed, and prunes it at once"
+)
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("resources.check_memory", RefusedError("too little memory")),
+        ("release.switch", ReleaseError("not ready: the database is down")),
+    ],
+)
+@pytest.mark.usefixtures("steps")
+def test_a_failed_rollback_does_not_throw_its_release_away(
+    three: Server, monkeypatch: pytest.MonkeyPatch, step: str, error: Exception
+) -> None:
+    monkeypatch.setattr(f"onebox_release.{step}", failing(error))
+    with pytest.raises(ReleaseError):
+        rollback(three)
+    assert three.places.release("two").exists()
+
+
+@pytest.mark.xfail(strict=True, reason="previous() names a release that was gone back from")
+@pytest.mark.usefixtures("steps")
+def test_a_rollback_goes_to_what_served_before_not_to_what_was_gone_back_from(
+    three: Server,
+) -> None:
+    rollback(three)
+    deploy(three)
+    rollback(three)
+    assert three.pointer() == "two"
+
+
+# Recovery.
+
+
+def test_recovery_brings_up_what_is_live_and_down_what_is_not(server: Server) -> None:
+    server.make("old", "new", live="new")
+    server.up = {"old"}
+    release.recover(server.places, PARAMETERS)
+    assert server.calls == ["start --no-block links@new.target", stop_of("old")]
+    assert server.up == {"new"}
+    assert server.history() == [("recover", "new", "live")]
+
+
+def test_recovery_of_a_server_in_order_changes_nothing(server: Server) -> None:
+    server.make("a", live="a")
+    server.remember(("deploy", "a", "live"))
+    release.recover(server.places, PARAMETERS)
+    assert server.calls == []
+    assert server.history() == [("deploy", "a", "live")]
+
+
+def test_recovery_without_a_pointer_stops_what_is_up(server: Server) -> None:
+    server.make("a")
+    server.up = {"a"}
+    release.recover(server.places, PARAMETERS)
+    assert server.up == set()
+    assert not server.places.history.exists()
+
+
+@pytest.mark.parametrize("died", ["started", "settled", "switched", "joined", "watched"])
+@pytest.mark.usefixtures("steps")
+def test_after_a_death_anywhere_in_the_switch_exactly_one_release_serves(
+    server: Server, monkeypatch: pytest.MonkeyPatch, died: str
+) -> None:
+    class DiedError(BaseException):
+        pass
+
+    def die(name: str) -> None:
+        if name == died:
+            raise DiedError
+
+    server.make("old", "new", live="old")
+    monkeypatch.setattr(resources, "memory", lambda: (1, 1))
+    monkeypatch.setattr(faults, "point", die)
+    with pytest.raises(DiedError):
+        switch.switch(server.places, PARAMETERS, "new", can_go_back=True)
+    release.recover(server.places, PARAMETERS)
+    serving = "old" if died in {"started", "settled"} else "new"
+    assert (server.pointer(), server.up) == (serving, {serving})
+
+
+def test_the_archive_of_no_release_weighs_nothing(server: Server) -> None:
+    assert build.archive_size(server.places, "digest") == 0

@@ -1,0 +1,71 @@
+"""Room for one more release."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+import pytest
+from onebox_release import resources, systemd
+from onebox_release.errors import RefusedError
+from onebox_release.places import Places
+from onebox_release.resources import MIB
+
+
+def disk(monkeypatch: pytest.MonkeyPatch, *, free: int, inodes: int, files: int = 1) -> None:
+    found = SimpleNamespace(f_bavail=free, f_frsize=MIB, f_favail=inodes, f_files=files)
+    monkeypatch.setattr(os, "statvfs", lambda _: found)
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "files", "environment"),
+    [(108, 2000, 1, False), (408, 12_000, 1, True), (108, 0, 0, False)],
+)
+def test_room_enough_is_let_through(
+    places: Places, monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, files: int,
+    *, environment: bool,
+) -> None:  # fmt: skip
+    disk(monkeypatch, free=free, inodes=inodes, files=files)
+    resources.check_disk(places, MIB, environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("free", "inodes", "environment", "told"),
+    [
+        (107, 9999, False, "The disk has 107 MiB free, a release needs 108. Free some, or keep"),
+        (407, 99_999, True, "a release needs 408"),
+        (999, 1999, False, "The disk has 1999 inodes free, a release needs 2000"),
+        (999, 11_999, True, "needs 12000"),
+    ],
+)
+def test_too_little_is_refused_with_figures(
+    places: Places, monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, told: str,
+    *, environment: bool,
+) -> None:  # fmt: skip
+    disk(monkeypatch, free=free, inodes=inodes)
+    with pytest.raises(RefusedError, match=told):
+        resources.check_disk(places, MIB, environment=environment)
+
+
+def test_memory_for_two_releases_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "memory", lambda: (100 * MIB, 1000 * MIB))
+    resources.check_memory(100 * MIB)
+    with pytest.raises(RefusedError, match="need 101 MiB more memory, 100 MiB are there"):
+        resources.check_memory(101 * MIB)
+
+
+def test_memory_is_read_from_the_kernel() -> None:
+    available, total = resources.memory()
+    assert 0 < available <= total
+
+
+def test_a_units_memory_is_that_of_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "processes", lambda _: [os.getpid(), 2**22 + 1])
+    assert resources.memory_of("links-web@a.service") > MIB
+
+
+@pytest.mark.parametrize(
+    ("wanted", "available", "seconds"), [(60, 15, 60), (60, 14, 10), (5, 14, 5)]
+)
+def test_scarce_memory_shortens_the_watch(wanted: int, available: int, seconds: int) -> None:
+    assert resources.watch_time(wanted, available, 100) == seconds

@@ -1,0 +1,131 @@
+"""Files and folders: written only where they differ, private from birth, and atomic."""
+
+from __future__ import annotations
+
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from operations.files import File, Folder, Standing, make, place, place_once, write
+from tests.unit.hosts import commands, run, stdin, text
+
+FILE = File("/etc/links/secrets.env", "KEY=hidden\n", mode="600", owner="root:links")
+FOLDER = Folder("/etc/links", mode="700")
+
+
+def own(path: Path) -> str:
+    return f"{path.owner()}:{path.group()}"
+
+
+def test_standing_reads_a_state_for_each_path() -> None:
+    assert Standing().process(["600 root:root abc /etc/a file", "755 root:root - /etc"]) == {
+        "/etc/a file": "600 root:root abc",
+        "/etc": "755 root:root -",
+    }
+    assert Standing().default() == {}
+
+
+def test_standing_looks_at_files_and_folders_alone(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("content\n")
+    (tmp_path / "folder").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "a file")
+    names = ("a file", "folder", "link", "absent", "$(touch oops)")
+    paths = [str(tmp_path / name) for name in names]
+    (tmp_path / "a file").chmod(0o640)
+    assert Standing().process(run(Standing().command(paths))) == {
+        paths[0]: f"640 {own(tmp_path)} {sha256(b'content' + bytes([10])).hexdigest()}",
+        paths[1]: f"700 {own(tmp_path)} -",
+    }
+    assert Standing().process(run(Standing().command([]))) == {}
+
+
+def test_what_stands_as_described_is_left_alone() -> None:
+    facts = {Standing: {FOLDER.path: FOLDER.state, FILE.path: FILE.state}}
+    assert commands(place, [FOLDER, FILE], ["/etc/absent"], facts=facts) == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        FILE.state.replace("600", "644"),
+        FILE.state.replace("root:links", "root:root"),
+        File(FILE.path, "KEY=older\n", mode="600", owner="root:links").state,
+        Folder(FILE.path, mode="600", owner="root:links").state,
+    ],
+)
+def test_a_file_that_differs_is_written(state: str | None) -> None:
+    standing = {FILE.path: state} if state else {}
+    [command] = commands(place, [FILE], facts={Standing: standing})
+    assert text(command) == text(write(FILE))
+
+
+def test_things_are_placed_in_their_order() -> None:
+    folder, file = commands(place, [FOLDER, FILE], facts={Standing: {}})
+    assert text(folder) == "install -d -m 700 -o root -g root /etc/links"
+    assert text(file).startswith("new=$(mktemp /etc/links/secrets.env.XXXXXX)")
+
+
+def test_what_should_be_absent_is_removed() -> None:
+    facts = {Standing: {"/etc/a b": "644 root:root abc"}}
+    [command] = commands(place, [], ["/etc/a b", "/etc/c"], facts=facts)
+    assert text(command) == "rm -rf '/etc/a b'"
+
+
+def test_a_file_is_written_beside_its_target_and_renamed_in() -> None:
+    assert text(write(FILE)) == (
+        "new=$(mktemp /etc/links/secrets.env.XXXXXX) && trap 'rm -f \"$new\"' EXIT"
+        ' && cat > "$new" && chown root:links "$new" && chmod 600 "$new"'
+        ' && sync "$new" && mv -T "$new" /etc/links/secrets.env'
+    )
+
+
+def test_content_travels_on_standard_input_alone() -> None:
+    command = write(FILE)
+    assert stdin(command) == "KEY=hidden\n"
+    for shown in (text(command), repr(command), repr(FILE), str(FILE)):
+        assert "hidden" not in shown
+
+
+def test_a_file_is_written_as_described(tmp_path: Path) -> None:
+    file = File(str(tmp_path / "a file"), "ünïcödé\n$HOME\n", mode="640", owner=own(tmp_path))
+    (tmp_path / "a file").write_text("older")
+    run(write(file))
+    assert Standing().process(run(Standing().command([file.path]))) == {file.path: file.state}
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
+
+
+def test_a_file_that_its_check_refuses_never_lands(tmp_path: Path) -> None:
+    path = tmp_path / "conf"
+    path.write_text("good")
+    file = File(str(path), "bad", owner=own(tmp_path), check="grep -q good {}")
+    with pytest.raises(subprocess.CalledProcessError):
+        run(write(file))
+    assert path.read_text() == "good"
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+
+
+def test_a_folder_is_made_or_mended(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path / "a folder"), mode="750", owner=own(tmp_path))
+    for _ in range(2):
+        run(make(folder))
+        assert Standing().process(run(Standing().command([folder.path]))) == {
+            folder.path: folder.state
+        }
+        Path(folder.path).chmod(0o777)
+
+
+def test_a_file_is_placed_once_and_never_changed() -> None:
+    path = "/etc/links/generated.env"
+    [command] = commands(place_once, path, lambda: "KEY=hidden", facts={Standing: {}})
+    assert stdin(command) == "KEY=hidden"
+    assert "chown root:root" in text(command)
+    assert 'chmod 600 "$new"' in text(command)
+
+    def never() -> str:
+        raise AssertionError("made a second key")
+
+    facts = {Standing: {path: "644 root:root changed"}}
+    assert commands(place_once, path, never, facts=facts) == []

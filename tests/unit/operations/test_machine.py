@@ -1,0 +1,44 @@
+"""What the server is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from operations import machine as module
+from operations.machine import Look, Machine, machine
+from tests.unit.hosts import BOOKWORM, TRIXIE, Answering
+
+
+@pytest.fixture(autouse=True)
+def _nothing_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_seen", {})
+
+
+def test_a_look_reads_the_whole_machine() -> None:
+    assert Look().process(["debian 12", "4", "7950", "yes", "2222", "22"]) == Machine(
+        debian="12", cores=4, memory=7950, ipv6=True, ssh_ports=(22, 2222)
+    )
+    assert Look().process(["debian 13", "1", "480", "no", "22"]).ipv6 is False
+
+
+def test_each_debian_has_its_postgresql() -> None:
+    assert (BOOKWORM.postgresql, TRIXIE.postgresql) == ("15", "17")
+
+
+def test_a_machine_is_looked_at_once() -> None:
+    host: Any = Answering({Look: BOOKWORM})
+    assert machine(host) is BOOKWORM
+    host.facts = {}
+    assert machine(host) is BOOKWORM
+
+
+@pytest.mark.parametrize("system", ["debian 11", "ubuntu 24.04", "debian "])
+def test_another_system_is_refused(system: str) -> None:
+    seen = Look().process([system, "1", "480", "no", "22"])
+    host: Any = Answering({Look: seen})
+    with pytest.raises(PyinfraError) as refused:
+        machine(host)
+    assert str(refused.value) == f"box runs {seen.debian}; onebox needs Debian 12 or 13."

@@ -1,0 +1,64 @@
+"""Programs that the server needs, in environments that a timer never finds half built."""
+
+from __future__ import annotations
+
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from operations import python
+from operations.python import Link, environment
+from tests.unit.hosts import commands, run, stdin, text
+
+PINS = "certbot==1.0 --hash=sha256:abc\n"
+FOLDER = f"certbot-{sha256(PINS.encode()).hexdigest()[:12]}"
+
+
+@pytest.fixture
+def _pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(python, "_requirements", lambda _: PINS)
+
+
+@pytest.mark.usefixtures("_pinned")
+def test_an_environment_that_is_there_is_left_alone() -> None:
+    assert commands(environment, "certbot", facts={Link: FOLDER}) == []
+
+
+@pytest.mark.usefixtures("_pinned")
+@pytest.mark.parametrize("there", ["", "certbot-older"])
+def test_an_environment_is_built_beside_and_switched_to(there: str) -> None:
+    [command] = commands(environment, "certbot", facts={Link: there})
+    new = f"/usr/local/lib/onebox/{FOLDER}"
+    assert stdin(command) == PINS
+    steps = text(command).split(" && ")
+    assert steps[:5] == [
+        f"rm -rf {new}",
+        f"python3 -m venv {new}",
+        (
+            f"{new}/bin/python -m pip install --quiet --disable-pip-version-check"
+            " --require-hashes --only-binary :all: -r /dev/stdin"
+        ),
+        f"ln -sfn {FOLDER} /usr/local/lib/onebox/certbot.new",
+        "mv -T /usr/local/lib/onebox/certbot.new /usr/local/lib/onebox/certbot",
+    ]
+    assert steps[5].startswith("find /usr/local/lib/onebox -maxdepth 1 -type d -name 'certbot-*'")
+
+
+@pytest.mark.parametrize("group", ["certbot", "uv"])
+def test_packages_are_pinned_by_hash(group: str) -> None:
+    pins = python._requirements(group)
+    assert f"\n{group}==" in f"\n{pins}"
+    assert "--hash=sha256:" in pins
+
+
+def test_a_link_counts_as_long_as_its_python_starts(tmp_path: Path) -> None:
+    (tmp_path / "uv-1/bin").mkdir(parents=True)
+    (tmp_path / "uv-1/bin/python").symlink_to(sys.executable)
+    (tmp_path / "uv").symlink_to("uv-1")
+    assert Link().process(run(Link().command(str(tmp_path / "uv")))) == "uv-1"
+    (tmp_path / "uv-1/bin/python").unlink()
+    (tmp_path / "uv-1/bin/python").symlink_to("/absent/python3.11")
+    assert run(Link().command(str(tmp_path / "uv"))) == []
+    assert run(Link().command(str(tmp_path / "absent"))) == []

@@ -1,0 +1,45 @@
+"""A release: sent only where it is not the live one."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from pyinfra.api.command import FunctionCommand
+
+from operations.artifact import Artifact
+from operations.release import Plan, live
+from tests.unit.hosts import commands, stdin, text
+
+ARTIFACT = Artifact(b"\x1f\x8b hidden bytes", "abc123")
+
+
+def test_a_plan_is_the_data_of_what_the_program_says() -> None:
+    output = ['{"schema": 1,', '"data": {"release": "a-b", "live": null}}']
+    assert Plan().process(output) == {"release": "a-b", "live": None}
+    assert Plan().default() is None
+
+
+def test_a_plan_is_asked_of_our_program() -> None:
+    assert Plan().command("links", "abc123") == (
+        "/usr/local/bin/onebox-release plan links abc123 2>/dev/null || true"
+    )
+
+
+def test_a_release_that_is_live_is_left_alone() -> None:
+    facts = {Plan: {"release": "a-b", "live": "a-b"}}
+    assert commands(live, "links", ARTIFACT, facts=facts) == []
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [None, {"release": "a-b", "live": None}, {"release": "a-b", "live": "a-a"}],
+)
+def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) -> None:
+    send, switch = commands(live, "links", ARTIFACT, facts={Plan: plan})
+    path = "/var/lib/onebox/links/incoming/abc123.tar.gz"
+    assert text(send) == f"base64 -d > {path}.new && mv {path}.new {path}"
+    assert base64.b64decode(stdin(send)) == ARTIFACT.content
+    assert isinstance(switch, FunctionCommand)
+    assert switch.args == ("links", "abc123")

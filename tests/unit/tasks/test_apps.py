@@ -1,0 +1,124 @@
+"""The apps' places on the server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from operations.files import File, Folder
+from operations.machine import Machine
+from settings import App, Web
+from tasks import apps
+from tasks.apps import environment, workers
+from tests.unit.hosts import BOOKWORM
+from tests.unit.inventories import a_vm, an_app, read
+
+
+@pytest.fixture
+def app(folder: Path) -> App:
+    return read(folder, a_vm(an_app(migrate="alembic upgrade head", env={"A": "1"}))).apps[0]
+
+
+def without_migrations(app: App) -> App:
+    return app.model_copy(update={"migrate": None})
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "count"),
+    [
+        (1, 480, 1),  # at least one, however small
+        (1, 960, 2),
+        (1, 2000, 3),
+        (2, 1970, 5),
+        (2, 3900, 5),
+        (4, 7900, 9),
+        (8, 2000, 5),
+        (64, 200_000, 64),
+        (2, 100, 1),
+    ],
+)
+def test_workers_are_what_cores_and_memory_allow(cores: int, memory: int, count: int) -> None:
+    machine = replace(BOOKWORM, cores=cores, memory=memory)
+    assert workers(Web(), machine) == count
+
+
+def test_two_releases_fit_in_the_memory() -> None:
+    for memory in range(700, 20_000, 100):
+        machine = replace(BOOKWORM, cores=64, memory=memory)
+        assert 2 * workers(Web(), machine) * Web().worker_memory <= memory - apps.RESERVED
+
+
+def test_bigger_workers_are_fewer() -> None:
+    machine = replace(BOOKWORM, cores=4, memory=4350)
+    assert workers(Web(worker_memory=1000), machine) == 2
+
+
+def test_workers_that_are_set_are_not_second_guessed() -> None:
+    machine = Machine(debian="12", cores=1, memory=480, ipv6=False, ssh_ports=(22,))
+    assert workers(Web(workers=12), machine) == 12
+
+
+def test_secrets_lie_where_root_alone_can_look(app: App) -> None:
+    files = {file.path: file for file in apps._configuration(app, BOOKWORM)}
+    for name in ("app.env", "migrate.env", "secrets.env"):
+        file = files[f"/etc/links/{name}"]
+        assert (file.mode, file.owner) == ("600", "root:root")
+    folders = {folder.path: folder for folder in apps._folders(app)}
+    for path in ("/etc/links", "/etc/links/releases", "/var/lib/onebox/links"):
+        assert folders[path] == Folder(path, mode="700", owner="root:root")
+
+
+def test_an_app_owns_its_state_alone(app: App) -> None:
+    things: list[File | Folder] = [
+        *apps._folders(app), *apps._configuration(app, BOOKWORM), *apps._units(app)
+    ]  # fmt: skip
+    owned = [thing.path for thing in things if thing.owner != "root:root"]
+    assert owned == ["/var/lib/links"]
+
+
+def test_every_folder_comes_after_its_parent(app: App) -> None:
+    paths = [folder.path for folder in apps._folders(app)]
+    for i, path in enumerate(paths):
+        assert not [later for later in paths[i:] if path.startswith(f"{later}/")]
+
+
+def test_a_migration_has_a_unit_only_where_there_is_one(app: App) -> None:
+    units = "/etc/systemd/system/links"
+    served = [".service", "@.target", "-web@.socket", "-web@.service"]
+    assert [file.path for file in apps._units(app)] == [
+        f"{units}{kind}" for kind in [*served, "-migrate@.service"]
+    ]
+    assert [file.path for file in apps._units(without_migrations(app))] == [
+        f"{units}{kind}" for kind in served
+    ]
+
+
+def test_the_database_is_reached_over_its_socket_as_a_role(app: App) -> None:
+    assert environment(app, "links-migrate") == {
+        "DATABASE_URL": "postgresql://links-migrate@/links?host=/run/postgresql",
+        "A": "1",
+    }
+
+
+@pytest.mark.parametrize("database", ["external", "none"])
+def test_another_database_is_left_to_the_secrets(app: App, database: str) -> None:
+    other = app.model_copy(update={"database": database})
+    assert environment(other, "links") == {"A": "1"}
+
+
+def test_the_parameters_of_our_program(app: App) -> None:
+    [file] = [f for f in apps._configuration(app, BOOKWORM) if f.path == "/etc/onebox/links.json"]
+    parameters = json.loads(file.content)
+    assert parameters["schema"] == 1
+    assert {
+        "domains": ["links.example.com"],
+        "health": "/health/ready",
+        "migrates": True,
+        "build": False,
+        "start_timeout": 60,
+        "drain": 30,
+        "keep_releases": 5,
+    }.items() <= parameters["data"].items()

@@ -1,0 +1,54 @@
+"""nginx's configuration for a whole server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from settings import VM
+from tasks.nginx import configuration
+from tests.unit.hosts import BOOKWORM, TRIXIE
+from tests.unit.inventories import a_vm, an_app, read
+
+
+@pytest.fixture
+def vm(folder: Path) -> VM:
+    return read(folder, a_vm(an_app(), an_app(name="other", domains=["other.example.com"])))
+
+
+def test_each_app_has_a_site(vm: VM) -> None:
+    assert list(configuration(vm, BOOKWORM, certificates=set())) == [
+        "nginx.conf",
+        "sites/links.conf",
+        "sites/other.conf",
+    ]
+
+
+def test_an_app_is_served_over_https_as_soon_as_it_has_a_certificate(vm: VM) -> None:
+    sites = configuration(vm, BOOKWORM, certificates={"other", "gone"})
+    assert "listen 443" not in sites["sites/links.conf"]
+    assert "ssl_certificate /etc/letsencrypt/live/other/fullchain.pem;" in sites["sites/other.conf"]
+
+
+def test_what_each_debian_can_do_is_used(vm: VM) -> None:
+    older = configuration(vm, BOOKWORM, certificates={"links"})
+    assert "listen 443 ssl http2;" in older["sites/links.conf"]
+    assert "ssl_ecdh_curve X25519:prime256v1:secp384r1;" in older["nginx.conf"]
+    newer = configuration(vm, TRIXIE, certificates={"links"})
+    assert "http2 on;" in newer["sites/links.conf"]
+    assert "ssl_ecdh_curve X25519MLKEM768:X25519:prime256v1:secp384r1;" in newer["nginx.conf"]
+
+
+def test_ipv6_is_listened_on_where_the_server_has_it(vm: VM) -> None:
+    for ipv6 in (True, False):
+        machine = replace(BOOKWORM, ipv6=ipv6)
+        for text in configuration(vm, machine, certificates={"links", "other"}).values():
+            assert ("[::]:" in text) is ipv6
+
+
+def test_a_certificate_elsewhere_changes_no_other_site(vm: VM) -> None:
+    before = configuration(vm, BOOKWORM, certificates=set())
+    after = configuration(vm, BOOKWORM, certificates={"other"})
+    assert [path for path in before if before[path] != after[path]] == ["sites/other.conf"]

@@ -1,0 +1,440 @@
+"""Templates as they land on the server: the lines that matter, and quoting."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
+
+from operations import templates
+from operations.templates import env_quote, render, target, template, unit_quote
+from settings import VM, App
+from tests.unit.inventories import a_vm, an_app, read
+
+UNITS = "etc/systemd/system"
+SITE = "etc/onebox/nginx/sites/NAME.conf"
+VALUES = [
+    "plain",
+    "",
+    " two  spaces ",
+    'a "quoted" word',
+    "it's",
+    "back\\slash",
+    "ends in a back\\",
+    "\\n is not a line break",
+    "$HOME ${HOME} $$ $(id) `id`",
+    "# no comment ; no end",
+    "100% %i %%",
+    "ünïcödé ✓ 日本",
+    "a=b&c=d",
+    "tab\tinside",
+    '\\"$`',
+]
+
+
+@pytest.fixture
+def vm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VM:
+    monkeypatch.setenv("LINKS_STRIPE_KEY", "a$b")
+    return read(
+        folder,
+        a_vm(
+            an_app(
+                domains=["links.example.com", "www.example.com"],
+                migrate='alembic -x note="100%" upgrade head',
+                secrets=["STRIPE_KEY"],
+                env={"COLOUR": "dark blue"},
+                start_timeout=90,
+                max_body=25,
+                web={
+                    "timeout": 21,
+                    "graceful_timeout": 22,
+                    "keepalive": 23,
+                    "max_requests": 24,
+                    "max_requests_jitter": 25,
+                    "log_level": "warning",
+                },
+            ),
+            journal=600,
+            postgresql={"max_connections": 60, "shared_buffers": 256},
+        ),
+    )
+
+
+@pytest.fixture
+def app(vm: VM) -> App:
+    return vm.apps[0]
+
+
+@pytest.fixture
+def site(app: App) -> Callable[..., list[str]]:
+    """Return a function that renders the app's site to its stripped lines."""
+
+    def make(**changes: Any) -> list[str]:
+        values = {
+            "addresses": ["", "[::]:"],
+            "http2_directive": True,
+            "certificate": "/etc/letsencrypt/live/links",
+            "webroot": "/var/lib/onebox/acme",
+        }
+        return lines(render(SITE, app=app, **{**values, **changes}))
+
+    return make
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def test_a_template_that_wants_a_value_fails_without_it(app: App) -> None:
+    with pytest.raises(UndefinedError, match="'webroot' is undefined"):
+        render(SITE, app=app, addresses=[], certificate=None, http2_directive=True)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(str(p.relative_to(templates.FOLDER)) for p in templates.FOLDER.rglob("*.j2"))
+)
+def test_every_template_says_who_made_it(path: str) -> None:
+    text = (templates.FOLDER / path).read_text()
+    assert text.endswith("\n")
+    if path not in {"sandbox.j2", "etc/onebox/NAME.json.j2"}:  # JSON has no comments
+        assert "Made by onebox" in "".join(text.splitlines()[:2])
+
+
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [
+        ("etc/NAME/app.env", "etc/links/app.env"),
+        (f"{UNITS}/NAME-web@.service", f"{UNITS}/links-web@.service"),
+        (SITE, "etc/onebox/nginx/sites/links.conf"),
+        ("etc/apt/apt.conf.d/52onebox", "etc/apt/apt.conf.d/52onebox"),
+    ],
+)
+def test_the_path_of_a_template_is_its_target(app: App, path: str, there: str) -> None:
+    assert target(path, app=app) == there
+
+
+def test_the_version_of_postgresql_is_put_into_a_path() -> None:
+    path = "etc/postgresql/VERSION/main/conf.d/onebox.conf"
+    assert target(path, version="17") == "etc/postgresql/17/main/conf.d/onebox.conf"
+
+
+def test_a_template_is_a_file_of_root() -> None:
+    file = template("etc/letsencrypt/renewal-hooks/deploy/onebox", mode="755")
+    assert (file.path, file.mode, file.owner) == (
+        "/etc/letsencrypt/renewal-hooks/deploy/onebox",
+        "755",
+        "root:root",
+    )
+    assert lines(file.content)[0] == "#!/bin/sh"
+
+
+def test_a_site_without_a_certificate_serves_over_http(site: Callable[..., list[str]]) -> None:
+    text = site(certificate=None)
+    assert text.count("server {") == 1
+    assert "listen 80;" in text
+    assert "root /var/lib/onebox/acme;" in text
+    assert "proxy_pass http://links;" in text
+    assert not [line for line in text if "443" in line or "https" in line or "ssl" in line]
+
+
+def test_a_site_with_a_certificate_sends_http_to_https(site: Callable[..., list[str]]) -> None:
+    text = site()
+    http, https = (i for i, line in enumerate(text) if line == "server {")
+    assert "return 308 https://$host$request_uri;" in text[http:https]
+    assert "root /var/lib/onebox/acme;" in text[http:https]  # renewals come over HTTP
+    assert "proxy_pass http://links;" not in text[http:https]
+    assert "ssl_certificate /etc/letsencrypt/live/links/fullchain.pem;" in text[https:]
+    assert "ssl_certificate_key /etc/letsencrypt/live/links/privkey.pem;" in text[https:]
+    assert 'add_header Strict-Transport-Security "max-age=63072000" always;' in text[https:]
+    assert "proxy_pass http://links;" in text[https:]
+
+
+def test_a_site_answers_to_all_domains_of_its_app(site: Callable[..., list[str]]) -> None:
+    assert site().count("server_name links.example.com www.example.com;") == 2
+
+
+def test_http2_is_a_directive_from_debian_13_on(site: Callable[..., list[str]]) -> None:
+    assert "http2 on;" in site(http2_directive=True)
+    assert "listen 443 ssl;" in site(http2_directive=True)
+    assert "http2 on;" not in site(http2_directive=False)
+    assert "listen 443 ssl http2;" in site(http2_directive=False)
+    assert "listen [::]:443 ssl http2;" in site(http2_directive=False)
+
+
+def test_a_site_listens_on_ipv6_where_the_server_has_it(site: Callable[..., list[str]]) -> None:
+    assert {"listen [::]:80;", "listen [::]:443 ssl;"} <= set(site())
+    assert not [line for line in site(addresses=[""]) if "[::]" in line]
+
+
+def test_forwarded_headers_are_set_and_never_appended(site: Callable[..., list[str]]) -> None:
+    text = site()
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in text
+    assert "proxy_set_header X-Forwarded-Proto $scheme;" in text
+    assert "proxy_set_header X-Forwarded-Host $host;" in text
+    assert "proxy_set_header X-Real-IP $remote_addr;" in text
+    assert 'proxy_set_header Forwarded "";' in text
+    assert "$proxy_add_x_forwarded_for" not in " ".join(text)
+
+
+def test_no_connection_to_a_release_outlives_a_request(site: Callable[..., list[str]]) -> None:
+    text = site()
+    assert text[1] == "upstream links {"
+    assert "server unix:/srv/links/current/run/web.sock fail_timeout=0;" in text
+    assert not [line for line in text if line.startswith("keepalive")]
+
+
+def test_a_body_may_be_as_big_as_set(site: Callable[..., list[str]]) -> None:
+    assert "client_max_body_size 25m;" in site()
+
+
+def test_nginx_gives_no_answer_for_a_name_that_no_app_has() -> None:
+    text = lines(render("etc/onebox/nginx/nginx.conf", addresses=["", "[::]:"], curves="X25519"))
+    start = text.index("listen 80 default_server;")
+    assert text[start : start + 6] == [
+        "listen 80 default_server;",
+        "listen 443 ssl default_server;",
+        "listen [::]:80 default_server;",
+        "listen [::]:443 ssl default_server;",
+        "ssl_reject_handshake on;",
+        "return 444;",
+    ]
+    assert {"server_tokens off;", "ssl_protocols TLSv1.2 TLSv1.3;"} <= set(text)
+    assert "ssl_ecdh_curve X25519;" in text
+
+
+def test_the_web_service_is_started_again_whatever_ends_it(app: App) -> None:
+    text = lines(render(f"{UNITS}/NAME-web@.service", app=app))
+    assert text.index("StartLimitIntervalSec=0") < text.index("[Service]")
+    release = "/srv/links/releases/%i"
+    gunicorn = f"{release}/venv/bin/python -m gunicorn --config {release}/gunicorn.conf.py"
+    assert {
+        "Type=notify",
+        f"ExecStart={gunicorn} links.main:app",
+        "Restart=always",
+        "RestartSec=2",
+        "KillMode=mixed",
+        "TimeoutStartSec=90",
+        "TimeoutStopSec=32",
+        "User=links",
+        "StateDirectory=links",
+        "StateDirectoryMode=0700",
+    } <= set(text[text.index("[Service]") :])
+
+
+@pytest.mark.parametrize("unit", ["NAME-web@.service", "NAME-migrate@.service"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Group=links",
+        "WorkingDirectory=/srv/links/releases/%i/app",
+        "EnvironmentFile=/etc/links/releases/%i.env",
+        "EnvironmentFile=/etc/links/generated.env",
+        "EnvironmentFile=/etc/links/secrets.env",
+        "UMask=0077",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectProc=invisible",
+        "CapabilityBoundingSet=",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+    ],
+)
+def test_every_process_of_an_app_is_confined(app: App, unit: str, line: str) -> None:
+    text = lines(render(f"{UNITS}/{unit}", app=app))
+    assert line in text[text.index("[Service]") :]
+
+
+def test_a_secret_in_the_app_wins_over_what_was_generated(app: App) -> None:
+    text = lines(render(f"{UNITS}/NAME-web@.service", app=app))
+    files = [line.rpartition("/")[2] for line in text if line.startswith("EnvironmentFile=")]
+    assert files == ["%i.env", "generated.env", "secrets.env"]
+
+
+def test_a_migration_runs_as_the_owner_of_the_schema(app: App) -> None:
+    text = lines(render(f"{UNITS}/NAME-migrate@.service", app=app))
+    assert "User=links-migrate" in text
+    assert 'ExecStart=/bin/sh -c "alembic -x note=\\"100%%\\" upgrade head"' in text
+    assert text[-1] == "EnvironmentFile=/etc/links/migrate.env"  # the last one wins
+
+
+def test_only_nginx_may_use_the_socket(app: App) -> None:
+    text = lines(render(f"{UNITS}/NAME-web@.socket", app=app))
+    assert {
+        "ListenStream=/run/links/%i/web.sock",
+        "SocketUser=root",
+        "SocketGroup=www-data",
+        "SocketMode=0660",
+    } <= set(text)
+
+
+def test_a_release_is_one_target(app: App) -> None:
+    assert "Wants=links-web@%i.service" in lines(render(f"{UNITS}/NAME@.target", app=app))
+    for unit in ("NAME-web@.socket", "NAME-web@.service"):
+        assert "PartOf=links@%i.target" in lines(render(f"{UNITS}/{unit}", app=app))
+
+
+def test_the_live_release_is_started_at_boot(app: App) -> None:
+    text = lines(render(f"{UNITS}/NAME.service", app=app))
+    assert "ExecStart=/usr/local/bin/onebox-release recover links" in text
+    assert text[-1] == "WantedBy=multi-user.target"
+
+
+def test_gunicorn_is_configured_from_the_settings(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = type("UvicornWorker", (), {"CONFIG_KWARGS": {"loop": "auto"}})
+    monkeypatch.setitem(sys.modules, "uvicorn_worker", SimpleNamespace(UvicornWorker=worker))
+    monkeypatch.setenv("ONEBOX_RELEASE", "a-b")
+    values: dict[str, Any] = {"__name__": "gunicorn_conf"}
+    source = render("etc/NAME/gunicorn.conf.py", app=app, workers=3)
+    exec(compile(source, "gunicorn.conf.py", "exec"), values)  # noqa: S102 - our own template
+    assert {
+        "workers": 3,
+        "timeout": 21,
+        "graceful_timeout": 22,
+        "keepalive": 23,
+        "max_requests": 24,
+        "max_requests_jitter": 25,
+        "loglevel": "warning",
+        "errorlog": "-",
+        "accesslog": None,
+        "forwarded_allow_ips": "*",
+        "control_socket_disable": True,
+        "worker_tmp_dir": "/dev/shm",  # noqa: S108 - what the template says
+    }.items() <= values.items()
+    assert values["worker_class"].CONFIG_KWARGS == {
+        "loop": "auto",
+        "headers": [("x-release", "a-b")],
+        "server_header": False,
+        "date_header": False,
+    }
+
+
+@pytest.mark.parametrize("ports", [[22, 80, 443], [80, 443, 2222]])
+def test_the_firewall_lets_in_the_ports_alone(ports: list[int]) -> None:
+    text = lines(render("etc/onebox/firewall.nft", ports=ports))
+    assert text[1:3] == ["table inet onebox", "delete table inet onebox"]
+    assert "type filter hook input priority filter; policy drop;" in text
+    assert "ct state established,related accept" in text
+    assert "iif lo accept" in text
+    assert f"tcp dport {{ {', '.join(map(str, ports))} }} accept" in text
+
+
+def test_sshd_accepts_keys_only() -> None:
+    assert lines(render("etc/ssh/sshd_config.d/00-onebox.conf"))[1:] == [
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "PermitRootLogin prohibit-password",
+        "X11Forwarding no",
+    ]
+
+
+def test_postgresql_listens_on_the_local_socket_alone(vm: VM) -> None:
+    path = "etc/postgresql/VERSION/main/conf.d/onebox.conf"
+    text = lines(render(path, vm=vm, version="17"))
+    assert {"listen_addresses = ''", "max_connections = 60", "shared_buffers = 256MB"} <= set(text)
+    assert lines(render("etc/onebox/postgresql/pg_hba.conf"))[-1] == "local all all peer"
+
+
+def test_a_new_cluster_is_utf8_with_checksums() -> None:
+    text = lines(render("etc/postgresql-common/createcluster.d/onebox.conf"))
+    assert text[-1] == "initdb_options = '--data-checksums --encoding=UTF8 --locale=C.UTF-8'"
+
+
+def test_the_journal_is_bounded(vm: VM) -> None:
+    text = lines(render("etc/systemd/journald.conf.d/onebox.conf", vm=vm))
+    assert text[1:] == ["[Journal]", "Storage=persistent", "SystemMaxUse=600M"]
+
+
+def test_no_upgrade_restarts_an_app_or_reboots_the_server(vm: VM) -> None:
+    text = lines(render("etc/needrestart/conf.d/onebox.conf", vm=vm))
+    assert "$nrconf{override_rc}->{qr(^links-)} = 0;" in text
+    assert "$nrconf{override_rc}->{qr(^postgresql)} = 0;" in text
+    apt = lines(render("etc/apt/apt.conf.d/52onebox"))
+    assert 'Unattended-Upgrade::Automatic-Reboot "false";' in apt
+
+
+def test_a_renewal_trusts_the_ca_that_is_set() -> None:
+    path = f"{UNITS}/onebox-certbot.service"
+    with_ca = lines(render(path, certbot="/c/certbot", ca="/etc/onebox/acme-ca.pem"))
+    assert "Environment=REQUESTS_CA_BUNDLE=/etc/onebox/acme-ca.pem" in with_ca
+    assert "ExecStart=/c/certbot renew --quiet --no-random-sleep-on-renew" in with_ca
+    assert "REQUESTS_CA_BUNDLE" not in render(path, certbot="/c/certbot", ca=None)
+
+
+def test_the_users_of_an_app(app: App) -> None:
+    assert lines(render("etc/sysusers.d/NAME.conf", app=app))[1:] == [
+        'u links - "The app links" /var/lib/links',
+        'u links-migrate - "Migrations of links" /var/lib/links',
+    ]
+
+
+def test_parameters_are_json(app: App) -> None:
+    parameters = {"schema": 1, "data": {"domains": app.domains, "health": "/a'<>&"}}
+    text = render("etc/onebox/NAME.json", parameters=parameters)
+    assert json.loads(text) == parameters
+    assert text.endswith("}\n")
+
+
+def test_environments_are_quoted(app: App) -> None:
+    assert lines(render("etc/NAME/secrets.env", app=app))[1:] == ['STRIPE_KEY="a\\$b"']
+    for name in ("app", "migrate"):
+        text = render(f"etc/NAME/{name}.env", app=app, environment=app.env)
+        assert lines(text)[1:] == ['COLOUR="dark blue"']
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("plain", '"plain"'),
+        ('"', r'"\""'),
+        ("\\", r'"\\"'),
+        ("$", r'"\$"'),
+        ("`", r'"\`"'),
+        ("a b # ; % 'é", '"a b # ; % \'é"'),
+    ],
+)
+def test_a_value_of_an_environment_is_quoted(value: str, quoted: str) -> None:
+    assert env_quote(value) == quoted
+
+
+def test_what_is_quoted_reads_back_as_it_was(tmp_path: Path) -> None:
+    # Within double quotes systemd unescapes the same four characters as a POSIX shell does.
+    file = tmp_path / "env"
+    file.write_text("".join(f"V{i}={env_quote(value)}\n" for i, value in enumerate(VALUES)))
+    names = " ".join(f'"$V{i}"' for i in range(len(VALUES)))
+    result = subprocess.run(
+        ["sh", "-c", f". {file}; printf '%s\\0' {names}"], capture_output=True, check=True
+    )
+    assert result.stdout.decode().split("\0")[:-1] == VALUES
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_an_argument_of_a_unit_reads_back_as_it_was(value: str) -> None:
+    quoted = unit_quote(value)
+    assert quoted[0] == quoted[-1] == '"'
+    assert read_as_systemd(quoted[1:-1]) == value
+
+
+def read_as_systemd(text: str) -> str:
+    """Undo what systemd undoes within quotes: C escapes, specifiers, variables."""
+    pairs = {"\\\\": "\\", '\\"': '"', "%%": "%", "$$": "$"}
+    read, i = "", 0
+    while i < len(text):
+        if text[i] in '\\%$"':
+            read, i = read + pairs[text[i : i + 2]], i + 2
+        else:
+            read, i = read + text[i], i + 1
+    return read
