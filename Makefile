@@ -1,6 +1,6 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down check test verify soak-main soak-releases setup setup-lab
+.PHONY: help demo demo-down check test verify dev soak-app soak-main soak-releases setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -28,11 +28,17 @@ check: setup ## lint, types and unit tests, in seconds
 	@$(RUN) bench.results
 
 test: setup-lab check ## everything: check, the app's tests, end to end and faults on lab hosts
-	@cd app && ../.tools/bin/uv run --frozen --quiet pytest --quiet
+	@cd app && ../.tools/bin/uv run --frozen --quiet pytest --quiet --cov
 	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadgroup tests/e2e tests/faults
 
 verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change nothing
 	@$(RUN) pytest --quiet tests/host
+
+dev: setup-lab ## the sample app here, reloading, with a database of its own
+	@cd app && ../.tools/bin/uv run --frozen --quiet python dev.py
+
+soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL
+	@cd app && ../.tools/bin/uv run --frozen --quiet pytest --quiet -s -m soak
 
 soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py

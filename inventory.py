@@ -14,6 +14,7 @@ hosts = servers(
                 "module": "links.main:app",
                 "domains": ["links.example.com"],
                 "migrate": "alembic upgrade head",
+                "processes": [{"name": "worker", "command": "python -m links.worker"}],
             },
         ],
     },

@@ -24,6 +24,8 @@ if [ "${1-}" = lab ]; then
     need curl curl
     [ -d /usr/share/keyrings ] && ls /usr/share/keyrings/debian-archive-*.gpg >/dev/null 2>&1 ||
         missing="$missing debian-archive-keyring"
+    need chromium chromium
+    need chromedriver chromium-driver
     ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 fi
 if [ -n "$missing" ]; then

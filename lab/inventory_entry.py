@@ -21,6 +21,7 @@ def entry(host: Host, user: str = "root") -> dict[str, Any]:
                 "module": "links.main:app",
                 "domains": [host.domains[0]],
                 "migrate": "alembic upgrade head",
+                "processes": [{"name": "worker", "command": "python -m links.worker"}],
             },
         ],
     }

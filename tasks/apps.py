@@ -23,10 +23,10 @@ def apps() -> None:
     """Make ready all that releases need: one app after the other."""
     vm: VM = host.data.vm
     for app in host.loop(vm.apps):
-        _app(app)
+        _app(vm, app)
 
 
-def _app(app: App) -> None:
+def _app(vm: VM, app: App) -> None:
     sysusers = template("etc/sysusers.d/NAME.conf", app=app)
     files.place(
         name=f"Describe the users of {app.name}", things=[Folder("/etc/sysusers.d"), sysusers]
@@ -34,7 +34,7 @@ def _app(app: App) -> None:
     users.present(name=f"Create the users of {app.name}", users=[app.name, app.migrator])
     files.place(
         name=f"Place the folders, configuration and units of {app.name}",
-        things=[*_folders(app), *_configuration(app, machine(host)), *_units(app)],
+        things=[*_folders(app), *_configuration(vm, app, machine(host)), *_units(app)],
         absent=[] if app.migrate else [f"/{target(MIGRATION, app=app)}"],
     )
     files.place_once(
@@ -68,7 +68,7 @@ def _folders(app: App) -> list[Folder]:
     ]
 
 
-def _configuration(app: App, machine: Machine) -> list[File]:
+def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
     parameters = {
         "schema": 1,
         "data": {
@@ -88,7 +88,9 @@ def _configuration(app: App, machine: Machine) -> list[File]:
     }
     return [
         template("etc/onebox/NAME.json", app=app, parameters=parameters),
-        template("etc/NAME/app.env", mode="600", app=app, environment=environment(app, app.name)),
+        template(
+            "etc/NAME/app.env", mode="600", app=app, environment=environment(vm, app, machine)
+        ),
         template(
             "etc/NAME/migrate.env",
             mode="600",
@@ -110,9 +112,17 @@ def _units(app: App) -> list[File]:
     return [template(path, app=app) for path in paths] + processes
 
 
-def environment(app: App, role: str) -> dict[str, str]:
-    """Return the environment that is not secret, with the local database's address as `role`."""
-    return {**_database_url(app, role), **app.env}
+def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
+    """Return the environment that is not secret; what the app's `env` sets wins.
+
+    WEB_CONCURRENCY is Gunicorn's own name for the number of workers. DATABASE_CONNECTIONS is what
+    all processes of the app may open together, two releases' during a switch.
+    """
+    own = {"WEB_CONCURRENCY": str(workers(app.web, machine))}
+    if app.database == "local":
+        share = vm.postgresql.max_connections // len(vm.local_apps)
+        own["DATABASE_CONNECTIONS"] = str(share)
+    return {**_database_url(app, app.name), **own, **app.env}
 
 
 def _database_url(app: App, role: str) -> dict[str, str]:

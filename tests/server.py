@@ -111,6 +111,15 @@ class Server:
                 **arguments,
             )
 
+    def create_link(self, url: str) -> httpx.Response:
+        """Create a link in the sample app, with an account of the test's own."""
+        account = {"name": "tester", "password": "correct horse battery"}
+        answer = self.request("POST", "/accounts", json=account)
+        if answer.status_code == httpx.codes.CONFLICT:
+            answer = self.request("POST", "/tokens", json=account)
+        headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        return self.request("POST", "/links", json={"url": url}, headers=headers)
+
     def release(self) -> str:
         """Return the release that says it answered the public."""
         return self.request("GET", "/health/live").headers["x-release"]

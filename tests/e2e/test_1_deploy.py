@@ -36,7 +36,7 @@ def test_a_dry_run_on_a_bare_host_tells_all_and_does_nothing(hosts: Hosts, debia
 
 
 def test_the_first_deploy_ends_at_the_apps_address(server: Server) -> None:
-    created = server.request("POST", "/links", json={"url": "https://example.com/a"})
+    created = server.create_link("https://example.com/a")
     assert created.status_code == 201, created.text
     followed = server.request("GET", f"/{created.json()['code']}")
     assert followed.headers["location"] == "https://example.com/a"

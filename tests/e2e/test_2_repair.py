@@ -29,7 +29,7 @@ def test_what_is_killed_comes_back(server: Server, what: str) -> None:
     server.run(KILLS[what])
     server.seconds_until_ready(WITHIN)
     assert server.run(PROCESSES) != before, "nothing was killed"
-    created = server.request("POST", "/links", json={"url": "https://example.com/"})
+    created = server.create_link("https://example.com/")
     assert created.status_code == 201
 
 
@@ -52,7 +52,7 @@ def test_the_app_answers_after_a_reboot(server: Server) -> None:
 def test_the_app_answers_after_a_power_cut(copy: Callable[..., Server], debian: str) -> None:
     server = copy(debian, "--disk", "6G")
     server.seconds_until_ready(30)
-    created = server.request("POST", "/links", json={"url": "https://example.com/kept"}).json()
+    created = server.create_link("https://example.com/kept").json()
     lab("poweroff", server.host.name, "--hard")
     lab("start", server.host.name)
     server.seconds_until_ready(30)
