@@ -18,7 +18,7 @@ from .errors import LockedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import document, say
-from .switch import live
+from .switch import check_public, live
 
 EXAMPLES = """
 Which release is live, and which can be gone back to:  onebox-release status links
@@ -73,6 +73,13 @@ def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -
     wanted = identity.release_id(arguments.digest, places, settings.processes)
     up = systemd.releases_up(places.app, settings.processes)
     print(document(places.app, {"release": wanted, "live": live(places), "up": up}))
+
+
+def _check(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    serving = live(places)
+    if serving is None:
+        raise ReleaseError(f"No release of {places.app} is live.")
+    check_public(settings, serving)
 
 
 def _status(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
@@ -144,6 +151,7 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     status = _command(commands, "status", _status, "say which release is live")
     status.add_argument("--json", action="store_true", help="for programs")
+    _command(commands, "check", _check, "ask the live release through nginx; 0 if it answers")
     back = _command(commands, "rollback", _rollback, "go back to an earlier release", in_unit=True)
     back.add_argument("release", nargs="?", help="one that `status` lists; or the one before")
     back.add_argument(

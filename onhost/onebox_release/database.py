@@ -11,7 +11,7 @@ from . import durable, faults, history, resources, revisions, systemd
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
-from .report import say
+from .report import excerpt, say
 
 DUMPS = 3  # how many are kept
 CONSENT = (
@@ -166,4 +166,4 @@ def _failure(places: Places, log: str) -> str:
     failed = f" at revision {steps[-1]}" if steps else ""
     with suppress(ReleaseError):
         failed += f".\nThe database is at {', '.join(at(places)) or 'no revision'}"
-    return f"The migration failed{failed}.\nIts last lines:\n{log.rstrip()}"
+    return f"The migration failed{failed}.\nIts last lines:\n{excerpt(log)}"

@@ -20,6 +20,19 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
+def excerpt(log: str, lines: int = 20) -> str:
+    """Return a log's last lines, without those of tracebacks that lie outside the app's code."""
+    kept, foreign = [], False
+    for line in log.splitlines():
+        if line.lstrip().startswith('File "'):
+            foreign = "/app/" not in line
+        elif not line.startswith(" "):
+            foreign = False
+        if not foreign:
+            kept.append(line)
+    return "\n".join(kept[-lines:])
+
+
 def document(app: str, data: Any) -> str:
     """Return the one shape of machine-readable output."""
     return json.dumps({"schema": SCHEMA, "host": socket.gethostname(), "app": app, "data": data})

@@ -11,7 +11,7 @@ from . import durable, faults, health, resources, systemd
 from .errors import PutBackError, ReleaseError
 from .parameters import Parameters
 from .places import Places
-from .report import say
+from .report import excerpt, say
 from .watch import AccessLog
 
 POLL = 0.1  # seconds between two looks at a starting release
@@ -98,7 +98,7 @@ def _start(places: Places, parameters: Parameters, release: str) -> None:
     if problem:
         raise ReleaseError(
             f"Release {release} did not become ready: {problem}.\n"
-            f"Its last lines:\n{systemd.journal(unit).rstrip()}"
+            f"Its last lines:\n{excerpt(systemd.journal(unit))}"
         )
     faults.point("settled")
 
@@ -107,7 +107,7 @@ def _hold(
     places: Places, parameters: Parameters, release: str, before: str | None, log: AccessLog
 ) -> None:
     """See that the public gets the new release, start all of it, and watch it."""
-    _check_public(parameters, release)
+    check_public(parameters, release)
     systemd.systemctl("start", places.target(release))
     say(f"Release {release} is live")
     faults.point("joined")
@@ -133,10 +133,8 @@ def _watch(places: Places, parameters: Parameters, release: str, log: AccessLog)
             problem = f"{since.errors} of {since.total} requests failed"
             misses = MISSES
         if misses >= MISSES:
-            excerpt = systemd.journal(crashed or units[0]).rstrip()
-            raise ReleaseError(
-                f"Release {release} went bad: {problem}.\nIts last lines:\n{excerpt}"
-            )
+            told = excerpt(systemd.journal(crashed or units[0]))
+            raise ReleaseError(f"Release {release} went bad: {problem}.\nIts last lines:\n{told}")
 
 
 def _put_back(places: Places, before: str | None) -> None:
@@ -151,7 +149,7 @@ def _put_back(places: Places, before: str | None) -> None:
     faults.point("put back")
 
 
-def _check_public(parameters: Parameters, release: str) -> None:
+def check_public(parameters: Parameters, release: str) -> None:
     """Ask through nginx, over HTTPS or, without a certificate, HTTP, until the release answers."""
     domain = parameters.domains[0]
 

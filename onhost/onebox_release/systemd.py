@@ -49,7 +49,7 @@ def is_active(unit: str) -> bool:
     return show(unit, "ActiveState").get("ActiveState") not in {"inactive", "failed", None}
 
 
-def journal(unit: str, lines: int = 40) -> str:
+def journal(unit: str, lines: int = 400) -> str:
     """Return the last lines that a unit wrote, without their time stamps."""
     return _run("journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager").stdout
 
