@@ -10,7 +10,7 @@ import pytest
 
 from operations.files import File, Folder
 from operations.machine import Machine
-from settings import App, Web
+from settings import VM, App, Web
 from tasks import apps
 from tasks.apps import environment, workers
 from tests.unit.hosts import BOOKWORM
@@ -18,8 +18,13 @@ from tests.unit.inventories import a_vm, an_app, read
 
 
 @pytest.fixture
-def app(folder: Path) -> App:
-    return read(folder, a_vm(an_app(migrate="alembic upgrade head", env={"A": "1"}))).apps[0]
+def vm(folder: Path) -> VM:
+    return read(folder, a_vm(an_app(migrate="alembic upgrade head", env={"A": "1"})))
+
+
+@pytest.fixture
+def app(vm: VM) -> App:
+    return vm.apps[0]
 
 
 def without_migrations(app: App) -> App:
@@ -61,8 +66,8 @@ def test_workers_that_are_set_are_not_second_guessed() -> None:
     assert workers(Web(workers=12), machine) == 12
 
 
-def test_secrets_lie_where_root_alone_can_look(app: App) -> None:
-    files = {file.path: file for file in apps._configuration(app, BOOKWORM)}
+def test_secrets_lie_where_root_alone_can_look(vm: VM, app: App) -> None:
+    files = {file.path: file for file in apps._configuration(vm, app, BOOKWORM)}
     for name in ("app.env", "migrate.env", "secrets.env"):
         file = files[f"/etc/links/{name}"]
         assert (file.mode, file.owner) == ("600", "root:root")
@@ -71,9 +76,9 @@ def test_secrets_lie_where_root_alone_can_look(app: App) -> None:
         assert folders[path] == Folder(path, mode="700", owner="root:root")
 
 
-def test_an_app_owns_its_state_alone(app: App) -> None:
+def test_an_app_owns_its_state_alone(vm: VM, app: App) -> None:
     things: list[File | Folder] = [
-        *apps._folders(app), *apps._configuration(app, BOOKWORM), *apps._units(app)
+        *apps._folders(app), *apps._configuration(vm, app, BOOKWORM), *apps._units(app)
     ]  # fmt: skip
     owned = [thing.path for thing in things if thing.owner != "root:root"]
     assert owned == ["/var/lib/links"]
@@ -96,21 +101,35 @@ def test_a_migration_has_a_unit_only_where_there_is_one(app: App) -> None:
     ]
 
 
-def test_the_database_is_reached_over_its_socket_as_a_role(app: App) -> None:
-    assert environment(app, "links-migrate") == {
-        "DATABASE_URL": "postgresql://links-migrate@/links?host=/run/postgresql",
+def test_the_environment_tells_what_the_server_has(vm: VM, app: App) -> None:
+    assert environment(vm, app, BOOKWORM) == {
+        "DATABASE_URL": "postgresql://links@/links?host=/run/postgresql",
+        "DATABASE_CONNECTIONS": "100",
+        "WEB_CONCURRENCY": str(workers(app.web, BOOKWORM)),
         "A": "1",
     }
 
 
+def test_two_databases_share_the_connections(vm: VM, app: App) -> None:
+    other = app.model_copy(update={"name": "other"})
+    both = vm.model_copy(update={"apps": [app, other]})
+    assert environment(both, app, BOOKWORM)["DATABASE_CONNECTIONS"] == "50"
+
+
 @pytest.mark.parametrize("database", ["external", "none"])
-def test_another_database_is_left_to_the_secrets(app: App, database: str) -> None:
+def test_another_database_is_left_to_the_secrets(vm: VM, app: App, database: str) -> None:
     other = app.model_copy(update={"database": database})
-    assert environment(other, "links") == {"A": "1"}
+    told = environment(vm, other, BOOKWORM)
+    assert told.keys() == {"WEB_CONCURRENCY", "A"}
 
 
-def test_the_parameters_of_our_program(app: App) -> None:
-    [file] = [f for f in apps._configuration(app, BOOKWORM) if f.path == "/etc/onebox/links.json"]
+def test_what_the_app_sets_wins(vm: VM, app: App) -> None:
+    other = app.model_copy(update={"env": {"WEB_CONCURRENCY": "9"}})
+    assert environment(vm, other, BOOKWORM)["WEB_CONCURRENCY"] == "9"
+
+
+def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
+    [file] = [f for f in apps._configuration(vm, app, BOOKWORM) if f.path == "/etc/onebox/links.json"]
     parameters = json.loads(file.content)
     assert parameters["schema"] == 1
     assert {
