@@ -104,7 +104,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "nginx | Describe the sites",
         "nginx | Have nginx read our configuration",
         "nginx | Run nginx",
-        "Done | The apps are at",
+        "Done | See that the apps answer",
     ]
 
 
