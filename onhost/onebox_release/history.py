@@ -52,9 +52,9 @@ def previous(places: Places, live: str | None) -> str | None:
     So two rollbacks go back by two, and never to what was gone back from.
     """
     under, good = _deployed_over(places), healthy(places)
-    release = under.get(live or "")
-    while release and release not in good:
-        release = under.get(release)
+    release = under.pop(live or "", None)
+    while release and (release == live or release not in good):
+        release = under.pop(release, None)  # each once: two may have been deployed over each other
     return release or None
 
 
@@ -94,8 +94,8 @@ def _deployed_over(places: Places) -> dict[str, str]:
 
 def _remove(folder: Path) -> None:
     """Take a folder's name away first: half a folder must not pass for a whole one."""
-    gone = folder.with_name(f".{folder.name.lstrip('.')}.gone")
-    if folder != gone:
+    if not folder.name.startswith("."):
+        gone = folder.with_name(f".{folder.name}.gone")
         shutil.rmtree(gone, ignore_errors=True)
-        folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+        folder = folder.rename(gone)
+    shutil.rmtree(folder, ignore_errors=True)
