@@ -127,7 +127,9 @@ class App(Settings):
     """"local" makes one on the server; "external" is the secret DATABASE_URL."""
     web: Web = Web()
     """Gunicorn's settings."""
-    processes: list[Process] = Field(default_factory=list)
+    processes: Annotated[list[Process], AfterValidator(lambda v: _apart(v))] = Field(
+        default_factory=list
+    )
     """What runs beside web."""
     max_body: int = Field(default=10, ge=1)
     """MiB that a request's body may have."""
@@ -292,6 +294,15 @@ def _database(value: str, info: ValidationInfo) -> str:
             found=", ".join(names) or "no secrets",
         )
     return value
+
+
+def _apart(processes: list[Process]) -> list[Process]:
+    names = [process.name for process in processes]
+    if len(set(names)) < len(names):
+        raise wrong(
+            "a name of its own for each process", "rename one of them", found=", ".join(names)
+        )
+    return processes
 
 
 def _host_data(vm: VM) -> dict[str, Any]:

@@ -162,7 +162,7 @@ def _run(places: Places, release: str) -> None:
 
 
 def _failure(places: Places, log: str) -> str:
-    steps = re.findall(r"Running upgrade (?:\S+ )?-> (\w+)", log)
+    steps = re.findall(r"Running upgrade .*?-> ([^\s,]+)", log)
     failed = f" at revision {steps[-1]}" if steps else ""
     with suppress(ReleaseError):
         failed += f".\nThe database is at {', '.join(at(places)) or 'no revision'}"

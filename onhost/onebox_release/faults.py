@@ -14,8 +14,8 @@ from pathlib import Path
 FILE = Path("/run/onebox-fault")
 REACHED = Path("/run/onebox-fault-reached")
 POINTS = (
-    "unpacked", "installed", "configured", "dumped", "migrated", "started", "settled",
-    "switched", "joined", "watched", "put back", "recorded", "retired", "pruned",
+    "pruned", "unpacked", "installed", "configured", "dumped", "migrated", "started", "settled",
+    "switched", "joined", "watched", "put back", "recorded", "retired",
 )  # fmt: skip
 
 

@@ -52,9 +52,9 @@ def previous(places: Places, live: str | None) -> str | None:
     So two rollbacks go back by two, and never to what was gone back from.
     """
     under, good = _deployed_over(places), healthy(places)
-    release = under.get(live or "")
-    while release and release not in good:
-        release = under.get(release)
+    release = under.pop(live or "", None)
+    while release and (release == live or release not in good):
+        release = under.pop(release, None)  # each once: two may have been deployed over each other
     return release or None
 
 
@@ -64,9 +64,10 @@ def successor(places: Places, release: str) -> str | None:
     return over[-1] if over else None
 
 
-def prune(places: Places, keep: int, live: set[str]) -> None:
-    """Remove all but the live and the last healthy releases, and what only removed ones used."""
-    kept = {*healthy(places)[:keep], *live}
+def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
+    """Remove all but the needed and the last healthy releases, what only removed ones used, and
+    every archive but one."""
+    kept = {*healthy(places)[:keep], *needed}
     for folder in (places.home / "releases").iterdir():
         if folder.name not in kept:
             _remove(folder)
@@ -79,7 +80,8 @@ def prune(places: Places, keep: int, live: set[str]) -> None:
         if venv.name not in used:
             _remove(venv)
     for archive in (places.state / "incoming").iterdir():
-        archive.unlink()
+        if archive != places.incoming(digest):
+            archive.unlink()
 
 
 def _deployed_over(places: Places) -> dict[str, str]:
@@ -94,8 +96,8 @@ def _deployed_over(places: Places) -> dict[str, str]:
 
 def _remove(folder: Path) -> None:
     """Take a folder's name away first: half a folder must not pass for a whole one."""
-    gone = folder.with_name(f".{folder.name.lstrip('.')}.gone")
-    if folder != gone:
+    if not folder.name.startswith("."):
+        gone = folder.with_name(f".{folder.name}.gone")
         shutil.rmtree(gone, ignore_errors=True)
-        folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+        folder = folder.rename(gone)
+    shutil.rmtree(folder, ignore_errors=True)

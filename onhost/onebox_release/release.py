@@ -27,13 +27,14 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
         say(f"Release {release} is live already")
         return
     with _recorded(places, "deploy", release, before):
+        # Now, because what earlier ones left could be what fills the disk.
+        history.prune(places, parameters.keep_releases, {release, before or release}, digest)
+        faults.point("pruned")
         _check_memory(places, parameters, before)
         build(places, parameters, digest, release)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
         switch(places, parameters, release, can_go_back=can_go_back)
     retire(places, parameters, keep=release)
-    history.prune(places, parameters.keep_releases, {release, before or release})
-    faults.point("pruned")
 
 
 def rollback(places: Places, parameters: Parameters, release: str | None, *, force: bool) -> None:

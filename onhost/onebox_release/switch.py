@@ -195,14 +195,17 @@ def _problem(connection: http.client.HTTPConnection, path: str, release: str) ->
 def _crash(unit: str) -> str:
     """Return what systemd has seen of a unit's end, or nothing.
 
-    A worker that ends well, to be started afresh, is no crash.
+    A worker may end well, to be started afresh, but not again and again.
     """
-    state = systemd.show(unit, "NRestarts", "ActiveState", "SubState", "ExecMainStatus", "Result")
+    state = systemd.show(unit, "NRestarts", "ActiveState", "SubState", "Result")
     if state.get("ActiveState") == "failed":
         return "it failed"
-    restarted = state.get("NRestarts", "0") != "0" or state.get("SubState") == "auto-restart"
-    well = state.get("Result") == "success" and state.get("ExecMainStatus") == "0"
-    return "it crashed" if restarted and not (well and "-web@" not in unit) else ""
+    restarts = int(state.get("NRestarts") or 0)
+    ending = state.get("SubState") == "auto-restart"
+    if "-web@" in unit:
+        return "it crashed" if restarts or ending else ""
+    ending_badly = ending and state.get("Result") != "success"
+    return "it crashed" if restarts > 1 or ending_badly else ""
 
 
 def _wait(

@@ -17,7 +17,8 @@ from onebox_release.faults import POINTS
 
 # What a deploy of good code does not reach: the probe has no migrations to come, and its packages
 # are there.
-REACHED = [point for point in POINTS if point not in {"dumped", "migrated", "installed", "put back"}]
+ELSEWHERE = {"dumped", "migrated", "installed", "put back"}
+REACHED = [point for point in POINTS if point not in ELSEWHERE]
 SAMPLE = 5
 
 

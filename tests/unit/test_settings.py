@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from operations.transport import no_delay
-from settings import TLS, VM, App, PostgreSQL, Web, read_env_file, servers
+from settings import TLS, VM, App, PostgreSQL, Process, Web, read_env_file, servers
 from tests.unit.inventories import a_vm, an_app, read
 
 HIDDEN = "sk_live_a1b2c3"
@@ -105,15 +105,16 @@ def test_an_absent_file_of_secrets_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_settings_are_frozen(folder: Path) -> None:
-    vm = read(folder, a_vm())
-    groups: list[BaseModel] = [vm, vm.tls, vm.postgresql, vm.apps[0], vm.apps[0].web]
+    vm = read(folder, a_vm(an_app(processes=[{"name": "queue", "command": "x"}])))
+    [app] = vm.apps
+    groups: list[BaseModel] = [vm, vm.tls, vm.postgresql, app, app.web, app.processes[0]]
     for group in groups:
         for field in type(group).model_fields:
             with pytest.raises(ValidationError, match="Instance is frozen"):
                 setattr(group, field, None)
 
 
-@pytest.mark.parametrize("group", [VM, TLS, PostgreSQL, App, Web])
+@pytest.mark.parametrize("group", [VM, TLS, PostgreSQL, App, Web, Process])
 def test_every_setting_is_documented(group: type[BaseModel]) -> None:
     for name, field in group.model_fields.items():
         assert field.description, f"{group.__name__}.{name}"

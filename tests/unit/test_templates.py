@@ -15,7 +15,7 @@ from jinja2 import UndefinedError
 
 from operations import templates
 from operations.templates import env_quote, render, target, template, unit_quote
-from settings import VM, App
+from settings import VM, App, Process
 from tests.unit.inventories import a_vm, an_app, read
 
 UNITS = "etc/systemd/system"
@@ -254,6 +254,49 @@ def test_the_web_service_is_started_again_whatever_ends_it(app: App) -> None:
 def test_every_process_of_an_app_is_confined(app: App, unit: str, line: str) -> None:
     text = lines(render(f"{UNITS}/{unit}", app=app))
     assert line in text[text.index("[Service]") :]
+
+
+@pytest.fixture
+def queue() -> Process:
+    command = 'python -m links.queue --share "100%"'
+    return Process(name="queue", command=command, stop_signal="SIGINT", stop_timeout=7)
+
+
+def test_a_process_beside_web_starts_again_and_gets_its_time_to_stop(
+    app: App, queue: Process
+) -> None:
+    text = lines(render(f"{UNITS}/NAME-PROCESS@.service", app=app, process=queue))
+    assert "PartOf=links@%i.target" in text
+    assert {
+        'ExecStart=/bin/sh -c "exec python -m links.queue --share \\"100%%\\""',
+        "Restart=always",
+        "RestartSec=2",
+        "KillMode=mixed",
+        "KillSignal=SIGINT",
+        "TimeoutStopSec=7",
+        "User=links",
+    } <= set(text[text.index("[Service]") :])
+
+
+def test_a_process_beside_web_is_confined_as_web_is(app: App, queue: Process) -> None:
+    def sandbox(unit: str) -> list[str]:
+        text = lines(render(f"{UNITS}/{unit}", app=app, process=queue))
+        return text[text.index("Group=links") :]
+
+    assert sandbox("NAME-PROCESS@.service") == sandbox("NAME-web@.service")
+
+
+def test_a_target_brings_all_processes_of_a_release(app: App, queue: Process) -> None:
+    def wants(app: App) -> list[str]:
+        text = lines(render(f"{UNITS}/NAME@.target", app=app))
+        [wanted] = [line for line in text if line.startswith("Wants=")]
+        return wanted.removeprefix("Wants=").split()
+
+    assert wants(app) == ["links-web@%i.service"]
+    more = app.model_copy(update={"processes": [queue, Process(name="clock", command="x")]})
+    assert wants(more) == [
+        "links-web@%i.service", "links-queue@%i.service", "links-clock@%i.service",
+    ]  # fmt: skip
 
 
 def test_a_secret_in_the_app_wins_over_what_was_generated(app: App) -> None:

@@ -30,7 +30,7 @@ def places(tmp_path: Path) -> Places:
 @pytest.fixture
 def server(places: Places, monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server(places)
-    for name in ("systemctl", "show", "releases_up", "is_active", "journal"):
+    for name in ("systemctl", "show", "releases_up", "is_active", "journal", "wait_until_inactive"):
         monkeypatch.setattr(systemd, name, getattr(made, name))
     monkeypatch.setattr(systemd, "processes", lambda _unit: [])
     monkeypatch.setattr(health, "ask", made.ask)

@@ -37,7 +37,9 @@ class Server:
         self.now = 0.0
         self.up: set[str] = set()
         self.calls: list[str] = []
+        self.waited: list[tuple[str, int]] = []
         self.crashed: set[str] = set()
+        self.ended_well: set[str] = set()
         self.failed: set[str] = set()
         self.refuses: set[str] = set()
         self.answers: dict[str, Callable[[], int]] = {}
@@ -59,8 +61,17 @@ class Server:
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         del properties
-        state = "failed" if unit in self.failed else "active"
-        return {"NRestarts": str(int(unit in self.crashed)), "ActiveState": state, "SubState": "x"}
+        crashed = unit in self.crashed
+        return {
+            "NRestarts": str(int(crashed or unit in self.ended_well)),
+            "ActiveState": "failed" if unit in self.failed else "active",
+            "SubState": "auto-restart" if crashed or unit in self.ended_well else "running",
+            "ExecMainStatus": str(int(crashed)),
+            "Result": "exit-code" if crashed else "success",
+        }
+
+    def wait_until_inactive(self, pattern: str) -> None:
+        self.waited.append((pattern, len(self.calls)))
 
     def releases_up(self, app: str, processes: list[str]) -> list[str]:
         assert (app, processes) == ("links", ["queue"])
@@ -69,7 +80,7 @@ class Server:
     def is_active(self, unit: str) -> bool:
         return unit.partition("@")[2].removesuffix(".target") in self.up
 
-    def journal(self, unit: str, lines: int = 20) -> str:
+    def journal(self, unit: str, lines: int = 40) -> str:
         del lines
         return f"last words of {unit}\n"
 
@@ -109,9 +120,11 @@ class Server:
             self.up.add(live)
 
     def remember(self, *entries: tuple[str, str, str]) -> None:
-        lines = [
-            json.dumps({"at": "t", "what": w, "release": r, "result": e}) for w, r, e in entries
-        ]
+        lines, before = [], ""
+        for what, release, result in entries:
+            entry = {"at": "t", "what": what, "release": release, "before": before}
+            lines.append(json.dumps({**entry, "result": result}))
+            before = release if result == "live" else before
         self.places.history.write_text("".join(f"{line}\n" for line in lines))
 
     def history(self) -> list[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from onebox_release import cli, history, identity, lock, release, systemd, unit
+from onebox_release import cli, history, identity, lock, release, unit
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.places import Places
 
@@ -125,22 +126,60 @@ def test_what_changes_something_runs_in_its_unit(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "busy", "recovers"),
-    [([], False, True), ([], True, False), (["--inside"], True, True)],
+    "arguments",
+    [
+        ["deploy", "links", "abc", "--inside"],
+        ["rollback", "links", "--inside"],
+        ["recover", "links", "--inside"],
+        ["recover", "links"],
+    ],
 )
-def test_recovery_keeps_out_of_a_switch_but_its_own(
+def test_one_change_at_a_time(
     command: Callable[..., int],
+    places: Places,
     monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
     arguments: list[str],
-    *,
-    busy: bool,
-    recovers: bool,
 ) -> None:
-    calls: list[object] = []
-    monkeypatch.setattr(systemd, "is_active", lambda _: busy)
-    monkeypatch.setattr(release, "recover", lambda *_: calls.append(1))
-    assert command("recover", "links", *arguments) == 0
-    assert bool(calls) is recovers
+    calls: list[str] = []
+    locked: list[bool] = []
+
+    def change(*_: object, **__: object) -> None:
+        calls.append(arguments[0])
+        with places.lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(True)
+
+    monkeypatch.setattr(release, arguments[0], change)
+    with places.lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert command(*arguments) == 3
+    assert capsys.readouterr().err == "A deploy of links is under way. Wait for it.\n"
+    assert calls == []
+    assert command(*arguments) == command(*arguments) == 0
+    assert (calls, locked) == ([arguments[0]] * 2, [True, True])
+
+
+def test_the_lock_is_for_root_alone(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "recover", lambda *_: None)
+    before = os.umask(0o022)
+    command("recover", "links")
+    os.umask(before)
+    assert places.lock.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("server")
+def test_looking_waits_for_nobody(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
+    with places.lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert command("status", "links") == command("plan", "links", "abc") == 0
 
 
 def told(capsys: Captured) -> dict[str, Any]:
@@ -154,8 +193,8 @@ def test_status_for_programs_and_for_people(
     command: Callable[..., int], server: Server, capsys: Captured
 ) -> None:
     server.make("a-1", "b-2", live="b-2")
-    history.record(server.places, what="deploy", release="a-1", result="live")
-    history.record(server.places, what="deploy", release="b-2", result="live")
+    for before, name in (("", "a-1"), ("a-1", "b-2")):
+        history.record(server.places, what="deploy", release=name, before=before, result="live")
     assert command("status", "links", "--json") == 0
     data = told(capsys)
     assert data["last"]["release"] == "b-2"
@@ -174,12 +213,19 @@ def test_a_server_without_a_release_says_none(
     assert capsys.readouterr().out == "live  none\n"
 
 
-def test_a_plan_names_both_releases(
-    command: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: Captured
+def test_a_plan_names_both_releases_and_what_is_up(
+    command: Callable[..., int],
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
 ) -> None:
     monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
     assert command("plan", "links", "abc") == 0
-    assert told(capsys) == {"release": "c-3", "live": None}
+    assert told(capsys) == {"release": "c-3", "live": None, "up": []}
+    server.make("b-2", live="b-2")
+    server.up |= {"a-1"}
+    assert command("plan", "links", "abc") == 0
+    assert told(capsys) == {"release": "c-3", "live": "b-2", "up": ["a-1", "b-2"]}
 
 
 def test_a_hold_is_written_with_its_reason_and_lifted(
@@ -193,8 +239,26 @@ def test_a_hold_is_written_with_its_reason_and_lifted(
     assert lock.held() == ""
 
 
-@pytest.mark.xfail(strict=True, reason="argparse ends with 2, which is `drift` in the design")
-def test_a_mistyped_command_is_not_drift(command: Callable[..., int]) -> None:
+def test_a_hold_that_can_not_be_written_is_told_in_words(
+    command: Callable[..., int],
+    places: Places,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    monkeypatch.setattr(lock, "HOLD", places.state / "absent/hold.json")
+    assert command("hold", "the sale") == 1
+    assert capsys.readouterr().err.startswith("The server's system refused: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rolback", "links"], ["deploy", "links"], ["status", "links", "--jsn"], []]
+)
+def test_a_mistyped_command_is_not_drift(
+    command: Callable[..., int], capsys: Captured, arguments: list[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
-        command("rolback", "links")
+        command(*arguments)
     assert stopped.value.code == 1
+    usage, *_, last = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: onebox-release ")
+    assert last.startswith("onebox-release")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import database, resources, systemd
+from onebox_release import database, durable, history, resources, systemd
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.parameters import Parameters
 
@@ -21,19 +21,24 @@ MIGRATION = "links-migrate@a-2.service"
 @pytest.fixture
 def psql(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Answer PostgreSQL's programs; `heads` is what the database is at."""
-    said: dict[str, Any] = {"heads": "", "error": "", "dump": 0, "ran": []}
+    said: dict[str, Any] = {"heads": "", "error": "", "dump": 0, "ran": [], "as": []}
 
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
         program = next((word for word in command if word in {"psql", "pg_dump"}), command[0])
         said["ran"].append(program)
+        said["as"].append(command[:4])
         if program == "pg_dump":
             os.write(options["stdout"].fileno(), b"dumped")
             return subprocess.CompletedProcess(command, said["dump"], None, b"no dump")
-        out = "800" if "pg_database_size" in command[-1] else said["heads"]
-        return subprocess.CompletedProcess(command, int(bool(said["error"])), out, said["error"])
+        return subprocess.CompletedProcess(
+            command, int(bool(said["error"])), said["heads"], said["error"]
+        )
+
+    def check_disk(*_: object, dump: bool) -> None:
+        said["ran"].append(f"dump={dump}")
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(resources, "check_disk", lambda *_, **__: None)
+    monkeypatch.setattr(resources, "check_disk", check_disk)
     return said
 
 
@@ -76,6 +81,7 @@ def test_nothing_pending_runs_nothing(server: Server, psql: dict[str, Any]) -> N
 
 
 def test_marked_revisions_are_run_without_a_dump(server: Server, psql: dict[str, Any]) -> None:
+    project(server, "a-1", "r1!")
     project(server, "a-2", "r1!", "r2")
     psql["heads"] = "r1\n"
     assert migrate(server)
@@ -103,11 +109,13 @@ def test_with_consent_it_is_run_after_a_dump_and_going_back_is_off(
     psql["heads"] = "r1\n"
     assert not migrate(server, consent=True)
     assert server.calls == [f"start {MIGRATION}"]
-    assert psql["ran"] == ["psql", "psql", "pg_dump", "sync"]
+    assert psql["ran"] == ["psql", "dump=True", "pg_dump"]
+    assert psql["as"][1] == ["runuser", "-u", "postgres", "--"]
     [dump] = server.places.dumps.iterdir()
     assert (dump.name, dump.read_bytes()) == ("a-2.dump", b"dumped")
     assert server.places.dumps.stat().st_mode & 0o777 == 0o700
-    assert "PUTTING BACK IS OFF: the live release may not run on r2" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "PUTTING BACK IS OFF: the live release may not be able to run on r2\n" in told
 
 
 def test_a_dump_that_fails_stops_the_migration(server: Server, psql: dict[str, Any]) -> None:
@@ -119,13 +127,43 @@ def test_a_dump_that_fails_stops_the_migration(server: Server, psql: dict[str, A
     assert not list(server.places.dumps.glob("*.dump"))
 
 
-def test_an_external_database_is_not_dumped(
-    server: Server, psql: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("psql")
+def test_a_dump_is_on_the_disk_before_it_gets_its_name(
+    server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systemd, "run_like", lambda *_: "r1\n")
+    done: list[str] = []
+    rename = durable.rename
+
+    def renamed(new: Path, path: Path) -> None:
+        done.append(f"rename {new.name} {path.name}")
+        rename(new, path)
+
+    monkeypatch.setattr(durable, "sync", lambda file: done.append(f"sync {Path(file.name).name}"))
+    monkeypatch.setattr(durable, "rename", renamed)
+    project(server, "a-2", "r1!")
+    assert not migrate(server, consent=True)
+    assert done == ["sync a-2.new", "rename a-2.new a-2.dump"]
+
+
+@pytest.mark.usefixtures("psql")
+def test_the_last_three_dumps_are_kept(server: Server) -> None:
+    server.places.dumps.mkdir()
+    for age, name in enumerate("zyxw"):
+        dump = server.places.dumps / f"{name}.dump"
+        dump.touch()
+        os.utime(dump, (1000 - age, 1000 - age))
+    project(server, "a-2", "r1!")
+    migrate(server, consent=True)
+    kept = sorted(path.name for path in server.places.dumps.iterdir())
+    assert kept == ["a-2.dump", "y.dump", "z.dump"]
+
+
+def test_an_external_database_is_not_dumped(server: Server, psql: dict[str, Any]) -> None:
+    project(server, "b-1", "r1")
     project(server, "a-2", "r1", "r2!")
     parameters = replace(PARAMETERS, database="external")
-    assert not migrate(server, consent=True, parameters=parameters)
+    assert not migrate(server, before="b-1", consent=True, parameters=parameters)
+    assert server.calls == [f"start {MIGRATION}"]
     assert psql["ran"] == []
 
 
@@ -141,8 +179,13 @@ def test_a_database_ahead_of_a_release_is_refused(server: Server, psql: dict[str
     project(server, "a-1", "r1", "r2!")
     project(server, "a-2", "r1")
     psql["heads"] = "r2\n"
-    with pytest.raises(RefusedError, match="at r2, which release a-2 does not know"):
-        migrate(server)
+    with pytest.raises(RefusedError) as error:
+        migrate(server, consent=True)
+    assert str(error.value) == (
+        "The database is at r2, and this release does not know r2."
+        " Deploy code that has these revisions."
+    )
+    assert server.calls == []
 
 
 def test_one_that_is_marked_may_be_ahead(server: Server, psql: dict[str, Any]) -> None:
@@ -169,20 +212,54 @@ def test_a_failing_migration_tells_revision_database_and_last_lines(
     assert server.calls[-1] == f"reset-failed {MIGRATION}"
 
 
-def test_a_migration_that_failed_because_the_database_is_gone_says_that(
+@pytest.mark.parametrize(
+    ("line", "failed"),
+    [
+        ("Running upgrade  -> r1, one", " at revision r1"),
+        ("Running upgrade r1 -> r-2, two", " at revision r-2"),
+        ("Running upgrade r1, r2 -> r3, merge", " at revision r3"),
+        ("Running upgrade r1 -> r2", " at revision r2"),
+        ("no such module", ""),
+    ],
+)
+def test_the_revision_that_failed_is_the_last_one_begun(
+    server: Server,
+    psql: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    failed: str,
+) -> None:
+    monkeypatch.setattr(systemd, "journal", lambda *_: f"INFO  [x] {line}\nlast")
+    server.refuses = {"start"}
+    psql["heads"] = "r0\n"
+    with pytest.raises(ReleaseError) as error:
+        database._run(server.places, "a-2")
+    told = f"The migration failed{failed}.\nThe database is at r0.\nIts last lines:\n"
+    assert str(error.value).startswith(told)
+
+
+def test_a_failing_first_migration_left_the_database_at_no_revision(
     server: Server, psql: dict[str, Any]
 ) -> None:
-    server.make("a-2")
-    (server.places.release("a-2") / "app/alembic.ini").touch()
+    server.refuses = {"start"}
+    psql["error"] = 'relation "alembic_version" does not exist'
+    with pytest.raises(ReleaseError, match=r"failed\.\nThe database is at no revision\.\nIts"):
+        database._run(server.places, "a-2")
+
+
+def test_a_migration_that_failed_because_the_database_is_gone_says_no_more_than_it_knows(
+    server: Server, psql: dict[str, Any]
+) -> None:
     psql["error"] = "no such socket"
     server.refuses = {"start"}
-    with pytest.raises(
-        ReleaseError, match=r"failed\.\nThe database doesn't answer: no such socket"
-    ):
-        database._run(server.places, PARAMETERS, "a-2")
+    with pytest.raises(ReleaseError) as error:
+        database._run(server.places, "a-2")
+    assert str(error.value) == (
+        f"The migration failed.\nIts last lines:\nlast words of {MIGRATION}"
+    )
 
 
-# Other tools than Alembic.
+# Other tools than Alembic, and other servers.
 
 
 @pytest.mark.parametrize(
@@ -204,10 +281,31 @@ def test_a_tool_that_can_not_be_asked_runs_at_each_deploy(
     assert server.calls == [f"start {MIGRATION}"]
 
 
-def test_it_needs_consent_where_the_setting_does_not_vouch_for_it(server: Server) -> None:
+@pytest.mark.parametrize("kind", ["local", "external"])
+def test_it_needs_consent_where_the_setting_does_not_vouch_for_it(
+    server: Server, psql: dict[str, Any], kind: str
+) -> None:
     server.make("a-2")
-    with pytest.raises(RefusedError, match="what the migrate command does"):
-        migrate(server, before="b-1")
+    parameters = replace(PARAMETERS, database=kind)
+    with pytest.raises(RefusedError) as error:
+        migrate(server, before="b-1", parameters=parameters)
+    assert str(error.value).startswith(
+        "The live release may not be able to run on the migration. Mark "
+    )
+    assert server.calls == psql["ran"] == []
+    assert not migrate(server, before="b-1", consent=True, parameters=parameters)
+    assert ("pg_dump" in psql["ran"]) == (kind == "local")
+
+
+def test_revisions_of_a_database_elsewhere_are_not_believed(
+    server: Server, psql: dict[str, Any]
+) -> None:
+    project(server, "a-2", "r1")
+    parameters = replace(PARAMETERS, database="external")
+    with pytest.raises(RefusedError):
+        migrate(server, before="b-1", parameters=parameters)
+    assert migrate(server, before="b-1", parameters=replace(parameters, migrations_compatible=True))
+    assert psql["ran"] == []
 
 
 # Where the database is at.
@@ -216,44 +314,26 @@ def test_it_needs_consent_where_the_setting_does_not_vouch_for_it(server: Server
 @pytest.mark.parametrize("error", ["", 'relation "alembic_version" does not exist'])
 def test_an_empty_database_is_at_nothing(server: Server, psql: dict[str, Any], error: str) -> None:
     psql["error"] = error
-    assert database.at(server.places, PARAMETERS, "a-2") == []
+    assert database.at(server.places) == []
+
+
+def test_a_database_may_have_several_heads_and_its_owner_is_asked(
+    server: Server, psql: dict[str, Any]
+) -> None:
+    psql["heads"] = "r1\nr2\n"
+    assert database.at(server.places) == ["r1", "r2"]
+    assert psql["as"] == [["runuser", "-u", "links-migrate", "--"]]
 
 
 def test_a_database_that_does_not_answer_is_an_error(server: Server, psql: dict[str, Any]) -> None:
     psql["error"] = "no such socket"
     with pytest.raises(ReleaseError, match="doesn't answer: no such socket"):
-        database.at(server.places, PARAMETERS, "a-2")
+        database.at(server.places)
 
 
-def external(server: Server, monkeypatch: pytest.MonkeyPatch, output: str) -> list[str]:
-    monkeypatch.setattr(systemd, "run_like", lambda *_: output)
-    return database.at(server.places, replace(PARAMETERS, database="external"), "a-2")
+# What can be gone back to.
 
 
-@pytest.mark.parametrize(
-    ("output", "heads"), [("", []), ("r1\n", ["r1"]), ("r1 (head)\nr2\n", ["r1", "r2"])]
-)
-def test_an_external_database_is_asked_through_alembic(
-    server: Server, monkeypatch: pytest.MonkeyPatch, output: str, heads: list[str]
-) -> None:
-    assert external(server, monkeypatch, output) == heads
-
-
-@pytest.mark.xfail(strict=True, reason="the pattern knows `(head)` alone: the database looks empty")
-@pytest.mark.parametrize("kind", ["(mergepoint)", "(head) (mergepoint)", "(effective head)"])
-def test_alembic_says_more_of_a_revision_than_head(
-    server: Server, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    assert external(server, monkeypatch, f"r1 {kind}\n") == ["r1"]
-
-
-# Holes.
-
-
-@pytest.mark.xfail(
-    strict=True, reason="migrate() says what this run did, not what the live one can run on"
-)
-@pytest.mark.usefixtures("psql")
 def test_going_back_stays_off_when_the_deploy_after_has_nothing_to_migrate(
     server: Server, psql: dict[str, Any]
 ) -> None:
@@ -262,23 +342,86 @@ def test_going_back_stays_off_when_the_deploy_after_has_nothing_to_migrate(
     project(server, "a-2", "r1", "r2!")
     psql["heads"] = "r2\n"
     assert not migrate(server)
+    assert server.calls == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a mark speaks of the release before alone, and is taken for all earlier"
-)
-def test_a_contraction_is_not_readable_two_releases_back(server: Server) -> None:
+def test_a_mark_does_not_speak_of_a_live_release_that_is_further_behind(
+    server: Server, psql: dict[str, Any]
+) -> None:
+    """r2, which was not agreed to, went in with a candidate that failed; r3 follows it."""
+    project(server, "a-1", "r1")
+    project(server, "a-2", "r1", "r2!", "r3")
+    psql["heads"] = "r2\n"
+    with pytest.raises(RefusedError, match="may not be able to run on r2"):
+        migrate(server)
+
+
+@pytest.fixture
+def three(server: Server, psql: dict[str, Any]) -> Server:
+    """A server on which `three` is live, and the database is at its marked revision."""
     project(server, "one", "base")
     project(server, "two", "base", "expand")
     project(server, "three", "base", "expand", "contract")
+    server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
+    psql["heads"] = "contract\n"
+    return server
+
+
+def back(server: Server, to: str, **changes: Any) -> None:
+    database.check_back(server.places, replace(PARAMETERS, **changes), to, "three-1")
+
+
+def test_a_contraction_is_not_readable_two_releases_back(three: Server) -> None:
+    back(three, "two")
+    with pytest.raises(RefusedError) as error:
+        back(three, "one")
+    assert str(error.value) == (
+        "The database is at contract. Release one can't be said to run on contract: only what"
+        " the release right after it brought, marked `onebox_compatible`, does not stand in its"
+        " way. --force goes back all the same."
+    )
+
+
+def test_what_was_not_marked_is_not_readable_one_release_back(
+    server: Server, psql: dict[str, Any]
+) -> None:
+    project(server, "one", "base")
+    project(server, "two", "base", "drop!")
+    server.remember(("deploy", "one", "live"), ("deploy", "two", "live"))
+    psql["heads"] = "drop\n"
+    with pytest.raises(RefusedError, match="can't be said to run on drop"):
+        back(server, "one")
+    psql["heads"] = "base\n"
+    back(server, "one")
+
+
+def test_without_a_history_no_mark_speaks_of_a_release(three: Server) -> None:
+    three.places.history.unlink()
+    assert history.successor(three.places, "two") is None
     with pytest.raises(RefusedError):
-        database.check_readable(server.places, "one", ["contract"])
+        back(three, "two")
 
 
-@pytest.mark.xfail(strict=True, reason="one broken file stops every later deploy and rollback")
-def test_a_broken_revision_of_another_release_is_not_in_the_way(server: Server) -> None:
-    project(server, "broken", "r1")
-    broken: Path = server.places.release("broken") / "app/migrations/versions/r1.py"
+def test_a_broken_revision_of_another_release_is_not_in_the_way(three: Server) -> None:
+    project(three, "broken", "base")
+    broken: Path = three.places.release("broken") / "app/migrations/versions/base.py"
     broken.write_text("def upgrade(:\n")
-    project(server, "good", "r1")
-    database.check_readable(server.places, "good", ["r1"])
+    back(three, "two")
+
+
+def test_an_app_without_migrations_can_go_back_to_any(server: Server, psql: dict[str, Any]) -> None:
+    back(server, "one", migrates=False)
+    assert psql["ran"] == []
+
+
+@pytest.mark.parametrize("kind", ["local", "external"])
+def test_where_nobody_can_look_the_same_artifact_and_the_setting_speak_for_a_release(
+    server: Server, psql: dict[str, Any], kind: str
+) -> None:
+    if kind == "external":
+        project(server, "one-1", "base")
+    with pytest.raises(RefusedError, match=r"Nobody can say whether release one-1 runs on today's"):
+        back(server, "one-1", database=kind)
+    back(server, "one-1", database=kind, migrations_compatible=True)
+    back(server, "three-2", database=kind)
+    assert psql["ran"] == []

@@ -74,7 +74,13 @@ def test_a_line_is_on_the_disk_when_it_was_added(tmp_path: Path, trace: list[str
     assert trace.count("fsync a") == 2
 
 
-@pytest.mark.xfail(strict=True, reason="a new file's folder is not synced: its name may be lost")
 def test_a_new_file_keeps_its_name(tmp_path: Path, trace: list[str]) -> None:
     durable.append(tmp_path / "a", "one")
     assert trace == ["fsync a", "fsync ."]
+
+
+def test_a_line_after_a_torn_one_is_whole(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one\ntw")
+    durable.append(tmp_path / "a", "drei")
+    durable.append(tmp_path / "a", "vier")
+    assert (tmp_path / "a").read_text() == "one\ntw\ndrei\nvier\n"

@@ -44,8 +44,8 @@ def serve(path: Path) -> Iterator[Serve]:
             thread.join(2)
 
 
-def ask(path: Path) -> health.Answer:
-    return health.ask(health.UnixConnection(path, "links.test"), "/health")
+def ask(path: Path, patience: float = 5) -> health.Answer:
+    return health.ask(health.UnixConnection(path, "links.test", patience), "/health")
 
 
 def test_a_release_says_its_status_and_name(path: Path, serve: Serve) -> None:
@@ -74,15 +74,12 @@ def test_nobody_listening_is_one_too(path: Path) -> None:
         ask(path)
 
 
-def test_a_release_that_keeps_silent_is_given_up(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(health, "TIMEOUT", 0.1)
+def test_a_release_that_keeps_silent_is_given_up(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen()
         with pytest.raises(TimeoutError):
-            ask(path)
+            ask(path, patience=0.1)
 
 
 def test_nginx_is_asked_on_the_loopback_by_the_domains_name(
@@ -90,12 +87,12 @@ def test_nginx_is_asked_on_the_loopback_by_the_domains_name(
 ) -> None:
     asked: list[object] = []
 
-    def connect(address: tuple[str, int], _: float) -> None:
-        asked.append(address)
+    def connect(address: tuple[str, int], patience: float) -> None:
+        asked.append((*address, patience))
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "create_connection", connect)
     for kind in (health.NginxConnection, health.NginxPlainConnection):
         with pytest.raises(ConnectionRefusedError):
             health.ask(kind("links.test"), "/health")
-    assert asked == [("127.0.0.1", 443), ("127.0.0.1", 80)]
+    assert asked == [("127.0.0.1", 443, 5), ("127.0.0.1", 80, 5)]

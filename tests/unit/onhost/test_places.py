@@ -16,6 +16,8 @@ def test_paths_are_those_of_the_design() -> None:
         "parameters": str(PLACES.parameters),
         "history": str(PLACES.history),
         "incoming": str(PLACES.incoming("abc")),
+        "lock": str(PLACES.lock),
+        "progress": str(PLACES.progress(7)),
     } == {
         "release": "/srv/links/releases/a-1",
         "current": "/srv/links/current",
@@ -24,6 +26,8 @@ def test_paths_are_those_of_the_design() -> None:
         "parameters": "/etc/onebox/links.json",
         "history": "/var/lib/onebox/links/history.jsonl",
         "incoming": "/var/lib/onebox/links/incoming/abc.tar.gz",
+        "lock": "/run/onebox-links.lock",
+        "progress": "/run/onebox-release-links.7",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -26,7 +27,7 @@ def test_room_enough_is_let_through(
     *, environment: bool,
 ) -> None:  # fmt: skip
     disk(monkeypatch, free=free, inodes=inodes, files=files)
-    resources.check_disk(places, MIB, environment=environment)
+    resources.check_disk(places, 8 * MIB, environment=environment)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,36 @@ def test_too_little_is_refused_with_figures(
 ) -> None:  # fmt: skip
     disk(monkeypatch, free=free, inodes=inodes)
     with pytest.raises(RefusedError, match=told):
-        resources.check_disk(places, MIB, environment=environment)
+        resources.check_disk(places, 8 * MIB, environment=environment)
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, code: int, output: str) -> None:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        assert command[:3] == ["runuser", "-u", "postgres"]
+        assert command[-1] == "select pg_database_size('links')"
+        return subprocess.CompletedProcess(command, code, output, output)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_a_dump_needs_as_much_as_the_database(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(monkeypatch, 0, f"{50 * MIB}\n")
+    disk(monkeypatch, free=150, inodes=2000)
+    resources.check_disk(places, dump=True)
+    disk(monkeypatch, free=149, inodes=2000)
+    resources.check_disk(places)
+    with pytest.raises(RefusedError, match="has 149 MiB free, a release needs 150"):
+        resources.check_disk(places, dump=True)
+
+
+def test_a_database_that_can_not_be_measured_is_not_dumped(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(monkeypatch, 2, "no such socket\n")
+    with pytest.raises(RefusedError, match=r"The database doesn't answer: no such socket$"):
+        resources.check_disk(places, dump=True)
 
 
 def test_memory_for_two_releases_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +91,14 @@ def test_memory_is_read_from_the_kernel() -> None:
 
 def test_a_units_memory_is_that_of_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd, "processes", lambda _: [os.getpid(), 2**22 + 1])
-    assert resources.memory_of("links-web@a.service") > MIB
+    assert resources.memory_of(["links-web@a.service"]) > MIB
+
+
+def test_the_memory_of_all_units_is_summed(monkeypatch: pytest.MonkeyPatch) -> None:
+    processes = {"links-web@a.service": [1, 2], "links-queue@a.service": [4]}
+    monkeypatch.setattr(systemd, "processes", processes.__getitem__)
+    monkeypatch.setattr(resources, "_pss", lambda process: process)
+    assert resources.memory_of(processes) == 7
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import durable, faults, resources, systemd
-from onebox_release.errors import ReleaseError
+from onebox_release import durable, faults, health, resources, systemd
+from onebox_release.errors import PutBackError, ReleaseError
 from onebox_release.switch import connections, drain, live, retire, stop, switch
 
 from tests.unit.onhost.server import PARAMETERS, Server, stop_of
@@ -101,6 +101,7 @@ def test_a_candidate_that_never_gets_ready_is_stopped_unnoticed(
     two.failed |= {unit} if fail else set()
     with pytest.raises(ReleaseError) as error:
         go(two)
+    assert type(error.value) is ReleaseError, "it never went live"
     assert str(error.value) == (
         f"Release new did not become ready: {told}.\n"
         "Its last lines:\nlast words of links-web@new.service"
@@ -114,8 +115,6 @@ def test_a_candidate_that_never_gets_ready_is_stopped_unnoticed(
 def test_a_candidate_that_answers_with_another_releases_name_is_not_ready(
     two: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onebox_release import health
-
     monkeypatch.setattr(health, "ask", lambda *_: health.Answer(200, "old", ""))
     with pytest.raises(ReleaseError, match="release old answered"):
         go(two)
@@ -143,7 +142,7 @@ def test_one_bad_answer_in_the_settling_time_is_enough(two: Server) -> None:
 
 def test_nginx_answering_with_another_release_puts_back(two: Server) -> None:
     two.public = lambda: "old"
-    with pytest.raises(ReleaseError, match=r"nginx does not answer with release new: release old"):
+    with pytest.raises(PutBackError, match=r"nginx does not answer with release new: release old"):
         go(two)
     assert_old_serves(two)
     assert two.calls.index("start --no-block links@old.target") < two.calls.index(stop_of("new"))
@@ -152,8 +151,6 @@ def test_nginx_answering_with_another_release_puts_back(two: Server) -> None:
 def test_without_a_certificate_nginx_is_asked_over_http(
     two: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onebox_release import health
-
     def ask(connection: Any, path: str) -> health.Answer:
         if isinstance(connection, health.NginxConnection):
             raise ConnectionRefusedError
@@ -167,7 +164,7 @@ def test_without_a_certificate_nginx_is_asked_over_http(
 def test_a_first_release_that_nginx_does_not_reach_leaves_no_pointer(server: Server) -> None:
     server.make("new")
     server.public = lambda: None
-    with pytest.raises(ReleaseError, match="nginx does not answer"):
+    with pytest.raises(PutBackError, match="nginx does not answer"):
         go(server)
     assert server.pointer() is None
     assert server.up == set()
@@ -175,7 +172,7 @@ def test_a_first_release_that_nginx_does_not_reach_leaves_no_pointer(server: Ser
 
 def test_processes_that_systemd_refuses_to_start_put_back(two: Server) -> None:
     two.refuses = {"start links@new.target"}
-    with pytest.raises(ReleaseError, match="refused"):
+    with pytest.raises(PutBackError, match="refused"):
         go(two)
     assert_old_serves(two)
 
@@ -190,7 +187,7 @@ def test_a_process_that_dies_while_watched_puts_back(two: Server, process: str) 
         return 200
 
     two.answers["new"] = answer
-    with pytest.raises(ReleaseError) as error:
+    with pytest.raises(PutBackError) as error:
         go(two)
     assert str(error.value) == (
         f"Release new went bad: {unit} died.\nIts last lines:\nlast words of {unit}"
@@ -198,9 +195,37 @@ def test_a_process_that_dies_while_watched_puts_back(two: Server, process: str) 
     assert_old_serves(two)
 
 
+def test_a_worker_that_ends_well_to_be_started_afresh_has_not_died(two: Server) -> None:
+    two.ended_well = {"links-queue@new.service"}
+    go(two)
+    assert two.pointer() == "new"
+
+
+def test_a_web_process_that_ends_well_has_died_all_the_same(two: Server) -> None:
+    two.ended_well = {"links-web@new.service"}
+    with pytest.raises(ReleaseError, match="did not become ready: it crashed"):
+        go(two)
+    assert_old_serves(two)
+
+
+def test_a_starting_release_is_waited_for_a_second_at_a_time_and_a_settled_one_longer(
+    two: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience: list[tuple[bool, float | None]] = []
+
+    def ask(connection: Any, path: str) -> health.Answer:
+        if isinstance(connection, health.UnixConnection):
+            patience.append((bool(patience), connection.timeout))
+        return two.ask(connection, path)
+
+    monkeypatch.setattr(health, "ask", ask)
+    go(two)
+    assert set(patience) == {(False, 1), (True, health.PATIENCE)}
+
+
 def test_three_misses_in_a_row_put_back(two: Server) -> None:
     two.answers["new"] = after(two, 4, 500)
-    with pytest.raises(ReleaseError, match="went bad: /health answered 500"):
+    with pytest.raises(PutBackError, match="went bad: /health answered 500"):
         go(two)
     assert_old_serves(two)
 
@@ -223,7 +248,7 @@ def test_a_jump_of_the_error_rate_puts_back(two: Server) -> None:
         return 200
 
     two.answers["new"] = answer
-    with pytest.raises(ReleaseError, match=r"went bad: 5 of \d requests failed"):
+    with pytest.raises(PutBackError, match=r"went bad: 5 of \d requests failed"):
         go(two)
     assert_old_serves(two)
 
@@ -237,10 +262,18 @@ def test_little_memory_shortens_the_watch(two: Server, monkeypatch: pytest.Monke
 
 def test_what_the_old_one_can_not_run_on_stays_live_though_bad(two: Server) -> None:
     two.answers["new"] = after(two, 1, 500)
-    with pytest.raises(ReleaseError, match="It stays live: the database has moved on"):
+    with pytest.raises(ReleaseError, match="It stays live: the database has moved on") as error:
         go(two, can_go_back=False)
+    assert type(error.value) is ReleaseError, "it was not put back"
     assert two.pointer() == "new"
-    assert "new" in two.up
+    assert two.up == {"old", "new"}
+
+
+def test_one_that_never_went_live_is_stopped_though_there_is_no_going_back(two: Server) -> None:
+    two.answers["new"] = lambda: 503
+    with pytest.raises(ReleaseError, match="did not become ready"):
+        go(two, can_go_back=False)
+    assert_old_serves(two)
 
 
 # A disk that fails.
@@ -255,18 +288,22 @@ def test_a_pointer_that_can_not_be_written_leaves_the_old_one(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, step, refuse)
-    with pytest.raises(OSError, match=os.strerror(number)):
+    with pytest.raises(ReleaseError, match=os.strerror(number)) as error:
         go(two)
+    assert type(error.value) is ReleaseError, "it never went live"
     assert_old_serves(two)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="switch() stops the candidate though `current` leads to it already: the site is down",
+@pytest.mark.parametrize(
+    ("again", "up", "error"), [(True, {"old", "new"}, OSError), (False, {"old"}, PutBackError)]
 )
-@pytest.mark.parametrize("again", [True, False])
 def test_a_folder_that_can_not_be_synced_after_the_rename_never_leads_to_a_stopped_release(
-    two: Server, monkeypatch: pytest.MonkeyPatch, *, again: bool
+    two: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    up: set[str],
+    error: type[Exception],
+    *,
+    again: bool,
 ) -> None:
     failures = iter([True, again])
 
@@ -275,9 +312,9 @@ def test_a_folder_that_can_not_be_synced_after_the_rename_never_leads_to_a_stopp
             raise OSError(errno.EIO, "journal aborted")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match="journal aborted"):
+    with pytest.raises(error, match="journal aborted"):
         go(two)
-    assert two.pointer() in two.up
+    assert (two.pointer(), two.up) == ("old", up)
 
 
 def test_an_error_of_the_disk_after_the_rename_puts_back(
@@ -288,15 +325,11 @@ def test_an_error_of_the_disk_after_the_rename_puts_back(
             raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(faults, "point", refuse)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(PutBackError, match="full"):
         go(two)
     assert_old_serves(two)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="only ReleaseError and OSError put back; after any other, recover keeps the bad one",
-)
 def test_last_lines_that_are_not_utf8_do_not_keep_a_bad_release(
     two: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,9 +338,32 @@ def test_last_lines_that_are_not_utf8_do_not_keep_a_bad_release(
 
     monkeypatch.setattr(systemd, "journal", journal)
     two.answers["new"] = after(two, 1, 500)
-    with pytest.raises(Exception):  # noqa: B017, PT011 - whichever: what serves is the question
+    with pytest.raises(PutBackError, match="can't decode byte 0xff"):
         go(two)
     assert_old_serves(two)
+
+
+@pytest.mark.parametrize("step", ["start", "hold"])
+def test_an_error_that_nobody_thought_of_leaves_the_old_release(
+    two: Server, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def surprise(*_: object) -> None:
+        raise ZeroDivisionError("surprise")
+
+    monkeypatch.setattr(f"onebox_release.switch._{step}", surprise)
+    with pytest.raises(ReleaseError, match="surprise") as error:
+        go(two)
+    assert isinstance(error.value, PutBackError) == (step == "hold")
+    assert_old_serves(two)
+
+
+def test_a_release_before_that_systemd_refuses_to_start_is_live_all_the_same(two: Server) -> None:
+    two.public = lambda: "old"
+    two.refuses = {"start --no-block links@old.target"}
+    with pytest.raises(ReleaseError, match="refused"):
+        go(two)
+    assert two.pointer() == "old"
+    assert "old" in two.up
 
 
 # Retiring.
@@ -319,7 +375,35 @@ def test_all_but_the_live_release_are_stopped(server: Server) -> None:
     retire(server.places, PARAMETERS, keep="b")
     assert server.up == {"b"}
     assert server.calls == [stop_of("a"), stop_of("c")]
-    assert server.now == 0.5, "nginx may be on its way to the old socket"
+    assert server.now == 2 * 0.5, "nginx may be on its way to an old socket"
+
+
+def test_a_candidate_that_nobody_is_connected_to_is_stopped_at_once(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.make("a", "b", live="b")
+    retire(server.places, PARAMETERS, keep="b", candidate="a")
+    assert (server.calls, server.now) == ([stop_of("a")], 0)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_candidate_that_answered_somebody_is_drained(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onebox_release.switch.connections", lambda _: 1)
+    server.make("a", "b", live="b")
+    server.up.add("a")
+    retire(server.places, PARAMETERS, keep="b", candidate="a")
+    assert server.calls == [stop_of("a")]
+    assert server.now >= 0.5 + PARAMETERS.drain
+
+
+@pytest.mark.parametrize("keep", ["a", None])
+def test_what_the_pointer_leads_to_is_never_stopped(server: Server, keep: str | None) -> None:
+    server.make("a", "b", live="b")
+    server.up.add("a")
+    retire(server.places, PARAMETERS, keep=keep, candidate="b")
+    assert server.up == {"b", *([keep] if keep else [])}
 
 
 def test_a_release_is_drained_before_it_is_stopped(

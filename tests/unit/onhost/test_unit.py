@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from onebox_release import systemd, unit
+from onebox_release import unit
 from onebox_release.errors import LockedError
 from onebox_release.places import Places
 
+LOCKED = (
+    "Failed to start transient service unit: Unit onebox-release-links.service was already loaded"
+    " or has a fragment file."
+)
+
 
 @pytest.fixture
-def idle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No unit is running; return where a systemd-run of ours goes."""
+def systemd_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return where a systemd-run of ours goes."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(systemd, "is_active", lambda _: False)
     return tmp_path / "bin/systemd-run"
+
+
+@pytest.fixture
+def progress(places: Places) -> Path:
+    return places.progress(os.getpid())
 
 
 def script(path: Path, text: str) -> None:
@@ -27,8 +35,10 @@ def script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_the_command_line_is_exact(places: Places, idle: Path, tmp_path: Path) -> None:
-    script(idle, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
+def test_the_command_line_is_exact(
+    places: Places, systemd_run: Path, progress: Path, tmp_path: Path
+) -> None:
+    script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
     assert unit.run(places, ["deploy", "links", "abc"]) == 0
     assert (tmp_path / "asked").read_text().splitlines() == [
         "--quiet",
@@ -36,7 +46,7 @@ def test_the_command_line_is_exact(places: Places, idle: Path, tmp_path: Path) -
         "--collect",
         "--unit=onebox-release-links.service",
         "--property=Type=exec",
-        f"--property=StandardError=append:{places.progress}",
+        f"--property=StandardError=append:{progress}",
         "--property=ExecStopPost=/usr/local/bin/onebox-release recover links --inside",
         "--property=TimeoutStopSec=infinity",
         "--property=SyslogIdentifier=onebox-release",
@@ -50,63 +60,77 @@ def test_the_command_line_is_exact(places: Places, idle: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("code", [0, 1, 3, 4])
 def test_exit_code_and_words_are_passed_on(
-    places: Places, idle: Path, capsys: pytest.CaptureFixture[str], code: int
+    places: Places,
+    systemd_run: Path,
+    progress: Path,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
 ) -> None:
-    script(idle, f"echo first >> {places.progress}; echo last >> {places.progress}; exit {code}")
-    places.progress.write_text("of an earlier deploy\n")
+    script(systemd_run, f"echo first >> {progress}; echo last >> {progress}; exit {code}")
+    progress.write_text("of an earlier deploy\n")
     assert unit.run(places, []) == code
     assert capsys.readouterr() == ("", "first\nlast\n")
+    assert not progress.exists()
 
 
-def test_a_unit_that_runs_already_is_a_lock(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+def test_the_second_of_two_is_locked_out_and_leaves_the_first_ones_words(
+    places: Places, systemd_run: Path, progress: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(systemd, "is_active", lambda _: True)
-    with pytest.raises(LockedError, match=r"under way on this server. Follow it: tail -f /"):
+    first = places.progress(os.getpid() + 1)
+    first.write_text("of the first\n")
+    script(systemd_run, f"echo '{LOCKED}' >&2; exit 1")
+    with pytest.raises(LockedError) as error:
         unit.run(places, [])
-    assert LockedError.code == 3
+    assert str(error.value) == (
+        "A deploy of links is under way. Follow it: journalctl -fu onebox-release-links.service"
+    )
+    assert error.value.code == 3
+    assert first.read_text() == "of the first\n"
+    assert not progress.exists()
+    assert capsys.readouterr().err == ""
 
 
-@pytest.mark.xfail(
-    strict=True, reason="between the look and systemd-run: exit code 1, and its progress is emptied"
-)
-def test_the_second_of_two_at_the_same_moment_is_locked_out(places: Places, idle: Path) -> None:
-    places.progress.write_text("of the first\n")
-    script(idle, "echo 'Unit onebox-release-links.service was already loaded' >&2; exit 1")
-    try:
-        code = unit.run(places, [])
-    except LockedError as error:
-        code = error.code
-    assert (code, places.progress.read_text()) == (3, "of the first\n")
+def test_what_else_systemd_refuses_is_told_in_its_words(
+    places: Places, systemd_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(systemd_run, "echo 'Failed to connect to bus' >&2; exit 1")
+    assert unit.run(places, []) == 1
+    assert capsys.readouterr() == ("", "Failed to connect to bus\n")
 
 
 def test_an_interrupt_leaves_the_unit_alone_and_says_where_to_look(
     places: Places,
-    idle: Path,
+    systemd_run: Path,
+    progress: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def interrupt(*_: object) -> Iterator[None]:
+    def interrupt(_: Path, process: subprocess.Popen[str]) -> None:
+        process.wait(5)  # the terminal interrupts systemd-run too
         raise KeyboardInterrupt
 
-    script(idle, "exec sleep 10")
+    script(systemd_run, "exit 130")
     monkeypatch.setattr(unit, "_follow", interrupt)
-    assert unit.run(places, []) != 0
-    assert "The server goes on by itself. Follow it: tail -f" in capsys.readouterr().err
+    assert unit.run(places, []) == 1
+    assert capsys.readouterr().err == (
+        "The server goes on by itself. Follow it: journalctl -fu onebox-release-links.service\n"
+    )
+    assert not progress.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="every local user may read an app's last lines there")
-def test_progress_is_for_root_alone(places: Places, idle: Path) -> None:
-    script(idle, "exit 0")
+def test_progress_is_for_root_alone(
+    places: Places, systemd_run: Path, progress: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script(systemd_run, f"stat -c %a {progress} >> {progress}")
     before = os.umask(0o022)
     unit.run(places, [])
     os.umask(before)
-    assert places.progress.stat().st_mode & 0o077 == 0
+    assert capsys.readouterr().err == "600\n"
 
 
-def test_a_text_is_followed_to_its_end(places: Places, capsys: pytest.CaptureFixture[str]) -> None:
-    places.progress.write_text("")
-    command = f"for i in 1 2 3; do echo ünï $i >> {places.progress}; sleep 0.05; done"
-    with subprocess.Popen(["sh", "-c", command]) as process:
-        unit._follow(places.progress, process)
+def test_a_text_is_followed_to_its_end(progress: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    progress.write_text("")
+    command = f"for i in 1 2 3; do echo ünï $i >> {progress}; sleep 0.05; done"
+    with subprocess.Popen(["sh", "-c", command], text=True) as process:
+        unit._follow(progress, process)
     assert capsys.readouterr().err == "ünï 1\nünï 2\nünï 3\n"

@@ -16,6 +16,7 @@ WANTED: dict[str, Any] = {
     "lineage": "links",
     "domains": ["b.example.com", "a.example.com"],
     "server": SERVER,
+    "profile": "classic",
     "email": None,
     "ca": None,
 }
@@ -54,8 +55,13 @@ def test_a_certificate_is_asked_for() -> None:
     [command] = asked(None)
     assert command == (
         f"{START} --register-unsafely-without-email {END}"
-        f" --renew-with-new-domains --expand {DOMAINS}"
+        f" --preferred-profile classic --renew-with-new-domains --expand {DOMAINS}"
     )
+
+
+def test_a_kind_of_certificate_is_asked_for_as_one_word() -> None:
+    [command] = asked(None, profile="short lived; id")
+    assert " --preferred-profile 'short lived; id' --renew-with-new-domains " in command
 
 
 @pytest.mark.parametrize("domains", [("a.example.com",), ("a.example.com", "c.example.com")])

@@ -16,8 +16,8 @@ ARTIFACT = Artifact(b"\x1f\x8b hidden bytes", "abc123")
 
 
 def test_a_plan_is_the_data_of_what_the_program_says() -> None:
-    output = ['{"schema": 1,', '"data": {"release": "a-b", "live": null}}']
-    assert Plan().process(output) == {"release": "a-b", "live": None}
+    output = ['{"schema": 1,', '"data": {"release": "a-b", "live": null, "up": []}}']
+    assert Plan().process(output) == {"release": "a-b", "live": None, "up": []}
     assert Plan().default() is None
 
 
@@ -28,13 +28,19 @@ def test_a_plan_is_asked_of_our_program() -> None:
 
 
 def test_a_release_that_is_live_is_left_alone() -> None:
-    facts = {Plan: {"release": "a-b", "live": "a-b"}}
+    facts = {Plan: {"release": "a-b", "live": "a-b", "up": ["a-b"]}}
     assert commands(live, "links", ARTIFACT, facts=facts) == []
 
 
 @pytest.mark.parametrize(
     "plan",
-    [None, {"release": "a-b", "live": None}, {"release": "a-b", "live": "a-a"}],
+    [
+        None,
+        {"release": "a-b", "live": None, "up": []},
+        {"release": "a-b", "live": "a-a", "up": ["a-a"]},
+        {"release": "a-b", "live": "a-b", "up": []},
+        {"release": "a-b", "live": "a-b", "up": ["a-a", "a-b"]},
+    ],
 )
 def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) -> None:
     send, switch = commands(live, "links", ARTIFACT, facts={Plan: plan})

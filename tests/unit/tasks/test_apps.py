@@ -10,7 +10,7 @@ import pytest
 
 from operations.files import File, Folder
 from operations.machine import Machine
-from settings import VM, App, Web
+from settings import VM, App, Process, Web
 from tasks import apps
 from tasks.apps import environment, workers
 from tests.unit.hosts import BOOKWORM
@@ -129,15 +129,37 @@ def test_what_the_app_sets_wins(vm: VM, app: App) -> None:
 
 
 def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
-    [file] = [f for f in apps._configuration(vm, app, BOOKWORM) if f.path == "/etc/onebox/links.json"]
-    parameters = json.loads(file.content)
-    assert parameters["schema"] == 1
-    assert {
-        "domains": ["links.example.com"],
-        "health": "/health/ready",
-        "migrates": True,
-        "build": False,
-        "start_timeout": 60,
-        "drain": 30,
-        "keep_releases": 5,
-    }.items() <= parameters["data"].items()
+    [file] = [
+        f for f in apps._configuration(vm, app, BOOKWORM) if f.path == "/etc/onebox/links.json"
+    ]
+    assert json.loads(file.content) == {
+        "schema": 1,
+        "data": {
+            "domains": ["links.example.com"],
+            "health": "/health/ready",
+            "processes": [],
+            "database": "local",
+            "migrates": True,
+            "migrations_compatible": False,
+            "build": False,
+            "start_timeout": 60,
+            "settle": 2,
+            "watch": 60,
+            "drain": 30,
+            "keep_releases": 5,
+        },
+    }
+
+
+def test_a_process_beside_web_has_a_unit_and_is_known_to_our_program(vm: VM, app: App) -> None:
+    processes = [Process(name="queue", command="x"), Process(name="clock", command="y")]
+    app = app.model_copy(update={"processes": processes})
+    units = "/etc/systemd/system/links"
+    assert [file.path for file in apps._units(app)][-2:] == [
+        f"{units}-queue@.service",
+        f"{units}-clock@.service",
+    ]
+    [file] = [
+        f for f in apps._configuration(vm, app, BOOKWORM) if f.path == "/etc/onebox/links.json"
+    ]
+    assert json.loads(file.content)["data"]["processes"] == ["queue", "clock"]

@@ -13,11 +13,13 @@ from tests.unit.inventories import a_vm, an_app, told
 Refusal = Callable[..., str]
 OF_VM = "address, apps, journal, postgresql, ssh_config, ssh_key, ssh_port, ssh_user, tls"
 OF_APP = ", ".join(sorted(App.model_fields))
-OF_TLS = "email, server, server_ca"
+OF_TLS = "email, profile, server, server_ca"
+OF_PROCESS = "command, name, stop_signal, stop_timeout"
 OF_WEB = (
     "graceful_timeout, keepalive, log_level, max_requests, max_requests_jitter, timeout,"
     " worker_memory, workers"
 )
+QUEUE = {"name": "queue", "command": "python -m links.queue"}
 WHOLE = ("a whole number", "write a number without quotes")
 TEXT = ("text in quotes", "put it in quotes")
 BRACES = ("a dict of settings", "put its settings in braces")
@@ -37,6 +39,12 @@ BOOL = ("True or False", "write True or False")
         (a_vm(tls={"banana": "x"}), "tls.banana", OF_TLS, "take it out"),
         (a_vm(an_app(web={"worker": 1})), "apps[0].web.worker", OF_WEB, "write `workers`"),
         (a_vm(an_app(web={"banana": 1})), "apps[0].web.banana", OF_WEB, "take it out"),
+        (
+            a_vm(an_app(processes=[{**QUEUE, "comand": "x"}])),
+            "apps[0].processes[0].comand",
+            OF_PROCESS,
+            "write `command`",
+        ),
     ],
 )
 def test_an_unknown_key_is_refused(
@@ -54,6 +62,14 @@ def test_the_value_of_an_unknown_key_is_not_repeated(refusal: Refusal) -> None:
 def test_a_missing_setting_of_an_app_is_refused(refusal: Refusal, key: str) -> None:
     message = told(f"apps[0].{key}", f"a value for `{key}`", "none", f"add `{key}`")
     assert refusal(a_vm(an_app(**{key: None}))) == message
+
+
+@pytest.mark.parametrize("key", ["name", "command"])
+def test_a_missing_setting_of_a_process_is_refused(refusal: Refusal, key: str) -> None:
+    process = {name: value for name, value in QUEUE.items() if name != key}
+    path = f"apps[0].processes[0].{key}"
+    message = told(path, f"a value for `{key}`", "none", f"add `{key}`")
+    assert refusal(a_vm(an_app(processes=[process]))) == message
 
 
 @pytest.mark.parametrize("key", ["address", "apps"])
@@ -82,6 +98,15 @@ def test_a_missing_setting_of_a_server_is_refused(refusal: Refusal, key: str) ->
         (a_vm(an_app(env=[])), "apps[0].env", "[]", ("a dict", 'write it as in {"KEY": "value"}')),
         (a_vm(an_app(source=3)), "apps[0].source", "3", PATH),
         (a_vm(an_app(build="x")), "apps[0].build", '"x"', BOOL),
+        (
+            a_vm(an_app(migrations_compatible="x")),
+            "apps[0].migrations_compatible",
+            '"x"',
+            BOOL,
+        ),
+        (a_vm(an_app(processes="queue")), "apps[0].processes", '"queue"', BRACKETS),
+        (a_vm(an_app(processes=["queue"])), "apps[0].processes[0]", '"queue"', BRACES),
+        (a_vm(tls={"profile": 3}), "tls.profile", "3", TEXT),
         (a_vm(tls="x"), "tls", '"x"', BRACES),
         (a_vm(journal="big"), "journal", '"big"', WHOLE),
         (a_vm(journal=[]), "journal", "[]", WHOLE),
@@ -104,6 +129,14 @@ def test_a_wrong_type_is_refused(
         (a_vm(an_app(web={"workers": 0})), "apps[0].web.workers", 0, 1),
         (a_vm(an_app(drain=-1)), "apps[0].drain", -1, 1),
         (a_vm(an_app(keep_releases=1)), "apps[0].keep_releases", 1, 2),
+        (a_vm(an_app(settle=-1)), "apps[0].settle", -1, 0),
+        (a_vm(an_app(watch=-1)), "apps[0].watch", -1, 0),
+        (
+            a_vm(an_app(processes=[{**QUEUE, "stop_timeout": 0}])),
+            "apps[0].processes[0].stop_timeout",
+            0,
+            1,
+        ),
     ],
 )
 def test_too_small_a_number_is_refused(
@@ -119,6 +152,8 @@ def test_too_small_a_number_is_refused(
         (a_vm(ssh_port=65_536), "ssh_port", 65_536, 65_535),
         (a_vm(an_app(web={"workers": 65})), "apps[0].web.workers", 65, 64),
         (a_vm(an_app(start_timeout=86_401)), "apps[0].start_timeout", 86_401, 86_400),
+        (a_vm(an_app(settle=601)), "apps[0].settle", 601, 600),
+        (a_vm(an_app(watch=3601)), "apps[0].watch", 3601, 3600),
     ],
 )
 def test_too_big_a_number_is_refused(

@@ -57,6 +57,35 @@ def test_a_good_name_is_kept(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["Queue", "my-queue", "my_queue", "1queue", "", "a" * 17, "queue\n", "web", "migrate"]
+)
+def test_a_bad_name_of_a_process_is_refused(refusal: Refusal, name: str) -> None:
+    process = {"name": name, "command": "x"}
+    assert refusal(a_vm(an_app(processes=[process]))) == told(
+        "apps[0].processes[0].name",
+        'up to 16 lower-case letters and digits, not "web" or "migrate"',
+        f'"{name}"',
+        'write "worker"',
+    )
+
+
+def test_a_signal_that_does_not_ask_is_refused(refusal: Refusal) -> None:
+    process = {"name": "queue", "command": "x", "stop_signal": "SIGKILL"}
+    assert refusal(a_vm(an_app(processes=[process]))) == told(
+        "apps[0].processes[0].stop_signal",
+        "'SIGTERM', 'SIGINT' or 'SIGQUIT'",
+        '"SIGKILL"',
+        "write one of these",
+    )
+
+
+def test_a_good_process_is_kept(folder: Path) -> None:
+    given = {"name": "a" * 16, "command": "x", "stop_signal": "SIGINT", "stop_timeout": 7}
+    [process] = read(folder, a_vm(an_app(processes=[given]))).apps[0].processes
+    assert process.model_dump() == given
+
+
+@pytest.mark.parametrize(
     ("domain", "suggestion"),
     [
         ("https://links.example.com/", "links.example.com"),
