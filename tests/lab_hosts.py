@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Hosts:
     deployed: set[str] = field(default_factory=set)
     snapshots: set[str] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def bare(self, debian: str) -> Server:
         """Return the host of a Debian, as it is: bare, until `provisioned` was called."""
@@ -52,16 +54,21 @@ class Hosts:
             self.snapshots.add(snapshot)
             origin.seconds_until_ready(30)
         names = (f"--domain={more}.{origin.domain}" for more in MORE)
-        name = f"{PREFIX}-{debian}-{len(self.made)}"
+        name = f"{PREFIX}-{debian}-{next(self.numbers)}"
         self._up(name, "--from", snapshot, *names, *options)
         server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
         server.seconds_until_ready(30)
         return server
 
+    def drop(self, name: str) -> None:
+        """Take one host down."""
+        lab("down", name)
+        self.made.remove(name)
+
     def down(self) -> None:
         """Leave nothing."""
-        for name in self.made:
-            lab("down", name)
+        for name in [*self.made]:
+            self.drop(name)
         for snapshot in self.snapshots:
             lab("forget", snapshot)
 
@@ -85,10 +92,19 @@ def server(request: pytest.FixtureRequest, hosts: Hosts) -> Server:
     return hosts.provisioned(request.param)
 
 
-@pytest.fixture(scope="session")
-def copy(hosts: Hosts) -> Callable[..., Server]:
-    """Makes copies of a deployed host, for tests that change or break it."""
-    return hosts.copy
+@pytest.fixture(scope="module")
+def copy(hosts: Hosts) -> Iterator[Callable[..., Server]]:
+    """Makes copies of a deployed host, for a file's tests that change or break it."""
+    copies: list[str] = []
+
+    def make(debian: str, *options: str) -> Server:
+        server = hosts.copy(debian, *options)
+        copies.append(server.host.name)
+        return server
+
+    yield make
+    for name in copies:
+        hosts.drop(name)
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this same hook
