@@ -4,6 +4,7 @@
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
+APP := ../.tools/bin/uv run --frozen --quiet
 export ONEBOX_INVENTORY ?= inventory.py
 
 help: ## list what there is
@@ -24,21 +25,22 @@ demo-down: setup-lab ## take the demo's host down
 check: setup ## lint, types and unit tests, in seconds
 	@$(RUN) ruff check --quiet . && $(RUN) ruff format --quiet --check .
 	@$(RUN) mypy --no-error-summary .
+	@cd app && $(APP) ruff check --quiet . && $(APP) ruff format --quiet --check . && $(APP) mypy --no-error-summary .
 	@$(RUN) pytest --quiet tests/unit
 	@$(RUN) bench.results
 
 test: setup-lab check ## everything: check, the app's tests, end to end and faults on lab hosts
-	@cd app && ../.tools/bin/uv run --frozen --quiet pytest --quiet --cov
+	@cd app && $(APP) pytest --quiet --cov
 	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadgroup tests/e2e tests/faults
 
 verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change nothing
 	@$(RUN) pytest --quiet tests/host
 
 dev: setup-lab ## the sample app here, reloading, with a database of its own
-	@cd app && ../.tools/bin/uv run --frozen --quiet python dev.py
+	@cd app && $(APP) python dev.py
 
 soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL
-	@cd app && ../.tools/bin/uv run --frozen --quiet pytest --quiet -s -m soak
+	@cd app && $(APP) pytest --quiet -s -m soak
 
 soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from onebox_release.faults import POINTS
 
 from tests.faults.probed import Probed
-from tests.server import PROJECT, Server, lab
-
-sys.path.append(str(PROJECT / "onhost"))
-from onebox_release.faults import POINTS
+from tests.server import Server, lab
 
 # What a deploy of good code does not reach: the probe has no migrations to come, and its packages
 # are there.
