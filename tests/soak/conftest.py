@@ -56,6 +56,12 @@ def result_of(item: pytest.Item) -> str:
 
 
 @pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    """Where a load writes its samples."""
+    return tmp_path / "load.csv"
+
+
+@pytest.fixture
 def folder(request: pytest.FixtureRequest) -> Path:
     """Where a test keeps raw samples and plots, beside its figures."""
     path = results.FOLDER / result_of(request.node)
