@@ -47,23 +47,21 @@ def switch(places: Places, parameters: Parameters, release: str, *, can_go_back:
             raise ReleaseError(f"{error}\nIt stays live: the database has moved on.") from error
         if went_live:
             _put_back(places, before)
-        retire(places, parameters, keep=live(places), candidate=release)
+        else:  # nobody but us asked it anything: there is nothing to wait for
+            stop(places, parameters, release)
+        retire(places, parameters, keep=live(places))
         kind = PutBackError if went_live else ReleaseError
         raise kind(str(error)) from error
 
 
-def retire(
-    places: Places, parameters: Parameters, keep: str | None, candidate: str | None = None
-) -> None:
+def retire(places: Places, parameters: Parameters, keep: str | None) -> None:
     """Stop every release but one, once its connections are finished or their time is up."""
-    up = systemd.releases_up(places.app, parameters.processes)
-    for release in dict.fromkeys([*up, *([candidate] if candidate else [])]):
-        if release == keep or release == live(places):
+    for release in systemd.releases_up(places.app, parameters.processes):
+        if release in {keep, live(places)}:
             continue
-        if release != candidate or connections(places.socket(release)):
-            say(f"Stopping release {release}")
-            time.sleep(HANDOVER)
-            drain(places.socket(release), parameters.drain)
+        say(f"Stopping release {release}")
+        time.sleep(HANDOVER)
+        drain(places.socket(release), parameters.drain)
         stop(places, parameters, release)
         faults.point("retired")
 

@@ -378,31 +378,29 @@ def test_all_but_the_live_release_are_stopped(server: Server) -> None:
     assert server.now == 2 * 0.5, "nginx may be on its way to an old socket"
 
 
-def test_a_candidate_that_nobody_is_connected_to_is_stopped_at_once(
-    server: Server, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server.make("a", "b", live="b")
-    retire(server.places, PARAMETERS, keep="b", candidate="a")
-    assert (server.calls, server.now) == ([stop_of("a")], 0)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_candidate_that_answered_somebody_is_drained(
+def test_a_candidate_that_never_went_live_is_not_waited_for(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Our own questions may wait in its socket's queue; nobody else has asked it anything."""
+
+    def fail(*_: object) -> None:
+        raise ReleaseError("not ready")
+
     monkeypatch.setattr("onebox_release.switch.connections", lambda _: 1)
+    monkeypatch.setattr("onebox_release.switch._start", fail)
     server.make("a", "b", live="b")
     server.up.add("a")
-    retire(server.places, PARAMETERS, keep="b", candidate="a")
-    assert server.calls == [stop_of("a")]
-    assert server.now >= 0.5 + PARAMETERS.drain
+    with pytest.raises(ReleaseError):
+        switch(server.places, PARAMETERS, "a", can_go_back=True)
+    assert server.up == {"b"}
+    assert server.now == 0
 
 
 @pytest.mark.parametrize("keep", ["a", None])
 def test_what_the_pointer_leads_to_is_never_stopped(server: Server, keep: str | None) -> None:
     server.make("a", "b", live="b")
     server.up.add("a")
-    retire(server.places, PARAMETERS, keep=keep, candidate="b")
+    retire(server.places, PARAMETERS, keep=keep)
     assert server.up == {"b", *([keep] if keep else [])}
 
 
