@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def result_of(item: pytest.Item) -> str:
     """Return where a test's figures are kept, as in releases/25-deploys-under-load."""
     kind = Path(item.path).stem.removeprefix("test_")
-    return f"{kind}/{item.name.removeprefix('test_').replace('_', '-')}"
+    name = re.sub(r"[^a-z0-9]+", "-", item.name.removeprefix("test_").lower()).strip("-")
+    return f"{kind}/{name}"
 
 
 @pytest.fixture
