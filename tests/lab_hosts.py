@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.place import this_lab
 from tests.server import Server, lab
 
 # A sudo user on one and root on the other; `make soak-main` has all four.
@@ -80,10 +81,19 @@ class Hosts:
 
 @pytest.fixture(scope="session")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """The hosts of this run."""
+    """The hosts of this run; what a killed one left goes first."""
+    forget_dead_runs()
     hosts = Hosts(tmp_path_factory.mktemp("hosts"))
     yield hosts
     hosts.down()
+
+
+def forget_dead_runs() -> None:
+    """Forget the snapshots of runs that were killed; the lab sweeps their hosts itself."""
+    for snapshot in (this_lab().cache / "snapshots").glob("t*-*"):
+        pid = snapshot.name[1:].partition("-")[0]
+        if pid.isdigit() and not Path("/proc", pid).exists():
+            lab("forget", snapshot.name)
 
 
 @pytest.fixture(params=USERS, ids=lambda debian: f"debian{debian}", scope="session")
