@@ -18,6 +18,9 @@ from bench.load import Sample, read
 from operations.artifact import pack
 from tests.server import PROJECT, Server
 
+# Asked without touching it: trying the lock would keep a deploy out.
+LOCKED = "lslocks --noheadings --output PATH | grep -q onebox.lock"
+FREE = f"! {LOCKED}"
 PROBE = Path(__file__).resolve().parent / "probe"
 _numbers = itertools.count(1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from onebox_release.faults import POINTS
 
-from tests.faults.probed import Probed
+from tests.faults.probed import FREE, LOCKED, Probed
 from tests.server import Server, lab
 
 # What a deploy of good code does not reach: the probe has no migrations to come, and its packages
@@ -79,10 +79,10 @@ def test_two_deploys_at_once_are_one(probe: Probed, control: str) -> None:
 def test_the_lock_is_free_soon_after_its_holder_is_killed(probe: Probed) -> None:
     probe.become()
     process = probe.server.start_deploy()
-    probe.server.wait_for("grep -q ' at ' /run/onebox.lock", 20)
+    probe.server.wait_for(LOCKED, 20)
     process.kill()
     process.wait()
-    probe.server.wait_for("flock --nonblock /run/onebox.lock true", 6)
+    probe.server.wait_for(FREE, 6)
     probe.settled()
     assert probe.deploy().returncode == 0
 

@@ -21,7 +21,7 @@ from websockets.asyncio.client import connect
 
 from bench import plots
 from bench.load import Sample
-from tests.faults.probed import Probed, Traffic
+from tests.faults.probed import FREE, LOCKED, Probed, Traffic
 from tests.faults.test_death import REACHED, power_cut
 from tests.faults.test_load import BAD_REVISION, BROKEN
 from tests.server import Server, lab
@@ -295,7 +295,7 @@ def test_deployer_killed_at_30_points(
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()
-            probe.server.wait_for("flock --nonblock /run/onebox.lock true", 10)
+            probe.server.wait_for(FREE, 10)
             probe.settled()
             again = probe.deploy()
             assert again.returncode == 0, f"{moment}: {again.stdout}{again.stderr}"
@@ -366,10 +366,10 @@ def test_a_laptop_that_sleeps_ten_minutes(probe: Probed, figures: dict[str, Any]
     """Its lock is free soon, another deploy goes through, and it stops when it wakes."""
     probe.become()
     sleeper = probe.server.start_deploy()
-    probe.server.wait_for("grep -q ' at ' /run/onebox.lock", 20)
+    probe.server.wait_for(LOCKED, 20)
     sleeper.send_signal(signal.SIGSTOP)
     begin = time.monotonic()
-    probe.server.wait_for("flock --nonblock /run/onebox.lock true", 10)
+    probe.server.wait_for(FREE, 10)
     free = time.monotonic() - begin
     probe.release()
     live = probe.live()
