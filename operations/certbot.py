@@ -81,4 +81,6 @@ def certificate(
         f" --webroot --webroot-path {WEBROOT} --server {shlex.quote(server)} --cert-name {lineage}"
         f" --preferred-profile {shlex.quote(profile)} --renew-with-new-domains --expand {force}"
         f" {' '.join(f'-d {domain}' for domain in domains)}"
+        # certbot does not: after a power cut nginx would find an empty certificate, and not start.
+        " && sync"
     )

@@ -43,6 +43,7 @@ def environment(group: str) -> Generator[StringCommand, None, None]:
         f"rm -rf {new}",
         f"python3 -m venv {new}",
         f"{new}/bin/python -m pip install {PIP_OPTIONS} -r /dev/stdin",
+        "sync",
         f"ln -sfn {folder} {link}.new",
         f"mv -T {link}.new {link}",
         f"find {BASE} -maxdepth 1 -type d -name '{group}-*' ! -name {folder} -exec rm -rf {{}} +",

@@ -121,7 +121,9 @@ def copy(hosts: Hosts) -> Iterator[Callable[..., Server]]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares a host, where several processes share the tests."""
     for item in items:
-        if "tests/faults" in str(item.path):
+        if item.path.name == "test_lab.py":
+            group = "lab"
+        elif "tests/faults" in str(item.path):
             group = "faults"
         else:
             group = "13" if "13" in item.name.partition("[")[2] else "12"

@@ -117,6 +117,8 @@ class Server:
         answer = self.request("POST", "/accounts", json=account)
         if answer.status_code == httpx.codes.CONFLICT:
             answer = self.request("POST", "/tokens", json=account)
+        if answer.is_error:
+            return answer
         headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
         return self.request("POST", "/links", json={"url": url}, headers=headers)
 

@@ -20,7 +20,7 @@ WANTED: dict[str, Any] = {
     "email": None,
     "ca": None,
 }
-DOMAINS = "-d b.example.com -d a.example.com"
+DOMAINS = "-d b.example.com -d a.example.com && sync"
 
 
 def asked(standing: Lineage | None, **changes: Any) -> list[str]:

@@ -33,17 +33,18 @@ def test_an_environment_is_built_beside_and_switched_to(there: str) -> None:
     new = f"/usr/local/lib/onebox/{FOLDER}"
     assert stdin(command) == PINS
     steps = text(command).split(" && ")
-    assert steps[:5] == [
+    assert steps[:6] == [
         f"rm -rf {new}",
         f"python3 -m venv {new}",
         (
             f"{new}/bin/python -m pip install --quiet --disable-pip-version-check"
             " --require-hashes --only-binary :all: -r /dev/stdin"
         ),
+        "sync",
         f"ln -sfn {FOLDER} /usr/local/lib/onebox/certbot.new",
         "mv -T /usr/local/lib/onebox/certbot.new /usr/local/lib/onebox/certbot",
     ]
-    assert steps[5].startswith("find /usr/local/lib/onebox -maxdepth 1 -type d -name 'certbot-*'")
+    assert steps[6].startswith("find /usr/local/lib/onebox -maxdepth 1 -type d -name 'certbot-*'")
 
 
 @pytest.mark.parametrize("group", ["certbot", "uv"])
