@@ -31,7 +31,8 @@ check: setup ## lint, types and unit tests, in seconds
 
 test: setup-lab check ## everything: check, the app's tests, end to end and faults on lab hosts
 	@cd app && $(APP) pytest --quiet --cov
-	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadgroup tests/e2e tests/faults
+	@$(AS_ROOT) $(RUN) pytest --quiet tests/e2e/test_lab.py
+	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadgroup --ignore tests/e2e/test_lab.py tests/e2e tests/faults
 
 verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change nothing
 	@$(RUN) pytest --quiet tests/host
