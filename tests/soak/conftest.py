@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from bench import results
+from tests.faults.conftest import csv, probe
 from tests.faults.probed import Probed
 from tests.server import Server
 
+__all__ = ["csv", "probe"]  # fixtures that the shorter tests have, too
 SEED = int(os.environ.get("ONEBOX_SEED", "20261120"))
 
 
@@ -58,25 +60,11 @@ def result_of(item: pytest.Item) -> str:
 
 
 @pytest.fixture
-def csv(tmp_path: Path) -> Path:
-    """Where a load writes its samples."""
-    return tmp_path / "load.csv"
-
-
-@pytest.fixture
 def folder(request: pytest.FixtureRequest) -> Path:
     """Where a test keeps raw samples and plots, beside its figures."""
     path = results.FOLDER / result_of(request.node)
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-@pytest.fixture(scope="module")
-def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
-    """The probe, released once."""
-    probed = Probed.on(copy("12"), tmp_path_factory.mktemp("probe"))
-    probed.release()
-    return probed
 
 
 @pytest.fixture(scope="module")
