@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from operations.transport import no_delay
+from validation.env_file import read_env_file
 from validation.mistakes import Mistake, from_pydantic, report, wrong
 from validation.source import Module, Project
+from validation.twice import places, used_twice
 from validation.values import (
     AcmeDirectory,
     Address,
@@ -28,7 +30,6 @@ from validation.values import (
     SecretByName,
     UrlPath,
     Variable,
-    secret_prefix,
 )
 
 REFUSED = 4  # exit code of a run that stopped before it touched a server
@@ -199,90 +200,18 @@ def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[s
     except ValueError as error:
         _refuse(f"{error}\nNo server was contacted.")
     context = {"root": root, "secrets": secrets}
-    checked = [
-        _check(vm, "" if len(vms) == 1 else f"servers[{i}]", context) for i, vm in enumerate(vms)
-    ]
-    mistakes = [mistake for _, found in checked for mistake in found] + list(_same_address(vms))
+    checked = [_check(vm, place, context) for vm, place in zip(vms, places(vms), strict=True)]
+    mistakes = [*(mistake for _, found in checked for mistake in found), *used_twice(vms)]
     if mistakes:
         _refuse(report(Path(beside).name or "the inventory", mistakes))
     return [(vm.address, _host_data(vm)) for vm, _ in checked if vm]
 
 
-def read_env_file(path: Path) -> dict[str, str]:
-    """Return the KEY=VALUE lines of a file that may be absent; # starts a comment line.
-
-    As in a shell, quotes around a value are not part of it, and `export` may stand in front.
-
-    Raises ValueError that names the first line which is neither, without what stands there.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} can't be read as UTF-8 text: {type(error).__name__}.") from None
-    values = {}
-    for number, line in enumerate(lines, start=1):
-        key, equals, value = line.strip().partition("=")
-        if not key or key.startswith("#"):
-            continue
-        if not equals:
-            raise ValueError(
-                f"{path.name}, line {number}: expected KEY=VALUE, found a line without =. Write it"
-                " as in LINKS_STRIPE_KEY=sk_live_1, or start it with # to keep it as a comment."
-            )
-        values[key.removeprefix("export ").strip()] = _unquoted(value.strip())
-    return values
-
-
-def _unquoted(value: str) -> str:
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return value[1:-1] if quoted else value
-
-
 def _check(vm: object, root: str, context: dict[str, Any]) -> tuple[VM | None, list[Mistake]]:
-    twice = list(_used_twice(vm, root)) if isinstance(vm, Mapping) else []
     try:
-        return VM.model_validate(vm, context=context), twice
+        return VM.model_validate(vm, context=context), []
     except ValidationError as error:
-        return None, [from_pydantic(e, VM, root) for e in error.errors()] + twice
-
-
-def _same_address(vms: Sequence[object]) -> Iterator[Mistake]:
-    """Yield servers that are there twice: pyinfra would forget all but the last."""
-    first: dict[str, int] = {}
-    for i, vm in enumerate(vms):
-        address = str(vm.get("address", i)) if isinstance(vm, Mapping) else str(i)
-        taken = first.setdefault(address, i)
-        if taken != i:
-            expected, found = "an address that no other server has", f'"{address}"'
-            mend = f"put its apps into servers[{taken}], which has the same"
-            yield Mistake(f"servers[{i}].address", expected, found, mend)
-
-
-def _used_twice(vm: Mapping[str, Any], root: str) -> Iterator[Mistake]:
-    """Yield names and domains that two apps claim, whatever else is wrong with them."""
-    first: dict[tuple[str, str], str] = {}
-    for what, value, place in _claims(vm, f"{root}.apps".removeprefix(".")):
-        taken = first.setdefault((what, value), place)
-        if taken != place:
-            expected = f"a {what} that no other app has"
-            found = f'"{value}", which {taken} has'
-            yield Mistake(place, expected, found, f"give one of the two another {what}")
-
-
-def _claims(vm: Mapping[str, Any], root: str) -> Iterator[tuple[str, str, str]]:
-    for i, app in enumerate(_listed(vm, "apps")):
-        if isinstance(app, Mapping):
-            yield "name", str(app.get("name", f"apps[{i}]")), f"{root}[{i}].name"
-            for j, domain in enumerate(_listed(app, "domains")):
-                yield "domain", str(domain), f"{root}[{i}].domains[{j}]"
-            for j, secret in enumerate(_listed(app, "secrets")):
-                variable = f"{secret_prefix(str(app.get('name', i)))}{secret}"
-                yield "variable", variable, f"{root}[{i}].secrets[{j}]"
-
-
-def _listed(settings: Mapping[str, Any], key: str) -> list[Any]:
-    value = settings.get(key)
-    return list(value) if isinstance(value, (list, tuple)) else []
+        return None, [from_pydantic(e, VM, root) for e in error.errors()]
 
 
 def _database(value: str, info: ValidationInfo) -> str:

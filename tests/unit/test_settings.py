@@ -10,8 +10,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from operations.transport import no_delay
-from settings import TLS, VM, App, PostgreSQL, Process, Web, read_env_file, servers
+from settings import TLS, VM, App, PostgreSQL, Process, Web, servers
 from tests.unit.inventories import a_vm, an_app, read
+from validation.env_file import read_env_file
 
 HIDDEN = "sk_live_a1b2c3"
 WITH_SECRET = an_app(secrets=["STRIPE_KEY"])
