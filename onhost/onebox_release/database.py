@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from . import durable, faults, history, resources, revisions, systemd
+from . import faults, history, postgresql, resources, revisions, systemd
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -85,13 +84,14 @@ def at(places: Places) -> list[str]:
     Raises ReleaseError where it doesn't answer. Asked as the schema's owner, never a superuser:
     what the table is named for could be a view.
     """
-    query = "select version_num from alembic_version"
     owner = f"{places.app}-migrate"
-    command = ["runuser", "-u", owner, "--", "psql", "-XqAt", "-d", places.app, "-c", query]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
-    if result.returncode and "does not exist" not in result.stderr:
-        raise ReleaseError(f"The database doesn't answer: {result.stderr.strip()}")
-    return result.stdout.split()
+    sql = "select version_num from alembic_version"
+    try:
+        return postgresql.query(sql, role=owner, database=places.app).split()
+    except ReleaseError as error:
+        if "does not exist" in str(error):
+            return []
+        raise
 
 
 def _revisions(places: Places, release: str) -> dict[str, revisions.Revision] | None:
@@ -136,14 +136,7 @@ def _dump(places: Places, release: str) -> Path:
     path = places.dumps / f"{release}.dump"
     places.dumps.mkdir(mode=0o700, exist_ok=True)
     resources.check_disk(places, dump=True)
-    new = path.with_suffix(".new")
-    command = ["runuser", "-u", "postgres", "--", "pg_dump", "--format=custom", places.app]
-    with new.open("wb") as file:
-        result = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, check=False, cwd="/")
-        if result.returncode:
-            raise ReleaseError(f"The dump failed: {result.stderr.decode(errors='replace')}")
-        durable.sync(file)
-    durable.rename(new, path)
+    postgresql.dump(places.app, path)
     faults.point("dumped")
     for old in sorted(places.dumps.glob("*.dump"), key=lambda p: p.stat().st_mtime)[:-DUMPS]:
         old.unlink()

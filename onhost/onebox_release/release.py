@@ -34,7 +34,7 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
         build(places, parameters, digest, release)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
         switch(places, parameters, release, can_go_back=can_go_back)
-    retire(places, parameters, keep=release)
+    retire(places, parameters)
 
 
 def rollback(places: Places, parameters: Parameters, release: str | None, *, force: bool) -> None:
@@ -55,7 +55,7 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
     with _recorded(places, "rollback", release, before):
         _check_memory(places, parameters, before)
         switch(places, parameters, release, can_go_back=True)
-    retire(places, parameters, keep=release)
+    retire(places, parameters)
 
 
 def recover(places: Places, parameters: Parameters) -> None:
@@ -64,7 +64,7 @@ def recover(places: Places, parameters: Parameters) -> None:
     release = live(places)
     if release:
         systemd.systemctl("start", "--no-block", places.target(release))
-    retire(places, parameters, keep=release)
+    retire(places, parameters)
     if release and release not in history.healthy(places):
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(places)), "")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from . import systemd
+from . import postgresql, systemd
 from .errors import RefusedError
 from .places import Places
 
@@ -74,12 +73,8 @@ def watch_time(wanted: int, available: int, total: int) -> int:
 
 
 def _database(places: Places) -> int:
-    query = f"select pg_database_size('{places.app}')"
-    command = ["runuser", "-u", "postgres", "--", "psql", "-XqAt", "-c", query]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
-    if result.returncode:
-        raise RefusedError(f"The database doesn't answer: {result.stderr.strip()}")
-    return int(result.stdout)
+    sql = "select pg_database_size(current_database())"
+    return int(postgresql.query(sql, role="postgres", database=places.app))
 
 
 def _pss(process: int) -> int:

@@ -19,6 +19,7 @@ LOOK = 0.5  # seconds between two looks at a live one
 # nginx may have looked the old socket up just before the rename, and connect to it just after.
 HANDOVER = 0.5
 PUBLIC = 10  # seconds in which nginx must answer with the new release
+CRASHES = FAILED, CRASHED = "it failed", "it crashed"
 MISSES = 3  # health answers in a row that must be bad before a live release counts as broken
 
 
@@ -49,15 +50,15 @@ def switch(places: Places, parameters: Parameters, release: str, *, can_go_back:
             _put_back(places, before)
         else:  # nobody but us asked it anything: there is nothing to wait for
             stop(places, parameters, release)
-        retire(places, parameters, keep=live(places))
+        retire(places, parameters)
         kind = PutBackError if went_live else ReleaseError
         raise kind(str(error)) from error
 
 
-def retire(places: Places, parameters: Parameters, keep: str | None) -> None:
-    """Stop every release but one, once its connections are finished or their time is up."""
+def retire(places: Places, parameters: Parameters) -> None:
+    """Stop all releases but the live one, once their connections are finished or time is up."""
     for release in systemd.releases_up(places.app, parameters.processes):
-        if release in {keep, live(places)}:
+        if release == live(places):
             continue
         say(f"Stopping release {release}")
         time.sleep(HANDOVER)
@@ -87,7 +88,7 @@ def _start(places: Places, parameters: Parameters, release: str) -> None:
     problem = _wait(
         lambda: _trouble(places, parameters, release),
         parameters.start_timeout,
-        give_up=lambda: bool(_crash(unit)),
+        give_up=lambda problem: problem in CRASHES,
     )
     settled = time.monotonic() + parameters.settle
     while not problem and time.monotonic() < settled:
@@ -197,21 +198,21 @@ def _crash(unit: str) -> str:
     """
     state = systemd.show(unit, "NRestarts", "ActiveState", "SubState", "Result")
     if state.get("ActiveState") == "failed":
-        return "it failed"
+        return FAILED
     restarts = int(state.get("NRestarts") or 0)
     ending = state.get("SubState") == "auto-restart"
     if "-web@" in unit:
-        return "it crashed" if restarts or ending else ""
+        return CRASHED if restarts or ending else ""
     ending_badly = ending and state.get("Result") != "success"
-    return "it crashed" if restarts > 1 or ending_badly else ""
+    return CRASHED if restarts > 1 or ending_badly else ""
 
 
 def _wait(
-    problem: Callable[[], str], seconds: float, give_up: Callable[[], bool] = lambda: False
+    problem: Callable[[], str], seconds: float, give_up: Callable[[str], bool] = lambda _: False
 ) -> str:
     """Look until there is no problem; return the last one if it stays."""
     deadline = time.monotonic() + seconds
-    while (found := problem()) and time.monotonic() < deadline and not give_up():
+    while (found := problem()) and time.monotonic() < deadline and not give_up(found):
         time.sleep(POLL)
     return found
 

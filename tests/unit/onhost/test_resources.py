@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from onebox_release import resources, systemd
-from onebox_release.errors import RefusedError
+from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.places import Places
 from onebox_release.resources import MIB
 
@@ -48,10 +48,13 @@ def test_too_little_is_refused_with_figures(
         resources.check_disk(places, 8 * MIB, environment=environment)
 
 
+SIZE = "select pg_database_size(current_database())"
+
+
 def asked(monkeypatch: pytest.MonkeyPatch, code: int, output: str) -> None:
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert command[:3] == ["runuser", "-u", "postgres"]
-        assert command[-1] == "select pg_database_size('links')"
+        assert command[4:] == ["psql", "-XqAt", "-d", "links", "-c", SIZE]
         return subprocess.CompletedProcess(command, code, output, output)
 
     monkeypatch.setattr(subprocess, "run", run)
@@ -73,7 +76,7 @@ def test_a_database_that_can_not_be_measured_is_not_dumped(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked(monkeypatch, 2, "no such socket\n")
-    with pytest.raises(RefusedError, match=r"The database doesn't answer: no such socket$"):
+    with pytest.raises(ReleaseError, match=r"The database doesn't answer: no such socket$"):
         resources.check_disk(places, dump=True)
 
 

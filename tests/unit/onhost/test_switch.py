@@ -372,7 +372,7 @@ def test_a_release_before_that_systemd_refuses_to_start_is_live_all_the_same(two
 def test_all_but_the_live_release_are_stopped(server: Server) -> None:
     server.make("a", "b", "c", live="b")
     server.up = {"a", "b", "c"}
-    retire(server.places, PARAMETERS, keep="b")
+    retire(server.places, PARAMETERS)
     assert server.up == {"b"}
     assert server.calls == [stop_of("a"), stop_of("c")]
     assert server.now == 2 * 0.5, "nginx may be on its way to an old socket"
@@ -396,14 +396,6 @@ def test_a_candidate_that_never_went_live_is_not_waited_for(
     assert server.now == 0
 
 
-@pytest.mark.parametrize("keep", ["a", None])
-def test_what_the_pointer_leads_to_is_never_stopped(server: Server, keep: str | None) -> None:
-    server.make("a", "b", live="b")
-    server.up.add("a")
-    retire(server.places, PARAMETERS, keep=keep)
-    assert server.up == {"b", *([keep] if keep else [])}
-
-
 def test_a_release_is_drained_before_it_is_stopped(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,14 +408,14 @@ def test_a_release_is_drained_before_it_is_stopped(
 
     monkeypatch.setattr("onebox_release.switch.connections", busy_at_first)
     server.up = {"a"}
-    retire(server.places, PARAMETERS, keep=None)
+    retire(server.places, PARAMETERS)
     assert looked == [[], [], []]
     assert server.calls == [stop_of("a")]
 
 
 def test_nothing_to_retire_takes_no_time(server: Server) -> None:
     server.make("a", live="a")
-    retire(server.places, PARAMETERS, keep="a")
+    retire(server.places, PARAMETERS)
     assert (server.calls, server.now) == ([], 0)
 
 

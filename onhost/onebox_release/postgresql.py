@@ -1,0 +1,37 @@
+"""PostgreSQL's own programs, run as one of its roles: the system user of the same name."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from . import durable
+from .errors import ReleaseError
+
+
+def query(sql: str, *, role: str, database: str) -> str:
+    """Return what a query answers. Raises ReleaseError where the database doesn't."""
+    command = [*_as(role), "psql", "-XqAt", "-d", database, "-c", sql]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    if result.returncode:
+        raise ReleaseError(f"The database doesn't answer: {result.stderr.strip()}")
+    return result.stdout
+
+
+def dump(database: str, path: Path) -> None:
+    """Write a dump for pg_restore, which is there whole or not at all.
+
+    Raises ReleaseError where that fails.
+    """
+    new = path.with_suffix(".new")
+    command = [*_as("postgres"), "pg_dump", "--format=custom", database]
+    with new.open("wb") as file:
+        result = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, check=False, cwd="/")
+        if result.returncode:
+            raise ReleaseError(f"The dump failed: {result.stderr.decode(errors='replace')}")
+        durable.sync(file)
+    durable.rename(new, path)
+
+
+def _as(role: str) -> list[str]:
+    return ["runuser", "-u", role, "--"]
