@@ -56,9 +56,9 @@ class Server:
         command = [sys.executable, "-m", "pyinfra", *arguments, str(self._write()), deploy]
         return local(command, LONG)
 
-    def start_deploy(self) -> subprocess.Popen[bytes]:
+    def start_deploy(self, *arguments: str, deploy: str = "deploy.py") -> subprocess.Popen[bytes]:
         """Start a deploy, and don't wait for it."""
-        command = [sys.executable, "-m", "pyinfra", "-y", str(self._write()), "deploy.py"]
+        command = [sys.executable, "-m", "pyinfra", "-y", *arguments, str(self._write()), deploy]
         with self.inventory.with_suffix(".log").open("ab") as output:
             return subprocess.Popen(
                 command, cwd=PROJECT, stdout=output, stderr=output, stdin=subprocess.DEVNULL

@@ -97,6 +97,19 @@ class Probed:
         """Return what a query prints, asked by the database's owner."""
         return self.server.run(f'cd /; runuser -u postgres -- psql -XqAt -d probe -c "{query}"')
 
+    @contextmanager
+    def rows_in_use(self) -> Iterator[None]:
+        """Keep the table locked against DDL, though not against the app, for 20 s at most."""
+        self.server.run(
+            "cd /; systemd-run --quiet --unit=holder --uid=postgres psql -d probe -c"
+            " 'begin; lock table rows in row exclusive mode; select pg_sleep(20)'"
+        )
+        try:
+            time.sleep(0.5)
+            yield
+        finally:
+            self.server.run("systemctl stop holder 2>/dev/null", check=False)
+
     def settled(self) -> None:
         """Check that exactly one release serves, that it is whole, and that nothing is left."""
         deadline = time.monotonic() + 60

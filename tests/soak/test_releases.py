@@ -12,6 +12,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,16 @@ from websockets.asyncio.client import connect
 from bench import plots
 from bench.load import Sample
 from tests.faults.probed import FREE, LOCKED, Probed, Traffic
-from tests.faults.test_death import REACHED, power_cut
+from tests.faults.test_death import kill, power_cut
 from tests.faults.test_load import BAD_REVISION, BROKEN
-from tests.server import Server, lab
+from tests.server import PROJECT, Server, lab
 
 DEPLOYS, QUIET = 25, 8.0  # seconds of quiet between two deploys
 AT_MOST = 2.0  # times the quiet p99
+BAD_SQL = {
+    "failing migration": "insert into nowhere values (1)",
+    "blocked migration": "alter table rows add column more int",
+}
 
 
 def p99(samples: Sequence[Sample], method: str) -> float:
@@ -49,8 +54,7 @@ def keep(traffic: Traffic, folder: Path, windows: list[plots.Window], title: str
 def test_25_deploys_under_load(
     probe: Probed, csv: Path, folder: Path, figures: dict[str, Any]
 ) -> None:
-    kinds = [*BROKEN, "failing migration", "blocked migration"]
-    broken_at = {4: kinds[0], 8: kinds[1], 12: kinds[2], 16: kinds[3], 20: kinds[4], 23: kinds[5]}
+    broken_at = dict(zip((4, 8, 12, 16, 20, 23), [*BROKEN, *BAD_SQL], strict=True))
     windows: list[plots.Window] = []
     bad: set[str] = set()
     with probe.load(csv, seconds=1500) as traffic:
@@ -99,21 +103,12 @@ def median_ratio(samples: Sequence[Sample], windows: list[plots.Window], method:
 def release(probe: Probed, kind: str) -> set[str]:
     """Deploy a release of a kind; return its name if it is a broken one."""
     revision = probe.folder / "migrations/versions/r2.py"
-    if "migration" in kind:
-        sql = "insert into nowhere values (1)"
-        if kind == "blocked migration":
-            sql = "alter table rows add column more int"
-            probe.server.run(
-                "cd /; systemd-run --quiet --unit=holder --uid=postgres psql -d probe -c"
-                " 'begin; lock table rows in row exclusive mode; select pg_sleep(20)'"
-            )
-        revision.write_text(BAD_REVISION.format(name="r2", sql=sql))
-        probe.become()
-    else:
-        probe.become(kind)
-    result = probe.deploy()
+    if kind in BAD_SQL:
+        revision.write_text(BAD_REVISION.format(name="r2", sql=BAD_SQL[kind]))
+    probe.become(kind if kind in BROKEN else "good")
+    with probe.rows_in_use() if kind == "blocked migration" else nullcontext():
+        result = probe.deploy()
     revision.unlink(missing_ok=True)
-    probe.server.run("systemctl stop holder 2>/dev/null", check=False)
     assert (result.returncode == 0) == (kind == "good"), result.stdout + result.stderr
     last = probe.status()["last"]
     assert isinstance(last, dict)
@@ -258,23 +253,38 @@ def test_sigkill_at_each_fault_point(
 ) -> None:
     windows: list[plots.Window] = []
     with probe.load(csv, seconds=1200) as traffic:
-        for point in REACHED:
-            probe.server.run(f"echo kill {point} > /run/onebox-fault")
-            begin = time.time()
-            probe.become()
-            assert probe.deploy().returncode != 0, point
-            assert probe.server.run("cat /run/onebox-fault-reached") == point
-            probe.settled()
-            assert probe.deploy().returncode == 0, point
-            assert probe.server.deploy()["success"] == [], point
-            windows.append((begin, time.time(), point))
+        for point in POINTS:
+            if point != "put back":
+                begin = time.time()
+                kill(probe, point)
+                windows.append((begin, time.time(), point))
     keep(traffic, folder, windows, "The switch killed at each of its points")
+    kill(probe, "put back")  # without load: what dies to be put back fails requests
     figures |= {
-        "points": REACHED,
+        "points": POINTS,
         "requests": len(traffic.samples),
         "failed": len(traffic.failures),
     }
     assert not traffic.failures, traffic.told()
+
+
+def test_without_recovery_a_kill_leaves_two_releases_up(
+    probe: Probed, figures: dict[str, Any]
+) -> None:
+    """The control: the program's recovery does nothing, and the checks see what it leaves."""
+    program = "/usr/local/lib/onebox/onebox_release/release.py"
+    # By hand, and released by hand: a deploy would put the program right first.
+    probe.server.run(f"sed -i 's/^def recover.*/&\\n    return/' {program}")
+    digest = probe.send()
+    probe.server.run("echo kill switched > /run/onebox-fault")
+    probe.server.run(f"onebox-release deploy probe {digest}", check=False)
+    try:
+        with pytest.raises(AssertionError):
+            probe.settled()
+        figures |= {"up": probe.status()["up"]}
+    finally:
+        probe.release()
+    probe.settled()
 
 
 def test_deployer_killed_at_30_points(
@@ -311,9 +321,9 @@ def test_deployer_killed_at_30_points(
 
 
 def test_power_off_at_each_fault_point(disk_probe: Probed, figures: dict[str, Any]) -> None:
-    for point in REACHED:
+    for point in POINTS:
         power_cut(disk_probe, point)
-    figures |= {"points": REACHED}
+    figures |= {"points": POINTS}
 
 
 def test_power_off_without_fsync_is_seen(
@@ -360,6 +370,21 @@ def test_two_deploys_in_the_same_second(probe: Probed, figures: dict[str, Any]) 
         probe.settled()
     figures |= {"exit_codes": codes}
     assert codes == [[0, 3]] * 5
+
+
+def test_two_deploys_without_the_lock(
+    probe: Probed, figures: dict[str, Any], tmp_path: Path
+) -> None:
+    """The control: a deploy that takes no lock, and the same check sees two at work."""
+    unlocked = tmp_path / "deploy.py"
+    unlocked.write_text((PROJECT / "deploy.py").read_text().replace("\nlock()\n", "\n"))
+    probe.become()
+    processes = [probe.server.start_deploy(deploy=str(unlocked)) for _ in range(2)]
+    codes = sorted(process.wait(120) for process in processes)
+    figures |= {"exit_codes": codes}
+    assert codes != [0, 3]
+    probe.release()
+    probe.settled()
 
 
 def test_a_laptop_that_sleeps_ten_minutes(probe: Probed, figures: dict[str, Any]) -> None:
@@ -453,6 +478,3 @@ def until_another_answers(probe: Probed, start: Callable[[], object]) -> float:
         assert time.monotonic() - begin < 60
         time.sleep(0.05)
     return time.monotonic() - begin
-
-
-assert set(REACHED) <= set(POINTS)
