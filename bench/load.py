@@ -99,7 +99,7 @@ class Load:
         connection: Connection | None = None
         try:
             async with asyncio.timeout(TIMEOUT):
-                connection = self.idle.pop() if keep and self.idle else await self._connect()
+                connection = (keep and self._kept()) or await self._connect()
                 status, headers, _ = await connection.ask(self._bytes(method, key, keep=keep))
             release = headers.get("x-release", "")
             if keep and headers.get("connection") != "close":
@@ -112,6 +112,16 @@ class Load:
                 connection.close()
         took = time.monotonic() - due
         self.samples.append(Sample(at, method, took, status, release, key, error))
+
+    def _kept(self) -> Connection | None:
+        """Return a kept connection. One that nginx has closed, idle for too long, is forgotten,
+        as every client does."""
+        while self.idle:
+            connection = self.idle.pop()
+            if not connection.reader.at_eof():
+                return connection
+            connection.close()
+        return None
 
     async def _connect(self) -> Connection:
         reader, writer = await asyncio.open_connection(
