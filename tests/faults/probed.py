@@ -97,6 +97,12 @@ class Probed:
         """Return what a query prints, asked by the database's owner."""
         return self.server.run(f'cd /; runuser -u postgres -- psql -XqAt -d probe -c "{query}"')
 
+    def since(self, start: float) -> list[str]:
+        """Return what the on-host program said since a time, each with the seconds since then."""
+        journal = f"journalctl -t onebox-release --since @{int(start)} -o short-unix --no-pager -q"
+        lines = (line.split(" ", 3) for line in self.server.run(journal).splitlines())
+        return [f"{float(at) - start:.1f} s  {text}" for at, _, _, text in lines]
+
     @contextmanager
     def rows_in_use(self) -> Iterator[None]:
         """Keep the table locked against DDL, though not against the app, for 20 s at most."""

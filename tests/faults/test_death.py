@@ -72,7 +72,7 @@ def power_cut(probe: Probed, point: str) -> None:
     probe.server.run(f"echo hang {point} > /run/onebox-fault")
     reach(probe, point)
     deployer = probe.server.start_deploy(*CONSENT)
-    probe.server.wait_for(f"grep -qx {point} /run/onebox-fault-reached", 60)
+    probe.server.wait_for(f"grep -qx '{point}' /run/onebox-fault-reached", 60)
     lab("poweroff", probe.server.host.name, "--hard")
     deployer.kill()
     deployer.wait()

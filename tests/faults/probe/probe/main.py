@@ -67,7 +67,8 @@ async def stream(request: Request) -> StreamingResponse:
             await asyncio.sleep(1)
         yield "end\n"
 
-    return StreamingResponse(lines())
+    # Or nginx keeps the lines back until it has some KiB of them.
+    return StreamingResponse(lines(), headers={"X-Accel-Buffering": "no"})
 
 
 async def echo(socket: WebSocket) -> None:
