@@ -39,15 +39,22 @@ def command(lab: Lab, record: Record) -> list[str]:
     ]
 
 
-def environment(record: Record) -> dict[str, str]:
+def environment(debian: int) -> dict[str, str]:
     """What systemd-nspawn is told by its environment alone."""
     return os.environ | {
         "SYSTEMD_NSPAWN_LOCK": "0",
         "SYSTEMD_NSPAWN_TMPFS_TMP": "0",
         "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network",
         # systemd 257 boots on the unified hierarchy only.
-        **({"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"} if record.debian >= 13 else {}),
+        **({"SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"} if debian >= 13 else {}),
     }
+
+
+def _debian(lab: Lab, record: Record) -> int:
+    """The Debian that is about to boot: a host can have been upgraded since it was made."""
+    version = (disk.root(lab, record.name) / "etc/debian_version").read_text()
+    major = version.partition(".")[0].strip()
+    return int(major) if major.isdigit() else record.debian
 
 
 def _boot(lab: Lab, record: Record, group: str) -> int:
@@ -55,7 +62,7 @@ def _boot(lab: Lab, record: Record, group: str) -> int:
     with (home / CONSOLE).open("ab") as console:
         guest = subprocess.Popen(
             command(lab, record),
-            env=environment(record),
+            env=environment(_debian(lab, record)),
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,

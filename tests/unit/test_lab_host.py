@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import acme, domains, guest, limits, record, ssh, supervise
+from lab import acme, disk, domains, guest, limits, record, ssh, supervise
 from lab.place import Lab
 from lab.record import Record
 
@@ -39,9 +39,18 @@ def test_nspawn_boots_without_a_systemd_outside() -> None:
     ]
 
 
+@pytest.mark.parametrize(("text", "debian"), [("13.1\n", 13), ("12.12\n", 12), ("forky/sid\n", 12)])
+def test_an_upgraded_host_boots_as_what_it_is(tmp_path: Path, text: str, debian: int) -> None:
+    lab = Lab(root=tmp_path)
+    etc = disk.root(lab, WEB.name) / "etc"
+    etc.mkdir(parents=True)
+    (etc / "debian_version").write_text(text)
+    assert supervise._debian(lab, replace(WEB, debian=12)) == debian
+
+
 @pytest.mark.parametrize(("debian", "unified"), [(12, None), (13, "1")])
 def test_only_debian_13_is_put_on_the_unified_hierarchy(debian: int, unified: str | None) -> None:
-    environment = supervise.environment(replace(WEB, debian=debian))
+    environment = supervise.environment(debian)
     assert environment.get("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY") == unified
     assert environment["SYSTEMD_NSPAWN_API_VFS_WRITABLE"] == "network"
 
