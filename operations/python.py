@@ -16,15 +16,21 @@ from uv import find_uv_bin
 
 PROJECT = Path(__file__).resolve().parent.parent
 BASE = "/usr/local/lib/onebox"
+PYTHON = "/usr/bin/python3"
 PIP_OPTIONS = "--quiet --disable-pip-version-check --require-hashes --only-binary :all:"
 
 
 class Link(FactBase[str]):
-    """Where a symlink points to, as long as its target runs on the system's Python."""
+    """Where an environment's symlink points to, if what is there runs on today's Python."""
 
     def command(self, path: str) -> str:
-        """Return the command; after a distribution upgrade the old interpreter doesn't start."""
-        return f"{path}/bin/python -c '' 2>/dev/null && readlink {path} || true"
+        """Return the command. An upgrade of the distribution leaves the old Python until
+        somebody removes it, and with it all that runs on it."""
+        package = path.rpartition("/")[2]
+        return (
+            f"[ $(readlink -f {path}/bin/python) = $(readlink -f {PYTHON}) ]"
+            f" && {path}/bin/python -c 'import {package}' 2>/dev/null && readlink {path} || true"
+        )
 
 
 @operation()
@@ -41,7 +47,7 @@ def environment(group: str) -> Generator[StringCommand, None, None]:
     new = f"{BASE}/{folder}"
     steps = [
         f"rm -rf {new}",
-        f"python3 -m venv {new}",
+        f"$(readlink -f {PYTHON}) -m venv {new}",  # by its version: see the fact
         f"{new}/bin/python -m pip install {PIP_OPTIONS} -r /dev/stdin",
         "sync",
         f"ln -sfn {folder} {link}.new",

@@ -117,7 +117,8 @@ def _install(app: str, parameters: Parameters, folder: Path) -> None:
             "HOME": "/root",
             "UV_PROJECT_ENVIRONMENT": str(venv),
             "UV_CACHE_DIR": "/var/cache/onebox/uv",
-            "UV_PYTHON": "/usr/bin/python3",
+            # By its version: an upgrade of the distribution leaves it, and releases that use it.
+            "UV_PYTHON": os.path.realpath("/usr/bin/python3"),
             "UV_PYTHON_DOWNLOADS": "never",
         },
         capture_output=True,
