@@ -60,7 +60,7 @@ def _folders(app: App) -> list[Folder]:
         Folder(f"/srv/{app.name}"),
         Folder(f"/srv/{app.name}/releases"),
         Folder(f"/srv/{app.name}/venvs"),
-        Folder(f"/etc/{app.name}", mode="700"),
+        Folder(f"/etc/{app.name}", mode="700", holds=("generated.env", "releases")),
         Folder(f"/etc/{app.name}/releases", mode="700"),
         Folder(f"/var/lib/{app.name}", mode="700", owner=f"{app.name}:{app.name}"),
         Folder(f"/var/lib/onebox/{app.name}", mode="700"),

@@ -8,6 +8,9 @@ from operations.templates import template
 from settings import VM
 
 PACKAGES = ["ca-certificates", "nftables", "nginx", "python3-venv", "unattended-upgrades"]
+# What stands in our folders beside what this file places: other tasks', and the server's own.
+CONFIGURATION = ("*.json", "acme-ca.pem", "firewall.nft*", "nginx*", "postgresql", "revision.key")
+TOOLS = ("certbot*", "onebox_release", "uv*")
 JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 
 
@@ -19,9 +22,9 @@ def system() -> None:
     files.place(
         name="Describe updates, the journal and new database clusters",
         things=[
-            files.Folder("/etc/onebox"),
+            files.Folder("/etc/onebox", holds=CONFIGURATION),
             files.Folder("/var/lib/onebox"),
-            files.Folder("/usr/local/lib/onebox"),
+            files.Folder("/usr/local/lib/onebox", holds=TOOLS),
             files.Folder("/etc/systemd/journald.conf.d"),
             template(JOURNAL, vm=vm),
             template("etc/apt/apt.conf.d/52onebox"),

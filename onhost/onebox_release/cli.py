@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import NoReturn, TypeAlias
 
-from . import durable, history, identity, lock, parameters, release, systemd, unit
+from . import durable, history, identity, lock, parameters, release, systemd, unit, verify
 from .errors import LockedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -70,9 +70,13 @@ def _recover(places: Places, settings: Parameters, _: argparse.Namespace) -> Non
 
 
 def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
-    wanted = identity.release_id(arguments.digest, places, settings.processes)
-    up = systemd.releases_up(places.app, settings.processes)
-    print(document(places.app, {"release": wanted, "live": live(places), "up": up}))
+    data = {
+        "release": identity.release_id(arguments.digest, places, settings.processes),
+        "live": live(places),
+        "up": systemd.releases_up(places.app, settings.processes),
+        "differences": verify.differences(places, settings, live(places)),
+    }
+    print(document(places.app, data))
 
 
 def _check(places: Places, settings: Parameters, _: argparse.Namespace) -> None:

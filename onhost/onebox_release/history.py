@@ -39,7 +39,7 @@ def healthy(places: Places) -> list[str]:
     """
     held: dict[str, None] = {}
     for entry in read(places):
-        if entry["result"] in {"live", "put back"}:
+        if entry["result"] in {"live", "put back", "altered"}:
             held.pop(entry["release"], None)
         if entry["result"] == "live":
             held[entry["release"]] = None

@@ -28,9 +28,9 @@ def artifact(digest: str) -> str:
     return _digest(digest, *_platform())[:12]
 
 
-def environment_key(lock: bytes) -> str:
+def environment_key(lock: bytes, places: Places) -> str:
     """Return the name of the virtual environment that a lock file makes on this server."""
-    return _digest(hashlib.sha256(lock).hexdigest(), *_platform())[:12]
+    return _digest(hashlib.sha256(lock).hexdigest(), *_platform(), *_generation(places))[:12]
 
 
 def configuration(places: Places, processes: list[str]) -> str:
@@ -38,12 +38,30 @@ def configuration(places: Places, processes: list[str]) -> str:
 
     Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
     """
-    files = [places.configuration / name for name in CONFIGURATION] + places.units(processes)
     mac = hmac.new(_key(places.key), digestmod=hashlib.sha256)
-    for path in files:
+    for generation in _generation(places):
+        mac.update(generation.encode())
+    for path in files(places, processes):
         content = path.read_bytes()
         mac.update(f"{path.name}\0{len(content)}\0".encode() + content)
     return mac.hexdigest()[:8]
+
+
+def files(places: Places, processes: list[str]) -> list[Path]:
+    """Return the files that a release is started from."""
+    return [places.configuration / name for name in CONFIGURATION] + places.units(processes)
+
+
+def renew(places: Places) -> None:
+    """Have the same archive and configuration become another release: the one before was altered,
+    and can't be mended under those who are served by it."""
+    [number] = _generation(places) or ["0"]
+    durable.write(places.generation, str(int(number) + 1))
+
+
+def _generation(places: Places) -> list[str]:
+    """Return nothing, or how often a release was made anew."""
+    return [places.generation.read_text()] if places.generation.exists() else []
 
 
 def _platform() -> tuple[str, str]:

@@ -44,6 +44,11 @@ class Places:
         return self.root / "var/lib/onebox" / self.app
 
     @property
+    def generation(self) -> Path:
+        """Return the file that counts how often a release was made anew from the same."""
+        return self.state / "generation"
+
+    @property
     def history(self) -> Path:
         """Return the file with a line for each deploy."""
         return self.state / "history.jsonl"
@@ -94,6 +99,10 @@ class Places:
     def target(self, release: str) -> str:
         """Return the unit that groups a release's processes."""
         return f"{self.app}@{release}.target"
+
+    def web_socket(self, release: str) -> str:
+        """Return the unit that holds a release's socket."""
+        return f"{self.app}-web@{release}.socket"
 
     def process(self, process: str, release: str) -> str:
         """Return the unit of one of a release's processes."""

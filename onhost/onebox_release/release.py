@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import database, faults, history, identity, resources, systemd
-from .build import build
+from . import database, faults, history, identity, resources, systemd, verify
+from .build import build, forget_packages
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -22,10 +22,12 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
     """
     recover(places, parameters)
     before = live(places)
-    release = identity.release_id(digest, places, parameters.processes)
+    release = _sound(places, parameters, digest, before)
     if release == before:
+        verify.sweep(places, parameters)
         say(f"Release {release} is live already")
         return
+    verify.set_aside(places, parameters)
     with _recorded(places, "deploy", release, before):
         # Now, because what earlier ones left could be what fills the disk.
         history.prune(places, parameters.keep_releases, {release, before or release}, digest)
@@ -33,8 +35,12 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
         _check_memory(places, parameters, before)
         build(places, parameters, digest, release)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
+        spoilt = before and verify.altered(places, before)
         switch(places, parameters, release, can_go_back=can_go_back)
+        if spoilt:  # it is nothing to go back to
+            history.record(places, what="verify", release=before, before="", result="altered")
     retire(places, parameters)
+    verify.sweep(places, parameters)
 
 
 def rollback(places: Places, parameters: Parameters, release: str | None, *, force: bool) -> None:
@@ -69,6 +75,20 @@ def recover(places: Places, parameters: Parameters) -> None:
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(places)), "")
         history.record(places, what="deploy", release=release, before=earlier, result="live")
+
+
+def _sound(places: Places, parameters: Parameters, digest: str, before: str | None) -> str:
+    """Return the release that an archive becomes: another one, if the one that it became was
+    altered since, or runs otherwise than described. It can't be mended while it serves."""
+    release = identity.release_id(digest, places, parameters.processes)
+    found = verify.altered(places, release)
+    if not found and release == before:
+        found = verify.unlike(places, parameters, release)
+    if found:
+        say("Making the release anew: " + " ".join(found[0]))
+        forget_packages()  # they may share their files with an altered environment
+        identity.renew(places)
+    return identity.release_id(digest, places, parameters.processes)
 
 
 def _check_memory(places: Places, parameters: Parameters, before: str | None) -> None:

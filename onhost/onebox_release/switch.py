@@ -70,8 +70,7 @@ def retire(places: Places, parameters: Parameters) -> None:
 def stop(places: Places, parameters: Parameters, release: str) -> None:
     """Stop all of a release; each process gets the time that its unit gives it."""
     processes = [places.process(p, release) for p in ("web", *parameters.processes)]
-    socket = f"{places.app}-web@{release}.socket"
-    systemd.systemctl("stop", places.target(release), *processes, socket)
+    systemd.systemctl("stop", places.target(release), *processes, places.web_socket(release))
     for unit in processes:
         if systemd.show(unit, "ActiveState").get("ActiveState") == "failed":
             systemd.systemctl("reset-failed", unit)
