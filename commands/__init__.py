@@ -1,1 +1,1 @@
-"""What a person does by hand, one file each: the logic behind `fab`."""
+"""What a person does by hand; fabfile.py lists it."""
