@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from typing import Any
 
 from invoke.exceptions import Exit
@@ -78,6 +79,37 @@ def verify(_: Any, *, on: str = "") -> None:
     result = subprocess.run(command, cwd=PROJECT, env=limited, check=False)
     if result.returncode:
         raise Exit(code=REFUSED if result.returncode == REFUSED else FAILED)
+
+
+@task(help={**ON, **JSON})
+def preflight(_: Any, *, on: str = "", json: bool = False) -> None:
+    """Say whether a server can take a deploy, and change nothing.
+
+    Example: fab preflight
+    """
+    _look("preflight", on, json=json)
+
+
+@task(help={**ON, **JSON})
+def drift(_: Any, *, on: str = "", json: bool = False) -> None:
+    """Say what on a server differs from what the repository wants, and change nothing.
+
+    Example: fab drift
+    """
+    _look("drift", on, json=json)
+
+
+def _look(command: str, on: str, *, json: bool) -> None:
+    """Look at a server as a deploy would, and print what was found."""
+    from pyinfra.api.exceptions import PyinfraError  # here: it takes half a second
+
+    server = Server.of(on)
+    try:
+        found = import_module(f"commands.{command}").look(server.address, server.data)
+    except PyinfraError as error:
+        raise Exit(str(error), FAILED) from None
+    print(found.document() if json else found)
+    raise Exit(code=found.code)
 
 
 def _json(wanted: bool) -> list[str]:  # noqa: FBT001 - a flag passed on

@@ -179,6 +179,8 @@ class VM(Settings):
     """Certificates."""
     postgresql: PostgreSQL = PostgreSQL()
     """The database cluster."""
+    take_over: list[Literal["nginx", "postgresql", "firewall"]] = Field(default_factory=list)
+    """What somebody else has set up on the server, and onebox may set up its own way."""
     journal: int = Field(default=500, ge=50)
     """MiB that the journal may take on disk."""
 

@@ -2,39 +2,70 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from pyinfra.api import Config, Inventory, State
-from pyinfra.api.connect import connect_all
-from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api import State
 from pyinfra.api.host import Host
-from pyinfra.context import ctx_host, ctx_state
 
+from commands.connect import connected
+from commands.inventory import PROJECT
+from operations.access import Access, foreign
 from operations.difference import Difference, mended
 
-DEPLOY = Path(__file__).resolve().parent.parent / "deploy.py"
+DRIFT = 2  # exit code
+WIDTH = 80
+ACCEPT = (
+    "Take away what nobody wanted. What is then still here is put on record by a",
+    "deploy with --data accept=true.",
+)
 
 
-def drift(name: str, data: Mapping[str, Any]) -> list[Difference]:
-    """Return what the next deploy would mend on a server, and change nothing.
+@dataclass(frozen=True)
+class Drift:
+    """What differs on a server: what the next deploy mends, and what it leaves to a person."""
+
+    host: str
+    deploy: list[Difference]
+    person: list[Difference]
+
+    @property
+    def code(self) -> int:
+        """Return the exit code."""
+        return DRIFT if self.deploy or self.person else 0
+
+    def document(self) -> str:
+        """Return it for programs."""
+        data = {
+            kind: [asdict(difference) for difference in getattr(self, kind)]
+            for kind in ("deploy", "person")
+        }
+        return json.dumps({"schema": 1, "host": self.host, "app": None, "data": data})
+
+    def __str__(self) -> str:
+        if not self.code:
+            return f"{self.host} is as the repository wants it."
+        parts = []
+        if self.deploy:
+            parts.append("\n".join([f"The next deploy mends on {self.host}:", *_told(self.deploy)]))
+        if self.person:
+            parts.append("\n".join([f"Left to you on {self.host}:", *_told(self.person), *ACCEPT]))
+        return "\n\n".join(parts)
+
+
+def look(name: str, data: Mapping[str, Any]) -> Drift:
+    """Return what differs on a server, and change nothing.
 
     Raises PyinfraError where the server can't be looked at.
     """
-    state = State(Inventory(([(name, dict(data))], {})), Config(), check_for_changes=False)
-    [host] = state.inventory
-    connect_all(state)
-    if host not in state.active_hosts:
-        raise PyinfraError(f"{name} does not let us in: try `ssh` with the same settings.")
-    try:
-        with ctx_state.use(state), ctx_host.use(host):
-            runpy.run_path(str(DEPLOY))
-            # Each once: nginx comes twice in a deploy.
-            return list(dict.fromkeys(_differences(state, host)))
-    finally:
-        host.disconnect()
+    with connected(name, data) as (state, host):
+        runpy.run_path(str(PROJECT / "deploy.py"))
+        # Each once: nginx comes twice in a deploy.
+        mends = list(dict.fromkeys(_differences(state, host)))
+        return Drift(name, mends, foreign(host.get_fact(Access)))
 
 
 def _differences(state: State, host: Host) -> Iterator[Difference]:
@@ -44,3 +75,9 @@ def _differences(state: State, host: Host) -> Iterator[Difference]:
         if commands and not told:
             told = [Difference(next(iter(state.get_op_meta(key).names)), "would change something")]
         yield from told
+
+
+def _told(differences: list[Difference]) -> Iterator[str]:
+    for difference in differences:
+        line = f"  {difference.what} {difference.how}"
+        yield line if len(line) <= WIDTH else f"  {difference.what}\n      {difference.how}"

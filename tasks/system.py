@@ -18,7 +18,6 @@ JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 def system() -> None:
     """Install what everything else stands on."""
     vm: VM = host.data.vm
-    postgresql = ["postgresql"] if vm.local_apps else []
     files.place(
         name="Describe updates, the journal and new database clusters",
         things=[
@@ -37,9 +36,14 @@ def system() -> None:
             template("etc/postgresql-common/createcluster.d/onebox.conf"),
         ],
     )
-    apt.installed(name="Install Debian's packages", packages=[*PACKAGES, *postgresql])
+    apt.installed(name="Install Debian's packages", packages=packages(vm))
     systemd.running(
         name="Keep the journal bounded",
         unit="systemd-journald.service",
         restart_for=[f"/{JOURNAL}"],
     )
+
+
+def packages(vm: VM) -> list[str]:
+    """Return the Debian packages that a server needs."""
+    return [*PACKAGES, *(["postgresql"] if vm.local_apps else [])]

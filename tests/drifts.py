@@ -1,9 +1,27 @@
-"""What people do to a server by hand, and what `fab drift` must name for it: in pairs."""
+"""What people do to a server by hand, what `fab drift` says of it, and that a deploy mends it."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from tests.server import PROJECT, Server
+
 LIVE = "$(basename $(readlink /srv/links/current))"
 PSQL = "cd / && runuser -u postgres -- psql -Xqc"
+WEB = "/etc/systemd/system/links-web@.service"
+AGAIN = f"systemctl daemon-reload && systemctl restart links-web@{LIVE}"
+CLUSTER = "$(systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1)"
+ENVIRONMENT = "systemctl show -p Environment --value onebox-certbot.service"
+ACME = "sed -n 's/^server = //p' /etc/letsencrypt/renewal/links.conf"
+CERTBOT = (
+    "/usr/local/lib/onebox/certbot/bin/certbot certonly -q -n --webroot -w /var/lib/onebox/acme"
+    " --cert-name links --renew-with-new-domains"
+)
 NGINX = "nginx.service.d/foreign.conf"
 
 # What was done: (how, what is told; * stands for any text)
@@ -62,24 +80,20 @@ DRIFTS = {
         f"/etc/systemd/system/{NGINX} overrides nginx.service",
     ),
     "a property set for PostgreSQL": (
-        "systemctl set-property $(systemctl list-units --plain --no-legend 'postgresql@*'"
-        " | cut -d' ' -f1) CPUWeight=50",
+        f"systemctl set-property {CLUSTER} CPUWeight=50",
         "/etc/systemd/system.control/*/50-CPUWeight.conf overrides postgresql@*-main.service",
     ),
     "a foreign drop-in of the app": (
-        "mkdir /etc/systemd/system/links-web@.service.d; cd /etc/systemd/system/links-web@.service.d"
-        " && printf '[Service]\\nNoNewPrivileges=no\\n' > mine.conf && systemctl daemon-reload"
-        f" && systemctl restart links-web@{LIVE}",
-        "/etc/systemd/system/links-web@.service.d/mine.conf overrides our unit",
+        f"mkdir {WEB}.d && printf '[Service]\\nNice=5\\n' > {WEB}.d/mine.conf && {AGAIN}",
+        f"{WEB}.d/mine.conf overrides our unit",
     ),
     "a masked worker": (
         f"systemctl mask --now links-worker@{LIVE}",
         "/etc/systemd/system/links-worker@*.service overrides our unit",
     ),
     "the sandbox, and a restart": (
-        "sed -i s/NoNewPrivileges=yes// /etc/systemd/system/links-web@.service"
-        f" && systemctl daemon-reload && systemctl restart links-web@{LIVE}",
-        "/etc/systemd/system/links-web@.service was edited",
+        f"sed -i s/NoNewPrivileges=yes// {WEB} && {AGAIN}",
+        f"{WEB} was edited",
     ),
     "a unit of a process that is no more": (
         "cp /etc/systemd/system/links-worker@.service /etc/systemd/system/links-mailer@.service",
@@ -154,5 +168,58 @@ DRIFTS = {
         "rm -r /usr/local/lib/onebox/certbot",
         "/usr/local/lib/onebox/certbot is not what uv.lock pins",
     ),
+    "a certificate for other names": (
+        f"env $({ENVIRONMENT}) {CERTBOT} --force-renewal -d www.{{domain}} --server $({ACME})",
+        "certificate links is for www.*, not for *",
+    ),
     "a removed user": ("userdel links-migrate", "user links-migrate is missing"),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Told:
+    """What `fab drift` says."""
+
+    code: int
+    deploy: list[str]
+    person: list[str]
+
+
+def fab(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of fab's for a server."""
+    server.pyinfra("--help")  # writes the inventory
+    return subprocess.run(
+        [sys.executable, "-m", "fabric", *arguments],
+        cwd=PROJECT,
+        env=os.environ | {"ONEBOX_INVENTORY": str(server.inventory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def drift(server: Server) -> Told:
+    """Ask what differs."""
+    result = fab(server, "drift", "--json")
+    assert result.stdout, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["schema"], document["host"]) == (1, server.host.name)
+    told = {
+        kind: [f"{each['what']} {each['how']}" for each in found]
+        for kind, found in document["data"].items()
+    }
+    return Told(result.returncode, **told)
+
+
+def see_and_mend(server: Server, what: str) -> list[str]:
+    """Break something, see that it is told, and that a deploy mends it for good; return what
+    was told."""
+    how, words = DRIFTS[what]
+    server.run(how.replace("{domain}", server.domain))
+    found = drift(server)
+    assert found.code == 2, found
+    assert any(fnmatch(line, words) for line in found.deploy), found
+    server.deploy()
+    assert drift(server) == Told(0, [], [])
+    assert server.deploy()["success"] == []
+    return found.deploy

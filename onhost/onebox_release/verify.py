@@ -22,6 +22,7 @@ from .places import Places
 Difference = tuple[str, str]
 """What differs, and how."""
 MANIFEST = ".manifest"
+UNMARKED = {MANIFEST, ".complete"}  # what is written when the rest is there
 OURS = "# Made by onebox"
 SET_ASIDE = ".set-aside"  # behind the name of a unit file, which systemd then doesn't read
 # Where a person, or systemctl for one, changes units.
@@ -50,10 +51,10 @@ def unlike(places: Places, parameters: Parameters, release: str) -> list[Differe
     """Return how the live release runs otherwise than described, so that it must be made anew."""
     found = [(str(path), "overrides our unit") for path in overrides(places, parameters)]
     files = identity.files(places, parameters.processes)
-    newest = max(int(path.stat().st_mtime) for path in files)
+    newest = max((int(path.stat().st_mtime) for path in files if path.exists()), default=0)
     processes = [places.process(name, release) for name in ("web", *parameters.processes)]
     for unit in processes:
-        started = systemd.show(unit, "ActiveEnterTimestamp")["ActiveEnterTimestamp"]
+        started = systemd.show(unit, "ActiveEnterTimestamp").get("ActiveEnterTimestamp")
         if started and int(started.removeprefix("@")) < newest:
             found.append((unit, "was started before its files were changed"))
     return found
@@ -139,7 +140,7 @@ def _marks(folder: Path, *more: Path, contents: bool) -> dict[str, str]:
             folders.remove("__pycache__")
         for name in chain(folders, files):
             path = os.path.join(root, name)  # noqa: PTH118 - five thousand of them
-            if name != MANIFEST:
+            if name not in UNMARKED:
                 found[os.path.relpath(path, folder)] = _mark(path, contents=contents)
     return found
 

@@ -221,11 +221,14 @@ def test_a_plan_names_both_releases_and_what_is_up(
 ) -> None:
     monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
     assert command("plan", "links", "abc") == 0
-    assert told(capsys) == {"release": "c-3", "live": None, "up": []}
+    assert told(capsys) == {"release": "c-3", "live": None, "up": [], "differences": []}
     server.make("b-2", live="b-2")
     server.up |= {"a-1"}
     assert command("plan", "links", "abc") == 0
-    assert told(capsys) == {"release": "c-3", "live": "b-2", "up": ["a-1", "b-2"]}
+    data = told(capsys)
+    units = ["links-web@b-2.service", "links-queue@b-2.service", "links-web@b-2.socket"]
+    assert data.pop("differences") == [[unit, "is stopped"] for unit in units]
+    assert data == {"release": "c-3", "live": "b-2", "up": ["a-1", "b-2"]}
 
 
 def test_a_hold_is_written_with_its_reason_and_lifted(

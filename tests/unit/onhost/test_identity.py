@@ -91,13 +91,14 @@ def test_of_two_that_make_the_key_at_once_the_first_wins(
 
 
 def test_another_python_or_architecture_is_another_artifact(
+    places: Places,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = {identity.artifact("digest") + identity.environment_key(b"lock")}
+    made = {identity.artifact("digest") + identity.environment_key(b"lock", places)}
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    made.add(identity.artifact("digest") + identity.environment_key(b"lock"))
+    made.add(identity.artifact("digest") + identity.environment_key(b"lock", places))
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "1"))
-    made.add(identity.artifact("digest") + identity.environment_key(b"lock"))
+    made.add(identity.artifact("digest") + identity.environment_key(b"lock", places))
     assert len(made) == 3
 
 

@@ -73,7 +73,7 @@ def test_secrets_lie_where_root_alone_can_look(vm: VM, app: App) -> None:
         assert (file.mode, file.owner) == ("600", "root:root")
     folders = {folder.path: folder for folder in apps._folders(app)}
     for path in ("/etc/links", "/etc/links/releases", "/var/lib/onebox/links"):
-        assert folders[path] == Folder(path, mode="700", owner="root:root")
+        assert folders[path].state == Folder(path, mode="700", owner="root:root").state
 
 
 def test_an_app_owns_its_state_alone(vm: VM, app: App) -> None:

@@ -1,0 +1,52 @@
+"""Whether a server can take a deploy, asked alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from commands.connect import connected
+from commands.inventory import REFUSED
+from operations import preflight
+from tasks.system import packages
+from validation.mistakes import Mistake
+from validation.preflight import problems, refusal, warnings
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What stands in the way of a deploy to a server, and what may be meant so."""
+
+    host: str
+    problems: list[Mistake]
+    warnings: list[str]
+
+    @property
+    def code(self) -> int:
+        """Return the exit code."""
+        return REFUSED if self.problems else 0
+
+    def document(self) -> str:
+        """Return it for programs."""
+        told = {"problems": [asdict(each) for each in self.problems], "warnings": self.warnings}
+        return json.dumps({"schema": 1, "host": self.host, "app": None, "data": told})
+
+    def __str__(self) -> str:
+        ready = f"{self.host} can take a deploy."
+        return "\n\n".join([
+            refusal(self.host, self.problems) if self.problems else ready,
+            *self.warnings,
+        ])  # fmt: skip
+
+
+def look(name: str, data: Mapping[str, Any]) -> Preflight:
+    """Return what a deploy would say of a server before it began, and change nothing.
+
+    Raises PyinfraError where the server can't be looked at.
+    """
+    with connected(name, data) as (_, host):
+        seen, outside = preflight.look(host, data["vm"], packages(data["vm"]))
+    found = problems(data["vm"], seen, outside)
+    return Preflight(name, found, [] if found else list(warnings(seen, outside)))
