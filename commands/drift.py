@@ -6,6 +6,7 @@ import json
 import runpy
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from textwrap import fill
 from typing import Any
 
 from pyinfra.api import State
@@ -13,7 +14,7 @@ from pyinfra.api.host import Host
 
 from commands.connect import connected
 from commands.inventory import PROJECT
-from operations.access import Access, foreign
+from operations.access import Access, decided, foreign
 from operations.difference import Difference, mended
 
 DRIFT = 2  # exit code
@@ -65,7 +66,7 @@ def look(name: str, data: Mapping[str, Any]) -> Drift:
         runpy.run_path(str(PROJECT / "deploy.py"))
         # Each once: nginx comes twice in a deploy.
         mends = list(dict.fromkeys(_differences(state, host)))
-        return Drift(name, mends, foreign(host.get_fact(Access)))
+        return Drift(name, mends, foreign(host.get_fact(Access, decided=decided(data["vm"]))))
 
 
 def _differences(state: State, host: Host) -> Iterator[Difference]:
@@ -80,4 +81,7 @@ def _differences(state: State, host: Host) -> Iterator[Difference]:
 def _told(differences: list[Difference]) -> Iterator[str]:
     for difference in differences:
         line = f"  {difference.what} {difference.how}"
-        yield line if len(line) <= WIDTH else f"  {difference.what}\n      {difference.how}"
+        if len(line) > WIDTH:
+            what = fill(f"  {difference.what}", WIDTH, subsequent_indent="    ")
+            line = f"{what}\n      {difference.how}"
+        yield line

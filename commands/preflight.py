@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from textwrap import fill
 from typing import Any
 
 from commands.connect import connected
@@ -12,7 +13,7 @@ from commands.inventory import REFUSED
 from operations import preflight
 from tasks.system import packages
 from validation.mistakes import Mistake
-from validation.preflight import problems, refusal, warnings
+from validation.preflight import WIDTH, problems, refusal, warnings
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Preflight:
         ready = f"{self.host} can take a deploy."
         return "\n\n".join([
             refusal(self.host, self.problems) if self.problems else ready,
-            *self.warnings,
+            *(fill(warning, WIDTH) for warning in self.warnings),
         ])  # fmt: skip
 
 

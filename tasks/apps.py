@@ -1,6 +1,7 @@
 """The apps' places on the server: users, folders, configuration, units."""
 
 import secrets
+from pathlib import PurePath
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -84,6 +85,7 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             "watch": app.watch,
             "drain": app.drain,
             "keep_releases": app.keep_releases,
+            "units": [PurePath(unit.path).name for unit in _units(app)],
         },
     }
     return [

@@ -13,46 +13,51 @@ import hashlib
 import json
 import pwd
 import subprocess
+import sys
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 RECORD = Path("/var/lib/onebox/access.json")
+KEY = "SSH key of"
 GROUPS = ("sudo", "admin", "wheel", "root")
 OURS = {("nginx", 80), ("nginx", 443)}
 
 
-def main() -> None:
-    """Print both as one JSON document."""
+def main(user: str) -> None:
+    """Print both as one JSON document, without the keys of `user`, which a setting decides."""
     known = json.loads(RECORD.read_text()) if RECORD.exists() else None
-    now = sorted({*keys(), *sudoers(), *(told for _, _, told in listeners())})
-    print(json.dumps({"now": now, "known": known}))
+    now = {*keys(), *sudoers(), *(told for _, _, told in listeners())}
+    both = {"now": without(sorted(now), user), "known": known and without(known, user)}
+    print(json.dumps(both))
+
+
+def without(lines: list[str], user: str) -> list[str]:
+    """Return the lines but for a user's keys."""
+    return [line for line in lines if not line.startswith(f"{KEY} {user}:")]
 
 
 def keys() -> Iterator[str]:
     """Yield the keys that may log in, by user and fingerprint."""
     for user in pwd.getpwall():
         for name in ("authorized_keys", "authorized_keys2"):
-            for kind, blob in _keys_in(Path(user.pw_dir, ".ssh", name)):
+            for blob in _keys_in(Path(user.pw_dir, ".ssh", name)):
                 digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-                yield f"SSH key of {user.pw_name}: {kind} SHA256:{digest}"
+                yield f"{KEY} {user.pw_name}: SHA256:{digest}"
 
 
-def _keys_in(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield kind and content of each key; options may stand before both."""
+def _keys_in(path: Path) -> Iterator[bytes]:
+    """Yield the content of each key; options and its kind stand before it."""
     try:
         lines = path.read_text(errors="replace").splitlines()
     except OSError:
         return
     for line in lines:
         words = [] if line.lstrip().startswith("#") else line.split()
-        for kind, text in pairwise(words):
-            if text.startswith("AAAA"):
-                try:
-                    yield kind, base64.b64decode(text)
-                except binascii.Error:
-                    yield kind, text.encode()
-                break
+        if key := next((word for word in words if word.startswith("AAAA")), ""):
+            try:
+                yield base64.b64decode(key)
+            except binascii.Error:
+                yield key.encode()
 
 
 def sudoers() -> Iterator[str]:
@@ -82,4 +87,4 @@ def listeners() -> Iterator[tuple[str, int, str]]:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

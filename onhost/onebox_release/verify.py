@@ -78,12 +78,11 @@ def differences(places: Places, parameters: Parameters, release: str | None) -> 
 
 
 def overrides(places: Places, parameters: Parameters) -> list[Path]:
-    """Return what changes the app's units and is not ours: drop-ins, masks, single units."""
-    own = set(places.units(parameters.processes))
+    """Return what changes a release's units and is not ours: drop-ins, masks, single units."""
+    own = _own(places, parameters)
     found: list[Path] = []
     for folder in (places.root / name for name in UNIT_FOLDERS):
-        for unit in own:
-            pattern = unit.name.replace("@.", "@*.")
+        for pattern in (path.name.replace("@.", "@*.") for path in own if "@." in path.name):
             found += folder.glob(f"{pattern}.d/*.conf")
             found += (path for path in folder.glob(pattern) if path not in own)
     return sorted(found)
@@ -91,14 +90,21 @@ def overrides(places: Places, parameters: Parameters) -> list[Path]:
 
 def leftovers(places: Places, parameters: Parameters) -> list[Path]:
     """Return the unit files of processes that were taken out of the settings."""
-    own = set(places.units(parameters.processes))
+    own = _own(places, parameters)
     process = re.compile(rf"{re.escape(places.app)}-[a-z0-9]+@\.service")  # not another app's
     there = (places.root / UNIT_FOLDERS[0]).glob(f"{places.app}-*@.service")
     return sorted(
         path
         for path in there
-        if path not in own and process.fullmatch(path.name) and path.read_text().startswith(OURS)
+        if own
+        and path not in own
+        and process.fullmatch(path.name)
+        and path.read_text().startswith(OURS)
     )
+
+
+def _own(places: Places, parameters: Parameters) -> set[Path]:
+    return {places.root / UNIT_FOLDERS[0] / name for name in parameters.units}
 
 
 def set_aside(places: Places, parameters: Parameters) -> None:

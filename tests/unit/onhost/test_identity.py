@@ -107,3 +107,17 @@ def test_a_patch_release_of_python_is_the_same(monkeypatch: pytest.MonkeyPatch) 
     before = identity.artifact("digest")
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "11", "9"))
     assert identity.artifact("digest") == before
+
+
+def test_a_renewed_release_and_environment_are_others(configured: Places) -> None:
+    def ids() -> tuple[str, str]:
+        key = identity.environment_key(b"lock", configured)
+        return identity.release_id("digest", configured, []), key
+
+    made = [ids()]
+    for _ in range(2):
+        identity.renew(configured)
+        made.append(ids())
+    assert ids() == made[-1]
+    assert len({release for release, _ in made}) == len({key for _, key in made}) == 3
+    assert len({release.split("-")[0] for release, _ in made}) == 1

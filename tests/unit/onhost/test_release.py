@@ -16,6 +16,7 @@ from onebox_release import (
     release,
     resources,
     switch,
+    verify,
 )
 from onebox_release.errors import PutBackError, RefusedError, ReleaseError
 
@@ -104,6 +105,30 @@ def test_the_live_release_again_is_nothing_to_do(server: Server, steps: list[str
     deploy(server)
     assert (steps, server.calls) == ([], ["start --no-block links@new.target"])
     assert server.history() == [("deploy", "new", "live")]
+
+
+@pytest.mark.parametrize("what", ["altered", "unlike"])
+def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
+    server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    server.make("old", live="old")
+    server.remember(("deploy", "old", "live"))
+    names = iter(["old", "new"])
+    monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
+    monkeypatch.setattr(release, "forget_packages", lambda: steps.append("forget"))
+    wrong = {"altered": lambda _, name: [("/x", "is extra")] * (name == "old")}
+    wrong["unlike"] = lambda *_: [("/x", "overrides our unit")]
+    monkeypatch.setattr(verify, what, wrong[what])
+    deploy(server)
+    assert "forget" in steps
+    assert "switch True" in steps
+    assert server.pointer() == "new"
+    assert server.places.generation.read_text() == "1"
+    altered = [("verify", "old", "altered")] * (what == "altered")
+    assert server.history() == [
+        ("deploy", "old", "live"), *altered, ("deploy", "new", "live"),
+    ]  # fmt: skip
+    assert history.healthy(server.places) == ["new"] + ["old"] * (what == "unlike")
 
 
 @pytest.mark.parametrize("ask", [deploy, rollback])

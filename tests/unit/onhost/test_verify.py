@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,7 @@ def test_the_unit_of_a_process_that_is_no_more_is_swept(
     ]
     gone = unit(places, "links-mailer@.service")
     assert verify.leftovers(places, PARAMETERS) == [gone]
+    assert verify.leftovers(places, replace(PARAMETERS, units=[])) == []
     verify.sweep(places, PARAMETERS)
     verify.sweep(places, PARAMETERS)
     assert calls == ["daemon-reload"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 from onebox_release import access as program
 
-from operations.access import Access, foreign, recorded
+from operations.access import Access, Login, decided, foreign, keys_alone, recorded
 from operations.difference import Difference
-from tests.unit.hosts import commands, stdin
+from operations.files import Standing
+from operations.guarded import Pending, connect_anew
+from tests.unit.hosts import commands, stdin, text
+from tests.unit.inventories import a_vm, read
 
 RSA = "AAAAB3NzaC1yc2E="
 
@@ -27,10 +31,10 @@ RSA = "AAAAB3NzaC1yc2E="
     ],
 )
 def test_the_record_is_written_once_or_by_a_persons_word(
-    known: list[str] | None, *, accept: bool, written: bool
+    folder: Path, known: list[str] | None, *, accept: bool, written: bool
 ) -> None:
     facts = {Access: {"now": ["a", "b"], "known": known}}
-    found = commands(recorded, accept=accept, facts=facts)
+    found = commands(recorded, read(folder, a_vm()), accept=accept, facts=facts)
     assert [json.loads(stdin(command)) for command in found] == [["a", "b"]] * written
 
 
@@ -45,7 +49,7 @@ def test_what_changed_since_is_told() -> None:
 def test_keys_are_told_by_their_fingerprint(tmp_path: Path) -> None:
     path = tmp_path / "authorized_keys"
     path.write_text(f'# a comment\n\ncommand="ls -l" ssh-rsa {RSA} me@home\nssh-rsa AAAA!\n')
-    assert [kind for kind, _ in program._keys_in(path)] == ["ssh-rsa", "ssh-rsa"]
+    assert list(program._keys_in(path)) == [base64.b64decode(RSA), b"AAAA!"]
     assert list(program._keys_in(tmp_path / "none")) == []
 
 
@@ -67,3 +71,29 @@ def test_listeners_beyond_loopback_are_told_but_for_nginx(monkeypatch: pytest.Mo
         "listener on port 8080: python3",
         "listener on port 111: ?",
     ]
+
+
+def test_given_keys_are_placed_with_a_way_back(folder: Path) -> None:
+    vm = read(folder, a_vm(ssh_user="me", authorized_keys=[f"ssh-rsa {RSA} me@home"]))
+    assert decided(vm) == "me"
+    assert decided(read(folder, a_vm())) == ""
+    facts = {Login: ["/home/me", "users"], Pending: False, Standing: {}}
+    arm, write, _, prove, _ = commands(keys_alone, "me", vm.authorized_keys, facts=facts)
+    assert "systemd-run" in text(arm)
+    assert stdin(write).splitlines()[1:] == [f"ssh-rsa {RSA} me@home"]
+    assert "chown me:users" in text(write)
+    assert prove.function is connect_anew
+
+
+def test_keys_that_a_setting_decides_are_not_on_record(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(program, "RECORD", tmp_path / "access.json")
+    monkeypatch.setattr(program, "keys", lambda: ["SSH key of me: a", "SSH key of mee: b"])
+    monkeypatch.setattr(program, "sudoers", list)
+    monkeypatch.setattr(program, "listeners", list)
+    program.main("me")
+    assert json.loads(capsys.readouterr().out) == {"now": ["SSH key of mee: b"], "known": None}
+    program.RECORD.write_text('["SSH key of me: c"]')
+    program.main("me")
+    assert json.loads(capsys.readouterr().out)["known"] == []

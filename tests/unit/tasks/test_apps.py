@@ -147,8 +147,12 @@ def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
             "watch": 60,
             "drain": 30,
             "keep_releases": 5,
+            "units": [
+                "links.service", "links@.target", "links-web@.socket", "links-web@.service",
+                "links-migrate@.service",
+            ],
         },
-    }
+    }  # fmt: skip
 
 
 def test_a_process_beside_web_has_a_unit_and_is_known_to_our_program(vm: VM, app: App) -> None:
