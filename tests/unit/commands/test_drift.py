@@ -12,7 +12,9 @@ from operations.difference import Difference
 from validation.mistakes import Mistake
 
 MODE = Difference("/etc/links/secrets.env", "has mode 644, not 600")
-LONG = Difference("/srv/links/releases/0123456789ab-01234567/app/links/pages.py", "was altered")
+LONG = Difference(
+    "/srv/links/releases/0123456789ab-01234567/app/links/templates/home.html", "was altered"
+)
 KEY = Difference("SSH key of root: ssh-ed25519 SHA256:abc", "is not on record")
 
 
