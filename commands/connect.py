@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from logging import ERROR
 from typing import Any
 
+from pyinfra import logger
 from pyinfra.api import Config, Inventory, State
 from pyinfra.api.connect import connect_all
 from pyinfra.api.exceptions import PyinfraError
@@ -19,11 +21,13 @@ def connected(name: str, data: Mapping[str, Any]) -> Iterator[tuple[State, Host]
 
     Raises PyinfraError where it can't be reached.
     """
+    logger.setLevel(ERROR)  # a preflight's warnings are a deploy's, or told by `fab preflight`
     state = State(Inventory(([(name, dict(data))], {})), Config(), check_for_changes=False)
     [host] = state.inventory
-    connect_all(state)
-    if host not in state.active_hosts:
-        raise PyinfraError(f"{name} does not let us in. See whether `ssh` does.")
+    try:
+        connect_all(state)
+    except PyinfraError:  # why was printed
+        raise PyinfraError(f"{name} could not be reached. See whether `ssh` does.") from None
     try:
         with ctx_state.use(state), ctx_host.use(host):
             yield state, host

@@ -6,7 +6,7 @@ import json
 import runpy
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from textwrap import fill
+from textwrap import TextWrapper
 from typing import Any
 
 from pyinfra.api import State
@@ -82,6 +82,8 @@ def _told(differences: list[Difference]) -> Iterator[str]:
     for difference in differences:
         line = f"  {difference.what} {difference.how}"
         if len(line) > WIDTH:
-            what = fill(f"  {difference.what}", WIDTH, subsequent_indent="    ")
-            line = f"{what}\n      {difference.how}"
+            words = TextWrapper(
+                WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+            )
+            line = f"{words.fill(f'  {difference.what}')}\n      {difference.how}"
         yield line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from textwrap import fill
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
@@ -28,7 +28,8 @@ def refusal(name: str, problems: list[Mistake]) -> str:
     """Return the whole message for a server that can't take a deploy."""
     things = "thing stands" if len(problems) == 1 else "things stand"
     lines = "\n\n".join(map(str, problems)).split("\n")
-    told = "\n".join(fill(line, WIDTH, subsequent_indent=" " * 12) for line in lines)
+    words = TextWrapper(WIDTH, subsequent_indent=" " * 12, break_on_hyphens=False)
+    told = "\n".join(map(words.fill, lines))
     head = f"{len(problems)} {things} in the way of a deploy to {name}; nothing was changed."
     return f"{head}\n\n{told}"
 

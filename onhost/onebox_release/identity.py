@@ -30,7 +30,9 @@ def artifact(digest: str) -> str:
 
 def environment_key(lock: bytes, places: Places) -> str:
     """Return the name of the virtual environment that a lock file makes on this server."""
-    return _digest(hashlib.sha256(lock).hexdigest(), *_platform(), *_generation(places))[:12]
+    _, environments = _made_anew(places)
+    again = [str(environments)] if environments else []
+    return _digest(hashlib.sha256(lock).hexdigest(), *_platform(), *again)[:12]
 
 
 def configuration(places: Places, processes: list[str]) -> str:
@@ -39,8 +41,9 @@ def configuration(places: Places, processes: list[str]) -> str:
     Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
     """
     mac = hmac.new(_key(places.key), digestmod=hashlib.sha256)
-    for generation in _generation(places):
-        mac.update(generation.encode())
+    releases, _ = _made_anew(places)
+    if releases:
+        mac.update(str(releases).encode())
     for path in files(places, processes):
         content = path.read_bytes()
         mac.update(f"{path.name}\0{len(content)}\0".encode() + content)
@@ -52,16 +55,19 @@ def files(places: Places, processes: list[str]) -> list[Path]:
     return [places.configuration / name for name in CONFIGURATION] + places.units(processes)
 
 
-def renew(places: Places) -> None:
-    """Have the same archive and configuration become another release: the one before was altered,
-    and can't be mended under those who are served by it."""
-    [number] = _generation(places) or ["0"]
-    durable.write(places.generation, str(int(number) + 1))
+def renew(places: Places, *, environment: bool) -> None:
+    """Have the same archive and configuration become another release, with its virtual
+    environment or not: the one before can't be mended under those whom it serves."""
+    releases, environments = _made_anew(places)
+    durable.write(places.made_anew, f"{releases + 1} {environments + environment}")
 
 
-def _generation(places: Places) -> list[str]:
-    """Return nothing, or how often a release was made anew."""
-    return [places.generation.read_text()] if places.generation.exists() else []
+def _made_anew(places: Places) -> tuple[int, int]:
+    """Return how often a release, and a virtual environment, was made anew from the same."""
+    if not places.made_anew.exists():
+        return 0, 0
+    releases, environments = places.made_anew.read_text().split()
+    return int(releases), int(environments)
 
 
 def _platform() -> tuple[str, str]:

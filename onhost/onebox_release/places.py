@@ -44,9 +44,9 @@ class Places:
         return self.root / "var/lib/onebox" / self.app
 
     @property
-    def generation(self) -> Path:
-        """Return the file that counts how often a release was made anew from the same."""
-        return self.state / "generation"
+    def made_anew(self) -> Path:
+        """Return the file that counts what was made anew from the same."""
+        return self.state / "made-anew"
 
     @property
     def history(self) -> Path:

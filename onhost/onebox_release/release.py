@@ -86,8 +86,10 @@ def _sound(places: Places, parameters: Parameters, digest: str, before: str | No
         found = verify.unlike(places, parameters, release)
     if found:
         say("Making the release anew: " + " ".join(found[0]))
-        forget_packages()  # they may share their files with an altered environment
-        identity.renew(places)
+        environment = any("/venv/" in path for path, _ in found)
+        if environment:
+            forget_packages()  # they may share their files with it
+        identity.renew(places, environment=environment)
     return identity.release_id(digest, places, parameters.processes)
 
 

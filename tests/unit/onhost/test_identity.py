@@ -115,9 +115,11 @@ def test_a_renewed_release_and_environment_are_others(configured: Places) -> Non
         return identity.release_id("digest", configured, []), key
 
     made = [ids()]
-    for _ in range(2):
-        identity.renew(configured)
+    for environment in (True, False, True):
+        identity.renew(configured, environment=environment)
         made.append(ids())
     assert ids() == made[-1]
-    assert len({release for release, _ in made}) == len({key for _, key in made}) == 3
+    assert len({release for release, _ in made}) == 4
+    assert len({key for _, key in made}) == 3
+    assert made[1][1] == made[2][1]
     assert len({release.split("-")[0] for release, _ in made}) == 1

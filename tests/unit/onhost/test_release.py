@@ -116,14 +116,14 @@ def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
     names = iter(["old", "new"])
     monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
     monkeypatch.setattr(release, "forget_packages", lambda: steps.append("forget"))
-    wrong = {"altered": lambda _, name: [("/x", "is extra")] * (name == "old")}
+    wrong = {"altered": lambda _, name: [("/a/venv/x", "is extra")] * (name == "old")}
     wrong["unlike"] = lambda *_: [("/x", "overrides our unit")]
     monkeypatch.setattr(verify, what, wrong[what])
     deploy(server)
-    assert "forget" in steps
+    assert ("forget" in steps) is (what == "altered")
     assert "switch True" in steps
     assert server.pointer() == "new"
-    assert server.places.generation.read_text() == "1"
+    assert server.places.made_anew.read_text() == {"altered": "1 1", "unlike": "1 0"}[what]
     altered = [("verify", "old", "altered")] * (what == "altered")
     assert server.history() == [
         ("deploy", "old", "live"), *altered, ("deploy", "new", "live"),
