@@ -49,5 +49,5 @@ def look(name: str, data: Mapping[str, Any]) -> Preflight:
     """
     with connected(name, data) as (_, host):
         seen, outside = preflight.look(host, data["vm"], packages(data["vm"]))
-    found = problems(data["vm"], seen, outside)
-    return Preflight(name, found, [] if found else list(warnings(seen, outside)))
+    told = [] if "lacks" in seen else list(warnings(seen, outside))
+    return Preflight(name, problems(data["vm"], seen, outside), told)

@@ -80,7 +80,8 @@ def connect_anew(state: State, host: Host) -> bool:
         try:
             connector.connect()
         except ConnectError as error:
-            if time.monotonic() < deadline:
+            # A key that was refused once is refused again, and sshd would come to shut us out.
+            if "uthentication" not in str(error) and time.monotonic() < deadline:
                 time.sleep(0.2)
                 continue
             host.log_styled(REFUSED.format(error=error), fg="red", log_func=logger.error)
