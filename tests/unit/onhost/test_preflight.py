@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_another_apt_is_waited_for_until_it_ends(monkeypatch: pytest.MonkeyPatch
     slept: list[float] = []
     monkeypatch.setattr(preflight, "output", lambda *_: "")
     monkeypatch.setattr(preflight, "lock_holder", lambda: next(holders))
-    monkeypatch.setattr(preflight.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     assert preflight.apt(["nginx"], 60) == ""
     assert slept == [1, 1]
 

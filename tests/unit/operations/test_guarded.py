@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from pyinfra.api.command import FunctionCommand
 from pyinfra.api.exceptions import ConnectError
+from pyinfra.connectors.ssh import SSHConnector
 
 from operations import guarded
 from operations.files import File, Standing, write
@@ -94,9 +96,9 @@ def test_a_refused_key_is_not_tried_again(
         def log_styled(self, *_: object, **__: object) -> None:
             pass
 
-    monkeypatch.setattr(guarded.SSHConnector, "__init__", lambda *_: None)
-    monkeypatch.setattr(guarded.SSHConnector, "connect", refuse)
-    monkeypatch.setattr(guarded.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(guarded.time, "sleep", lambda _: None)
+    monkeypatch.setattr(SSHConnector, "__init__", lambda *_: None)
+    monkeypatch.setattr(SSHConnector, "connect", refuse)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     assert guarded.connect_anew(None, Silent()) is False  # type: ignore[arg-type]
     assert len(tried) == tries

@@ -165,8 +165,8 @@ def test_drop_ins_of_others_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (tmp_path / path).touch()
     theirs = [tmp_path / "etc/a@1.service.d/x.conf", tmp_path / "run/a@.service.d/y.conf"]
     aside = tmp_path / "run/a@.service.d/z.conf.set-aside"
-    for path in (*theirs, aside):
-        path.touch()
+    for file in (*theirs, aside):
+        file.touch()
     _, _, look = Unit().command("a@1.service", []).partition("; ")
     state = Unit().process(run(look))
     assert sorted(state.overrides) == sorted(map(str, theirs))
