@@ -12,6 +12,7 @@ from pathlib import Path
 from . import durable
 from .places import Places
 
+TWIN = ".twin"
 CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
 
 
@@ -68,6 +69,16 @@ def _made_anew(places: Places) -> tuple[int, int]:
         return 0, 0
     releases, environments = places.made_anew.read_text().split()
     return int(releases), int(environments)
+
+
+def twin(release: str) -> str:
+    """Return the name of a release's twin, which serves while the release is started anew."""
+    return f"{release}{TWIN}"
+
+
+def original(release: str) -> str:
+    """Return the release that a twin stands in for; any other's own name."""
+    return release.removesuffix(TWIN)
 
 
 def _platform() -> tuple[str, str]:
