@@ -1,5 +1,6 @@
 """What a deploy does, in order. Each line is a file in tasks/."""
 
+from tasks.access import access
 from tasks.announce import announce
 from tasks.apps import apps
 from tasks.certificates import certificates
@@ -7,11 +8,13 @@ from tasks.firewall import firewall
 from tasks.lock import lock
 from tasks.nginx import nginx
 from tasks.postgresql import postgresql
+from tasks.preflight import preflight
 from tasks.releases import releases
 from tasks.ssh import ssh
 from tasks.system import system
 from tasks.tools import tools
 
+preflight()
 lock()
 system()
 ssh()
@@ -23,4 +26,5 @@ nginx()  # over HTTP alone where there is no certificate yet: certbot needs port
 releases()
 certificates()
 nginx()  # and now over HTTPS
+access()
 announce()

@@ -26,6 +26,7 @@ from validation.values import (
     Name,
     OneLine,
     ProcessName,
+    PublicKey,
     Seconds,
     SecretByName,
     UrlPath,
@@ -173,12 +174,17 @@ class VM(Settings):
     """Private key; None tries your ssh_config's, your agent's and the usual files."""
     ssh_config: ExistingFile | None = None
     """An ssh_config to use instead of your own."""
+    authorized_keys: list[PublicKey] = Field(default_factory=list)
+    """The keys that alone may log in as `ssh_user`; with none given, a deploy changes no key, and
+    `fab drift` tells of keys that were added since the first one."""
     apps: list[App] = Field(min_length=1)
     """What runs here."""
     tls: TLS = TLS()
     """Certificates."""
     postgresql: PostgreSQL = PostgreSQL()
     """The database cluster."""
+    take_over: list[Literal["nginx", "postgresql", "firewall"]] = Field(default_factory=list)
+    """What somebody else has set up on the server, and onebox may set up its own way."""
     journal: int = Field(default=500, ge=50)
     """MiB that the journal may take on disk."""
 

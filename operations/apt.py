@@ -10,6 +10,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
+from operations.difference import Difference, mends
+
 # Waits for another apt to finish; needrestart, where installed, would restart apps in place.
 APT = (
     "env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1"
@@ -42,5 +44,7 @@ def installed(packages: Sequence[str]) -> Generator[StringCommand, None, None]:
     present = host.get_fact(Installed, packages=packages)
     missing = [package for package in packages if package not in present]
     if missing:
-        yield StringCommand(f"{APT} -o APT::Update::Error-Mode=any update")
+        update = StringCommand(f"{APT} -o APT::Update::Error-Mode=any update")
+        absent = (Difference(f"package {package}", "is not installed") for package in missing)
+        yield mends(update, *absent)
         yield StringCommand(f"{APT} install --no-install-recommends {shlex.join(missing)}")

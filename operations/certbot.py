@@ -11,6 +11,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
+from operations.difference import Difference, mends
 from operations.python import BASE
 
 CERTBOT = f"{BASE}/certbot/bin/certbot"
@@ -24,6 +25,9 @@ class Lineage:
 
     server: str
     domains: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"for {', '.join(self.domains)} by {self.server}"
 
 
 class Lineages(FactBase[dict[str, Lineage]]):
@@ -71,12 +75,14 @@ def certificate(
     when talking to the ACME server.
     """
     standing = host.get_fact(Lineages).get(lineage)
-    if standing == Lineage(server, tuple(sorted(domains))):
+    wanted = Lineage(server, tuple(sorted(domains)))
+    if standing == wanted:
         return
+    how = f"is {standing}, not {wanted}" if standing else "is missing"
     contact = f"--email {shlex.quote(email)}" if email else "--register-unsafely-without-email"
     force = "--force-renewal" if standing and standing.server != server else ""
     trust = f"env REQUESTS_CA_BUNDLE={ca} " if ca else ""
-    yield StringCommand(
+    get = StringCommand(
         f"{trust}{CERTBOT} certonly --quiet --non-interactive --agree-tos {contact}"
         f" --webroot --webroot-path {WEBROOT} --server {shlex.quote(server)} --cert-name {lineage}"
         f" --preferred-profile {shlex.quote(profile)} --renew-with-new-domains --expand {force}"
@@ -84,3 +90,4 @@ def certificate(
         # certbot does not: after a power cut nginx would find an empty certificate, and not start.
         " && sync"
     )
+    yield mends(get, Difference(f"certificate {lineage}", how))

@@ -15,7 +15,8 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.connectors.ssh import SSHConnector
 
-from operations.files import File, Standing, write
+from operations.difference import Difference, mends
+from operations.files import File, Standing, differs, write
 
 SECONDS = 60  # until the change is taken back, unless a new connection proves it good
 PATIENCE = 10  # seconds in which a new connection must be let in
@@ -53,11 +54,15 @@ def place(
     `apply`.
     """
     timer = "onebox-way-back-" + file.path.rsplit("/", 1)[-1].split(".")[0]
-    if host.get_fact(Pending, unit=timer):  # a run died before it could prove its change
+    standing = host.get_fact(Standing, paths=[file.path]).get(file.path)
+    how = differs(standing, file.state)
+    if host.get_fact(Pending, unit=timer):
+        how = "was changed by a deploy that died before it could prove the change good"
         yield StringCommand(f"systemctl start {timer}.service && systemctl stop {timer}.timer")
-    elif host.get_fact(Standing, paths=[file.path]).get(file.path) == file.state:
+    elif standing == file.state:
         return
-    yield StringCommand(_arm(timer, file.path, apply, withdraw))
+    arm = StringCommand(_arm(timer, file.path, apply, withdraw))
+    yield mends(arm, Difference(file.path, how))
     yield write(file)
     yield StringCommand(apply)
     yield FunctionCommand(connect_anew, (), {})
@@ -75,7 +80,8 @@ def connect_anew(state: State, host: Host) -> bool:
         try:
             connector.connect()
         except ConnectError as error:
-            if time.monotonic() < deadline:
+            # A key that was refused once is refused again, and sshd would come to shut us out.
+            if "uthentication" not in str(error) and time.monotonic() < deadline:
                 time.sleep(0.2)
                 continue
             host.log_styled(REFUSED.format(error=error), fg="red", log_func=logger.error)

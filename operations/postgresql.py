@@ -13,6 +13,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
+from operations.difference import Difference, mends
+
 PSQL = "runuser -u postgres -- psql -XqAt -v ON_ERROR_STOP=1"
 
 ROLES = """
@@ -39,10 +41,23 @@ select coalesce(json_object_agg(defaclobjtype, (
   where grantee = to_regrole(:'app'))), '{}')
 from pg_default_acl where defaclrole = to_regrole(:'owner')
 """
+SETTINGS = """
+select json_build_object(
+  'pending', exists (select from pg_settings where pending_restart),
+  'overridden', (select coalesce(json_agg(distinct name), '[]') from pg_file_settings
+    where sourcefile like '%/postgresql.auto.conf' and name in (
+      select name from pg_file_settings where sourcefile like '%/conf.d/onebox.conf')))
+"""
 LEAVE_GROUPS = """
 select format('revoke %s from %s', roleid::regrole, member::regrole)
 from pg_auth_members where member = '"{name}"'::regrole \\gexec
 """
+ROLE_WORDS = {
+    "plain": "may more, or less, than log in",
+    "password": "has a password",
+    "settings": "has other settings",
+    "member": "belongs to a group",
+}
 # What the app may do with the tables and sequences that its migrations make.
 TABLE_RIGHTS = ["DELETE", "INSERT", "SELECT", "UPDATE"]
 SEQUENCE_RIGHTS = ["SELECT", "USAGE"]
@@ -88,24 +103,34 @@ class Cluster(FactBase[dict[str, Any]]):
         return {"roles": roles or {}, "databases": databases or {}, "defaults": defaults}
 
 
-class PendingRestart(FactBase[bool]):
-    """Whether a setting on disk differs from the running one and needs a restart."""
+class Settings(FactBase[dict[str, Any]]):
+    """Whether a setting on disk waits for a restart, and which of ours ALTER SYSTEM overrides."""
 
     def command(self) -> str:
         """Return the command."""
-        query = "select count(*) from pg_settings where pending_restart"
-        return f"({PSQL} -c {_quoted(query)} || echo 0) 2>/dev/null"
+        return f"({PSQL} -c {_quoted(SETTINGS)} || echo null) 2>/dev/null"
 
-    def process(self, output: list[str]) -> bool:
-        """Tell whether there is one."""
-        return output != ["0"]
+    @staticmethod
+    def default() -> dict[str, Any]:
+        """Return the state of a host without a cluster."""
+        return {"pending": False, "overridden": []}
+
+    def process(self, output: list[str]) -> dict[str, Any]:
+        """Return the settings' state."""
+        return json.loads(output[0]) or self.default()
 
 
 @operation()
 def settings_applied(unit: str) -> Generator[StringCommand, None, None]:
-    """Restart the cluster only where a changed setting can't be had without."""
-    if host.get_fact(PendingRestart):
-        yield StringCommand(f"systemctl restart {unit}")
+    """Have our settings in effect; restart the cluster only where that can't be had without."""
+    for name in host.get_fact(Settings)["overridden"]:
+        # One at a time: ALTER SYSTEM refuses to run in a transaction with another statement.
+        reset = f"{PSQL} -c 'alter system reset {name}' -c 'select pg_reload_conf()'"
+        overridden = Difference(f"setting {name}", "is overridden in postgresql.auto.conf")
+        yield mends(StringCommand(reset), overridden)
+    if host.get_fact(Settings)["pending"]:
+        restart = StringCommand(f"systemctl restart {unit}")
+        yield mends(restart, Difference(unit, "runs with older settings"))
 
 
 @operation()
@@ -113,19 +138,31 @@ def databases(wanted: Sequence[Database]) -> Generator[StringCommand, None, None
     """Have each database, its owner and the app's restricted role exactly as described."""
     cluster = host.get_fact(Cluster, databases=wanted)
     for database, defaults in zip(wanted, cluster["defaults"] or [None] * len(wanted), strict=True):
-        for statements in _roles(database, cluster["roles"]):
-            yield _run("postgres", statements)
-        for statements in _database(database, cluster["databases"].get(database.name)):
-            yield _run("postgres", statements)
+        yield from _roles(database, cluster["roles"])
+        yield from _database(database, cluster["databases"].get(database.name))
         if defaults != {"r": TABLE_RIGHTS, "S": SEQUENCE_RIGHTS}:
-            yield _run(database.name, _default_privileges(database))
+            how = "has other default privileges"
+            yield mends(
+                _run(database.name, _default_privileges(database)),
+                Difference(f"database {database.name}", how),
+            )
 
 
-def _roles(database: Database, roles: dict[str, Any]) -> Iterator[str]:
+def _roles(database: Database, roles: dict[str, Any]) -> Iterator[StringCommand]:
     for name, settings in ((database.name, []), (database.owner, database.owner_settings)):
         wanted = {"plain": True, "password": False, "settings": settings, "member": False}
-        if roles.get(name) != wanted:
-            yield _role(name, settings, exists=name in roles)
+        there = roles.get(name)
+        if there != wanted:
+            yield mends(
+                _run("postgres", _role(name, settings, exists=name in roles)),
+                Difference(f"role {name}", _how(there, wanted)),
+            )
+
+
+def _how(there: dict[str, Any] | None, wanted: dict[str, Any]) -> str:
+    if there is None:
+        return "is missing"
+    return ", ".join(ROLE_WORDS[key] for key in wanted if there.get(key) != wanted[key])
 
 
 def _role(name: str, settings: Sequence[str], *, exists: bool) -> str:
@@ -140,16 +177,19 @@ def _role(name: str, settings: Sequence[str], *, exists: bool) -> str:
     ])  # fmt: skip
 
 
-def _database(database: Database, state: dict[str, Any] | None) -> Iterator[str]:
+def _database(database: Database, state: dict[str, Any] | None) -> Iterator[StringCommand]:
     name, owner = database.name, database.owner
+    what = f"database {name}"
     if state is None:
-        yield f'create database "{name}" owner "{owner}";'
+        create = _run("postgres", f'create database "{name}" owner "{owner}";')
+        yield mends(create, Difference(what, "is missing"))
     if state != {"owner": owner, "connect": [name]}:
-        yield (
+        grant = (
             f'alter database "{name}" owner to "{owner}";\n'
             f'revoke all on database "{name}" from public;\n'
             f'grant connect on database "{name}" to "{name}";'
         )
+        yield mends(_run("postgres", grant), Difference(what, "has another owner or other rights"))
 
 
 def _default_privileges(database: Database) -> str:

@@ -14,6 +14,8 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from uv import find_uv_bin
 
+from operations.difference import Difference, mends
+
 PROJECT = Path(__file__).resolve().parent.parent
 BASE = "/usr/local/lib/onebox"
 PYTHON = "/usr/bin/python3"
@@ -54,7 +56,8 @@ def environment(group: str) -> Generator[StringCommand, None, None]:
         f"mv -T {link}.new {link}",
         f"find {BASE} -maxdepth 1 -type d -name '{group}-*' ! -name {folder} -exec rm -rf {{}} +",
     ]
-    yield StringCommand(" && ".join(steps), _stdin=requirements)
+    install = StringCommand(" && ".join(steps), _stdin=requirements)
+    yield mends(install, Difference(link, "is not what uv.lock pins"))
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from pyinfra import host
@@ -16,6 +16,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
 from operations.artifact import Artifact
+from operations.difference import Difference, mends
 
 PROGRAM = "/usr/local/bin/onebox-release"
 
@@ -38,14 +39,35 @@ class Plan(FactBase[dict[str, Any] | None]):
 def live(app: str, artifact: Artifact) -> Generator[StringCommand | FunctionCommand, None, None]:
     """Make this archive, with the configuration that stands on the server, the live release."""
     plan = host.get_fact(Plan, app=app, digest=artifact.digest)
-    if plan and plan["release"] == plan["live"] and plan["up"] == [plan["live"]]:
+    found = list(_differences(app, plan))
+    if not found:
         return
     path = shlex.quote(f"/var/lib/onebox/{app}/incoming/{artifact.digest}.tar.gz")
-    yield StringCommand(
+    send = StringCommand(
         f"base64 -d > {path}.new && mv {path}.new {path}",
         _stdin=base64.encodebytes(artifact.content).decode(),
     )
+    yield mends(send, *found)
     yield FunctionCommand(_deploy, (app, artifact.digest), {})
+
+
+def _differences(app: str, plan: dict[str, Any] | None) -> Iterator[Difference]:
+    """Yield how what runs differs from what the repository has."""
+    if plan is None or plan["live"] is None:
+        yield Difference(f"app {app}", "has no live release")
+        return
+    wanted, live = plan["release"], plan["live"]
+    if wanted != live:
+        same = wanted.split("-")[0] == live.split("-")[0]
+        how = "has another configuration" if same else f"is live, not {wanted}"
+        yield Difference(f"release {live}", how)
+    if live not in plan["up"]:
+        yield Difference(f"release {live}", "is not up")
+    for release in plan["up"]:
+        if release != live:
+            yield Difference(f"release {release}", "is up beside the live one")
+    for what, how in plan.get("differences", []):  # an older program doesn't look
+        yield Difference(what, how)
 
 
 def _deploy(state: State, host: Host, app: str, digest: str) -> bool:  # noqa: ARG001 - pyinfra's signature

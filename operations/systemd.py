@@ -12,10 +12,19 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
+from operations.difference import Difference, mends
+
 PROPERTIES = (
     "ActiveState", "UnitFileState", "NeedDaemonReload", "StateChangeTimestamp",
     "ActiveEnterTimestamp",
 )  # fmt: skip
+# Where a person, or systemctl for one, changes a unit; Debian's own drop-ins are elsewhere.
+BY_HAND = (
+    "/etc/systemd/system", "/etc/systemd/system.control",
+    "/run/systemd/system", "/run/systemd/system.control",
+)  # fmt: skip
+OURS = "onebox.conf"
+SET_ASIDE = ".set-aside"  # behind the name of a drop-in, which systemd then doesn't read
 
 
 @dataclass(frozen=True)
@@ -25,11 +34,20 @@ class State:
     properties: dict[str, str]
     changed: dict[str, float]
     proven: bool = True
+    overrides: tuple[str, ...] = ()
+    """Drop-ins that are not ours."""
 
     def is_behind(self, files: Sequence[str], since: str) -> bool:
         """Tell whether one of the files changed after the unit's timestamp `since`."""
         loaded = _seconds(self.properties.get(since, ""))
         return any(self.changed.get(file, 0) > loaded for file in files)
+
+
+def drop_in_folders(unit: str) -> list[str]:
+    """Return the folders of a unit's own drop-ins, and of its template's."""
+    name, _, kind = unit.rpartition(".")
+    template = {f"{name.partition('@')[0]}@.{kind}"} if "@" in name else set()
+    return [f"{root}/{owner}.d" for root in BY_HAND for owner in (unit, *template)]
 
 
 class Unit(FactBase[State]):
@@ -45,7 +63,11 @@ class Unit(FactBase[State]):
             for file in files
         )
         show = f"systemctl show --timestamp=us+utc -p {names} {shlex.quote(unit)}"
-        return f"{show}; {ages} {proof} || echo unproven="
+        by_hand = (
+            f"find {shlex.join(drop_in_folders(unit))} -name '*.conf' -printf 'drop-in %p=\\n'"
+            f" -o -name '*{SET_ASIDE}' -printf '%p=%C@\\n' 2>/dev/null"
+        )
+        return f"{show}; {ages} {by_hand}; {proof} || echo unproven="
 
     @staticmethod
     def default() -> State:
@@ -56,9 +78,10 @@ class Unit(FactBase[State]):
         """Return the unit's state."""
         values = dict(line.split("=", 1) for line in output)
         files = {key: float(value) for key, value in values.items() if key[0] == "/" and value}
-        return State(
-            {key: values.get(key, "") for key in PROPERTIES}, files, "unproven" not in values
-        )
+        properties = {key: values.get(key, "") for key in PROPERTIES}
+        drop_ins = [key.removeprefix("drop-in ") for key in values if key.startswith("drop-in ")]
+        foreign = tuple(path for path in drop_ins if not path.endswith(f"/{OURS}"))
+        return State(properties, files, "unproven" not in values, foreign)
 
 
 @operation()
@@ -78,17 +101,38 @@ def running(
     """
     state = host.get_fact(Unit, unit=unit, files=[*reload_for, *restart_for], proof=proof)
     properties = state.properties
+    for path in state.overrides:
+        # Kept, but not read. Its new name is its newest change: the unit is restarted for it.
+        aside = StringCommand(f"mv -T {shlex.quote(path)} {shlex.quote(path + SET_ASIDE)}")
+        yield mends(aside, Difference(path, f"overrides {unit}"))
     if properties.get("NeedDaemonReload") == "yes":
-        yield StringCommand("systemctl daemon-reload")
+        how = "was loaded before its file was changed"
+        yield mends(StringCommand("systemctl daemon-reload"), Difference(unit, how))
+    if properties.get("UnitFileState") in {"masked", "masked-runtime"}:
+        unmask = f"systemctl unmask --quiet {unit}; systemctl unmask --quiet --runtime {unit}"
+        yield mends(StringCommand(unmask), Difference(unit, "is masked"))
     if enabled and properties.get("UnitFileState") not in {"enabled", "static", "alias"}:
-        yield StringCommand(f"systemctl enable --quiet {unit}")
-    if properties.get("ActiveState") != "active" or state.is_behind(
-        restart_for, since="ActiveEnterTimestamp"
+        enable = StringCommand(f"systemctl enable --quiet {unit}")
+        yield mends(enable, Difference(unit, "does not start at boot"))
+    if properties.get("ActiveState") != "active":
+        how = f"is {properties.get('ActiveState') or 'missing'}"
+    elif state.overrides or state.is_behind(
+        [*restart_for, *(path for path in state.changed if path.endswith(SET_ASIDE))],
+        since="ActiveEnterTimestamp",
     ):
+        how = "was started before its files were changed"
+    else:
+        how = ""
+    if how:
         # systemd does not notice the first drop-in of a unit: NeedDaemonReload stays "no".
-        yield StringCommand(f"systemctl daemon-reload && systemctl restart {unit}")
-    elif not state.proven or state.is_behind(reload_for, since="StateChangeTimestamp"):
-        yield StringCommand(f"systemctl reload {unit}")
+        restart = StringCommand(f"systemctl daemon-reload && systemctl restart {unit}")
+        yield mends(restart, Difference(unit, how))
+    elif not state.proven:
+        reload = StringCommand(f"systemctl reload {unit}")
+        yield mends(reload, Difference(unit, "is not in effect as it was loaded"))
+    elif state.is_behind(reload_for, since="StateChangeTimestamp"):
+        reload = StringCommand(f"systemctl reload {unit}")
+        yield mends(reload, Difference(unit, "has not read its newest files"))
 
 
 def _seconds(timestamp: str) -> float:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Generator, Mapping
-from hashlib import sha256
 
 from pyinfra import host
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-# Unpacks {path: content} from standard input below a new folder and flushes it to the disk.
+from operations.difference import Difference, mends
+from operations.files import File, differs
+
+# Unpacks {path: content} from standard input into a folder and flushes it to the disk.
 UNPACK = """
 import json, os, pathlib, sys
+os.umask(0o022)
 for name, text in json.load(sys.stdin).items():
     path = pathlib.Path(sys.argv[1], name)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,20 +26,26 @@ for name, text in json.load(sys.stdin).items():
 """
 
 
-class Live(FactBase[str]):
-    """The folder that is live, if every file in it is as it was placed and none was added."""
+class Live(FactBase[dict[str, str]]):
+    """Mode, owner and SHA-256 of each file of the live folder, by its path below."""
 
     def command(self, path: str) -> str:
-        """Return one command that reads the link and compares all that is behind it."""
+        """Return one command that follows the link and looks at all that is behind it."""
         return (
-            f"cd {path}/ 2>/dev/null && find . -type f ! -name .sums -print0 | sort -z"
-            f" | xargs -0 sha256sum | cmp -s - .sums && readlink {path} || true"
+            f"[ -L {path} ] && cd {path}/ 2>/dev/null && find . ! -type d -exec sh -c"
+            """ 'for path; do sum=$(sha256sum < "$path");"""
+            """ echo "$(stat -c "%a %U:%G" "$path") ${sum%% *} ${path#./}"; done' - {} + || true"""
         )
 
     @staticmethod
-    def default() -> str:
+    def default() -> dict[str, str]:
         """Return the state of a host without the tree."""
-        return ""
+        return {}
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        """Return the state by path."""
+        lines = (line.split(" ", 3) for line in output)
+        return {path: f"{mode} {owner} {digest}" for mode, owner, digest, path in lines}
 
 
 @operation()
@@ -46,19 +55,31 @@ def place(path: str, files: Mapping[str, str], check: str) -> Generator[StringCo
     `check` must accept the new folder, whose path replaces {}, before the link is renamed to it:
     a bad tree is never where a reboot would find it.
     """
-    digest = sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
-    new = f"{path}.{digest}"
-    if host.get_fact(Live, path=path) == new:
+    wanted = {name: File(name, text).state for name, text in files.items()}
+    there = host.get_fact(Live, path=path)
+    if there == wanted:
         return
+    checked = check.replace("{}", '"$new"')
     steps = [
-        f"rm -rf {new}",
-        f"python3 -c {shlex.quote(UNPACK)} {new}",
-        f"(cd {new} && find . -type f -print0 | sort -z | xargs -0 sha256sum > ../.sums.{digest})",
-        f"mv {path.rsplit('/', 1)[0]}/.sums.{digest} {new}/.sums",
-        check.replace("{}", new),
-        f"ln -sfn {new} {path}.link",
+        f"new=$(mktemp -d {path}.XXXXXX)",
+        'chmod 755 "$new"',
+        f'python3 -c {shlex.quote(UNPACK)} "$new"',
+        f'({checked} || {{ rm -rf "$new"; false; }})',
+        f'ln -sfn "$new" {path}.link',
         f"mv -T {path}.link {path}",
         f"sync {path.rsplit('/', 1)[0]}",
-        f"find {path}.* -maxdepth 0 -type d ! -path {new} -exec rm -rf {{}} +",
+        f'find {path}.* -maxdepth 0 -type d ! -path "$new" -exec rm -rf {{}} +',
     ]
-    yield StringCommand(" && ".join(steps), _stdin=json.dumps(files))
+    names = sorted(there.keys() | wanted.keys())
+    yield mends(
+        StringCommand(" && ".join(steps), _stdin=json.dumps(files)),
+        *(
+            Difference(f"{path}/{name}", how)
+            for name in names
+            if (how := _how(there.get(name), wanted.get(name)))
+        ),
+    )
+
+
+def _how(there: str | None, wanted: str | None) -> str:
+    return differs(there, wanted) if wanted else "is extra"

@@ -10,6 +10,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
+from operations.difference import Difference, mends
+
 
 class Present(FactBase[list[str]]):
     """Which of the given users exist."""
@@ -32,5 +34,6 @@ class Present(FactBase[list[str]]):
 def present(users: Sequence[str]) -> Generator[StringCommand, None, None]:
     """Create the users that /etc/sysusers.d describes and that are missing."""
     there: list[str] = host.get_fact(Present, users=users)
-    if set(users) - set(there):
-        yield StringCommand("systemd-sysusers")
+    if missing := [user for user in users if user not in there]:
+        absent = (Difference(f"user {user}", "is missing") for user in missing)
+        yield mends(StringCommand("systemd-sysusers"), *absent)

@@ -1,6 +1,7 @@
 """The apps' places on the server: users, folders, configuration, units."""
 
 import secrets
+from pathlib import PurePath
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -34,7 +35,11 @@ def _app(vm: VM, app: App) -> None:
     users.present(name=f"Create the users of {app.name}", users=[app.name, app.migrator])
     files.place(
         name=f"Place the folders, configuration and units of {app.name}",
-        things=[*_folders(app), *_configuration(vm, app, machine(host)), *_units(app)],
+        things=[
+            *_folders(app),
+            *_configuration(vm, app, machine(host)),
+            *_units(app),
+        ],
         absent=[] if app.migrate else [f"/{target(MIGRATION, app=app)}"],
     )
     files.place_once(
@@ -60,7 +65,7 @@ def _folders(app: App) -> list[Folder]:
         Folder(f"/srv/{app.name}"),
         Folder(f"/srv/{app.name}/releases"),
         Folder(f"/srv/{app.name}/venvs"),
-        Folder(f"/etc/{app.name}", mode="700"),
+        Folder(f"/etc/{app.name}", mode="700", holds=("generated.env", "releases")),
         Folder(f"/etc/{app.name}/releases", mode="700"),
         Folder(f"/var/lib/{app.name}", mode="700", owner=f"{app.name}:{app.name}"),
         Folder(f"/var/lib/onebox/{app.name}", mode="700"),
@@ -84,6 +89,7 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             "watch": app.watch,
             "drain": app.drain,
             "keep_releases": app.keep_releases,
+            "units": [PurePath(unit.path).name for unit in _units(app)],
         },
     }
     return [
@@ -98,6 +104,7 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             environment=_database_url(app, app.migrator),
         ),
         template("etc/NAME/secrets.env", mode="600", app=app),
+        template("etc/needrestart/conf.d/onebox-NAME.conf", app=app),
         template("etc/NAME/gunicorn.conf.py", app=app, workers=workers(app.web, machine)),
     ]
 

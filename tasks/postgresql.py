@@ -26,7 +26,7 @@ def postgresql() -> None:
     files.place(
         name="Describe the database cluster",
         things=[
-            files.Folder("/etc/onebox/postgresql"),
+            files.Folder("/etc/onebox/postgresql", holds=()),
             access,
             settings,
             files.Folder(f"/{DROP_IN.rpartition('/')[0]}"),
@@ -39,6 +39,7 @@ def postgresql() -> None:
         reload_for=[settings.path, access.path],
         enabled=False,  # Debian's postgresql.service starts every cluster
     )
+    systemd.running(name="Start PostgreSQL at boot", unit="postgresql.service")
     cluster.settings_applied(name="Restart PostgreSQL where a setting needs it", unit=unit)
     cluster.databases(
         name="Make the databases and their roles",

@@ -8,6 +8,9 @@ from operations.templates import template
 from settings import VM
 
 PACKAGES = ["ca-certificates", "nftables", "nginx", "python3-venv", "unattended-upgrades"]
+# What stands in our folders beside what this file places: other tasks', and the server's own.
+CONFIGURATION = ("*.json", "acme-ca.pem", "firewall.nft*", "nginx*", "postgresql", "revision.key")
+TOOLS = ("certbot*", "onebox_release", "uv*")
 JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 
 
@@ -15,28 +18,32 @@ JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 def system() -> None:
     """Install what everything else stands on."""
     vm: VM = host.data.vm
-    postgresql = ["postgresql"] if vm.local_apps else []
     files.place(
         name="Describe updates, the journal and new database clusters",
         things=[
-            files.Folder("/etc/onebox"),
+            files.Folder("/etc/onebox", holds=CONFIGURATION),
             files.Folder("/var/lib/onebox"),
-            files.Folder("/usr/local/lib/onebox"),
+            files.Folder("/usr/local/lib/onebox", holds=TOOLS),
             files.Folder("/etc/systemd/journald.conf.d"),
             template(JOURNAL, vm=vm),
             template("etc/apt/apt.conf.d/52onebox"),
             files.Folder("/etc/needrestart"),
             files.Folder("/etc/needrestart/conf.d"),
-            template("etc/needrestart/conf.d/onebox.conf", vm=vm),
+            template("etc/needrestart/conf.d/onebox.conf"),
             files.Folder("/etc/postgresql-common"),
             files.Folder("/etc/postgresql-common/createcluster.d"),
             # Before PostgreSQL is installed: its package makes the cluster.
             template("etc/postgresql-common/createcluster.d/onebox.conf"),
         ],
     )
-    apt.installed(name="Install Debian's packages", packages=[*PACKAGES, *postgresql])
+    apt.installed(name="Install Debian's packages", packages=packages(vm))
     systemd.running(
         name="Keep the journal bounded",
         unit="systemd-journald.service",
         restart_for=[f"/{JOURNAL}"],
     )
+
+
+def packages(vm: VM) -> list[str]:
+    """Return the Debian packages that a server needs."""
+    return [*PACKAGES, *(["postgresql"] if vm.local_apps else [])]

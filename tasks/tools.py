@@ -19,7 +19,7 @@ def tools() -> None:
     files.place(
         name="Place our own programs",
         things=[
-            files.Folder(PACKAGE),
+            files.Folder(PACKAGE, holds=()),
             *(files.File(f"{PACKAGE}/{path.name}", path.read_text()) for path in modules),
             files.File(
                 "/usr/local/bin/onebox-release",

@@ -26,6 +26,7 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,21}[a-z0-9]")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+PUBLIC_KEY = re.compile(r"(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+=*( [ -~]*)?")
 CONTROL = {chr(code) for code in (*range(32), 127)}
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
@@ -79,6 +80,15 @@ def _variable(value: str) -> str:
     if not VARIABLE.fullmatch(value):
         suggestion = re.sub(r"[^A-Z0-9_]", "_", value.upper()).lstrip("0123456789") or "API_KEY"
         raise wrong("an environment variable's name in upper case", f'write "{suggestion}"')
+    return value
+
+
+def _public_key(value: str) -> str:
+    if not PUBLIC_KEY.fullmatch(value):
+        raise wrong(
+            "one line of a public key's file, without options",
+            'write it as in "ssh-ed25519 AAAA... you@laptop"; the file ends with .pub',
+        )
     return value
 
 
@@ -179,6 +189,7 @@ Name = Annotated[str, AfterValidator(_name)]
 ProcessName = Annotated[str, AfterValidator(_process_name)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Variable = Annotated[str, AfterValidator(_variable)]
+PublicKey = Annotated[str, AfterValidator(_public_key)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 Address = Annotated[str, AfterValidator(_address)]

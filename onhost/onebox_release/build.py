@@ -14,13 +14,14 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import durable, faults, identity, resources
+from . import durable, faults, identity, resources, verify
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import say
 
 UV = "/usr/local/lib/onebox/uv/bin/uv"
+CACHE = Path("/var/cache/onebox/uv")
 MARKER = ".complete"
 
 
@@ -33,12 +34,14 @@ def build(places: Places, parameters: Parameters, digest: str, release: str) -> 
     folder = places.release(release)
     if not folder.exists():
         files = _files(places, digest)
-        venv = places.home / "venvs" / identity.environment_key(files["uv.lock"].content)
+        venv = places.home / "venvs" / identity.environment_key(files["uv.lock"].content, places)
         size = sum(len(file.content) for file in files.values())
         resources.check_disk(places, size, environment=not (venv / MARKER).exists())
         _unpack(files, venv, folder, places, release)
     _install(places.app, parameters, folder)
     _configure(places, release)
+    if not (folder / verify.MANIFEST).exists():
+        verify.write_manifest(folder, places.environment(release), contents=True)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def _install(app: str, parameters: Parameters, folder: Path) -> None:
             "PATH": "/usr/bin:/bin",
             "HOME": "/root",
             "UV_PROJECT_ENVIRONMENT": str(venv),
-            "UV_CACHE_DIR": "/var/cache/onebox/uv",
+            "UV_CACHE_DIR": str(CACHE),
             # By its version: an upgrade of the distribution leaves it, and releases that use it.
             "UV_PYTHON": os.path.realpath("/usr/bin/python3"),
             "UV_PYTHON_DOWNLOADS": "never",
@@ -130,9 +133,15 @@ def _install(app: str, parameters: Parameters, folder: Path) -> None:
         raise ReleaseError(f"uv could not install the packages:\n{result.stderr.strip()}")
     (venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by everybody
     _own(venv, app)
+    verify.write_manifest(venv, contents=False)
     os.sync()
     durable.write(venv / MARKER, "")
     faults.point("installed")
+
+
+def forget_packages() -> None:
+    """Have the next environment made of packages that are fetched anew."""
+    shutil.rmtree(CACHE, ignore_errors=True)
 
 
 def _own(folder: Path, app: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from . import durable
 from .places import Places
 
+TWIN = ".twin"
 CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
 
 
@@ -28,9 +29,11 @@ def artifact(digest: str) -> str:
     return _digest(digest, *_platform())[:12]
 
 
-def environment_key(lock: bytes) -> str:
+def environment_key(lock: bytes, places: Places) -> str:
     """Return the name of the virtual environment that a lock file makes on this server."""
-    return _digest(hashlib.sha256(lock).hexdigest(), *_platform())[:12]
+    _, environments = _made_anew(places)
+    again = [str(environments)] if environments else []
+    return _digest(hashlib.sha256(lock).hexdigest(), *_platform(), *again)[:12]
 
 
 def configuration(places: Places, processes: list[str]) -> str:
@@ -38,12 +41,44 @@ def configuration(places: Places, processes: list[str]) -> str:
 
     Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
     """
-    files = [places.configuration / name for name in CONFIGURATION] + places.units(processes)
     mac = hmac.new(_key(places.key), digestmod=hashlib.sha256)
-    for path in files:
+    releases, _ = _made_anew(places)
+    if releases:
+        mac.update(str(releases).encode())
+    for path in files(places, processes):
         content = path.read_bytes()
         mac.update(f"{path.name}\0{len(content)}\0".encode() + content)
     return mac.hexdigest()[:8]
+
+
+def files(places: Places, processes: list[str]) -> list[Path]:
+    """Return the files that a release is started from."""
+    return [places.configuration / name for name in CONFIGURATION] + places.units(processes)
+
+
+def renew(places: Places, *, environment: bool) -> None:
+    """Have the same archive and configuration become another release, with its virtual
+    environment or not: the one before can't be mended under those whom it serves."""
+    releases, environments = _made_anew(places)
+    durable.write(places.made_anew, f"{releases + 1} {environments + environment}")
+
+
+def _made_anew(places: Places) -> tuple[int, int]:
+    """Return how often a release, and a virtual environment, was made anew from the same."""
+    if not places.made_anew.exists():
+        return 0, 0
+    releases, environments = places.made_anew.read_text().split()
+    return int(releases), int(environments)
+
+
+def twin(release: str) -> str:
+    """Return the name of a release's twin, which serves while the release is started anew."""
+    return f"{release}{TWIN}"
+
+
+def original(release: str) -> str:
+    """Return the release that a twin stands in for; any other's own name."""
+    return release.removesuffix(TWIN)
 
 
 def _platform() -> tuple[str, str]:

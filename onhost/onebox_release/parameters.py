@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import ReleaseError
 from .places import Places
@@ -29,6 +29,8 @@ class Parameters:
     watch: int
     drain: int
     keep_releases: int
+    units: list[str] = field(default_factory=list)
+    """Names of the app's unit files; none where an older onebox wrote this down."""
 
 
 def read(places: Places) -> Parameters:

@@ -44,6 +44,11 @@ class Places:
         return self.root / "var/lib/onebox" / self.app
 
     @property
+    def made_anew(self) -> Path:
+        """Return the file that counts what was made anew from the same."""
+        return self.state / "made-anew"
+
+    @property
     def history(self) -> Path:
         """Return the file with a line for each deploy."""
         return self.state / "history.jsonl"
@@ -66,6 +71,64 @@ class Places:
     def access_log(self) -> Path:
         """Return nginx's log of this app's requests."""
         return self.root / "var/log/nginx" / f"{self.app}.access.log"
+
+    @property
+    def maintenance(self) -> Path:
+        """Return the file that has nginx show a page in the app's place."""
+        return self.root / "var/lib/onebox" / f"{self.app}.maintenance"
+
+    @property
+    def certificate(self) -> Path:
+        """Return the certificate that nginx serves, with its chain."""
+        return self.root / "etc/letsencrypt/live" / self.app / "fullchain.pem"
+
+    @property
+    def data(self) -> Path:
+        """Return the folder that the app may write to."""
+        return self.root / "var/lib" / self.app
+
+    @property
+    def generated(self) -> Path:
+        """Return the file with the secret key that was made here."""
+        return self.configuration / "generated.env"
+
+    @property
+    def copies(self) -> Path:
+        """Return the folder of last copies of removed apps' data."""
+        return self.root / "var/backups/onebox"
+
+    @property
+    def nginx(self) -> Path:
+        """Return the link to the whole of nginx's configuration."""
+        return self.root / "etc/onebox/nginx"
+
+    @property
+    def boot_unit(self) -> Path:
+        """Return the unit file that starts the app at boot."""
+        return self.root / "etc/systemd/system" / f"{self.app}.service"
+
+    @property
+    def web_unit(self) -> Path:
+        """Return the unit file of its web processes."""
+        return self.root / "etc/systemd/system" / f"{self.app}-web@.service"
+
+    def belongings(self) -> list[Path]:
+        """Return all files and folders of the app but units, logs and parameters."""
+        letsencrypt = self.root / "etc/letsencrypt"
+        return [
+            letsencrypt / "renewal" / f"{self.app}.conf",
+            self.certificate.parent,
+            letsencrypt / "archive" / self.app,
+            self.root / "etc/sysusers.d" / f"{self.app}.conf",
+            self.root / "etc/needrestart/conf.d" / f"onebox-{self.app}.conf",
+            self.maintenance,
+            self.home,
+            self.configuration,
+            self.data,
+            self.state,
+            self.root / "run" / self.app,
+            self.lock,
+        ]
 
     @property
     def unit(self) -> str:
@@ -94,6 +157,10 @@ class Places:
     def target(self, release: str) -> str:
         """Return the unit that groups a release's processes."""
         return f"{self.app}@{release}.target"
+
+    def web_socket(self, release: str) -> str:
+        """Return the unit that holds a release's socket."""
+        return f"{self.app}-web@{release}.socket"
 
     def process(self, process: str, release: str) -> str:
         """Return the unit of one of a release's processes."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from . import database, faults, history, identity, resources, systemd
-from .build import build
+from . import database, faults, history, identity, resources, systemd, twin, verify
+from .build import build, forget_packages
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -22,19 +23,27 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
     """
     recover(places, parameters)
     before = live(places)
-    release = identity.release_id(digest, places, parameters.processes)
+    release = _sound(places, parameters, digest, before)
     if release == before:
+        verify.sweep(places, parameters)
         say(f"Release {release} is live already")
         return
-    with _recorded(places, "deploy", release, before):
+    verify.set_aside(places, parameters)
+    # Where the twin of a restart that died still serves, this is the rest of that restart.
+    what = "restart" if before and release == identity.original(before) else "deploy"
+    with _recorded(places, what, release, before):
         # Now, because what earlier ones left could be what fills the disk.
         history.prune(places, parameters.keep_releases, {release, before or release}, digest)
         faults.point("pruned")
         _check_memory(places, parameters, before)
         build(places, parameters, digest, release)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
+        spoilt = before and verify.altered(places, before)
         switch(places, parameters, release, can_go_back=can_go_back)
+        if spoilt:  # it is nothing to go back to
+            history.record(places, what="verify", release=before, before="", result="altered")
     retire(places, parameters)
+    verify.sweep(places, parameters)
 
 
 def rollback(places: Places, parameters: Parameters, release: str | None, *, force: bool) -> None:
@@ -44,7 +53,7 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
     """
     recover(places, parameters)
     before = live(places)
-    release = release or history.previous(places, before)
+    release = release or history.previous(places, before and identity.original(before))
     if release is None or release not in history.healthy(places):
         kept = ", ".join(name for name in history.healthy(places) if name != before)
         raise RefusedError(f"There is no such release to go back to. There are: {kept or 'none'}.")
@@ -58,6 +67,26 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
     retire(places, parameters)
 
 
+def restart(places: Places, parameters: Parameters) -> None:
+    """Start the live release anew, with no request failed: switch to its twin, and back.
+
+    A death in between leaves the twin serving; the next restart or deploy goes on from there.
+    """
+    recover(places, parameters)
+    before = live(places)
+    if before is None:
+        raise RefusedError(f"No release of {places.app} is live. Deploy first.")
+    release = identity.original(before)
+    unwatched = replace(parameters, watch=0)  # the same code: nothing better to go back to
+    with _recorded(places, "restart", release, before):
+        _check_memory(places, parameters, before)
+        hops = [twin.make(places, release), release] if before == release else [release]
+        for hop in hops:
+            switch(places, unwatched, hop, can_go_back=True)
+            retire(places, parameters)
+        twin.remove(places, release)
+
+
 def recover(places: Places, parameters: Parameters) -> None:
     """Bring the server to what `current` says: that release up, and every other one down."""
     systemd.wait_until_inactive(f"{places.app}-migrate@*.service")
@@ -65,10 +94,26 @@ def recover(places: Places, parameters: Parameters) -> None:
     if release:
         systemd.systemctl("start", "--no-block", places.target(release))
     retire(places, parameters)
-    if release and release not in history.healthy(places):
+    if release and identity.original(release) not in history.healthy(places):
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(places)), "")
         history.record(places, what="deploy", release=release, before=earlier, result="live")
+
+
+def _sound(places: Places, parameters: Parameters, digest: str, before: str | None) -> str:
+    """Return the release that an archive becomes: another one, if the one that it became was
+    altered since, or runs otherwise than described. It can't be mended while it serves."""
+    release = identity.release_id(digest, places, parameters.processes)
+    found = verify.altered(places, release)
+    if not found and release == before:
+        found = verify.unlike(places, parameters, release)
+    if found:
+        say("Making the release anew: " + " ".join(found[0]))
+        environment = any("/venv/" in path for path, _ in found)
+        if environment:
+            forget_packages()  # they may share their files with it
+        identity.renew(places, environment=environment)
+    return identity.release_id(digest, places, parameters.processes)
 
 
 def _check_memory(places: Places, parameters: Parameters, before: str | None) -> None:
@@ -81,7 +126,7 @@ def _check_memory(places: Places, parameters: Parameters, before: str | None) ->
 @contextmanager
 def _recorded(places: Places, what: str, release: str, before: str | None) -> Iterator[None]:
     """Write to the history what came of it; on failure, say what serves now."""
-    entry = {"what": what, "release": release, "before": before or ""}
+    entry = {"what": what, "release": release, "before": identity.original(before or "")}
     start = time.monotonic()
     try:
         yield

@@ -18,8 +18,12 @@ def systemctl(*arguments: str) -> None:
 
 
 def show(unit: str, *properties: str) -> dict[str, str]:
-    """Return a unit's properties; an unknown unit has them too, as systemd's defaults."""
-    output = _run("systemctl", "show", "-p", ",".join(properties), unit).stdout
+    """Return a unit's properties; an unknown unit has them too, as systemd's defaults.
+
+    A time is @ and the seconds of the epoch.
+    """
+    options = ("--timestamp=unix", "-p", ",".join(properties))
+    output = _run("systemctl", "show", *options, unit).stdout
     return dict(line.split("=", 1) for line in output.splitlines())
 
 

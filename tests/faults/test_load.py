@@ -36,6 +36,25 @@ def test_no_request_fails_over_five_deploys(probe: Probed, csv: Path) -> None:
     assert traffic.acknowledged <= probe.rows()
 
 
+def test_an_altered_release_is_made_anew_and_no_request_fails(probe: Probed, csv: Path) -> None:
+    before = probe.live()
+    packages = "/srv/probe/current/venv/lib/*/site-packages"
+    probe.server.run("echo '# edited' >> /srv/probe/current/app/probe/main.py")
+    probe.server.run(f"echo '# edited' >> $(ls {packages}/fastapi/applications.py)")
+    with probe.load(csv) as traffic:
+        result = probe.deploy()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"/srv/probe/releases/{before}/app/probe/main.py was altered" in result.stderr
+    assert probe.server.run("grep -r edited /srv/probe/current/app", check=False) == ""
+    assert probe.server.run(f"grep edited {packages}/fastapi/*.py", check=False) == ""
+    assert traffic.releases == {before, probe.live()}
+    assert probe.live().split("-")[0] == before.split("-")[0]
+    assert len(traffic.releases) == 2
+    assert not traffic.failures, traffic.told()
+    assert before not in probe.status()["healthy"]  # type: ignore[operator]
+    assert probe.server.deploy()["success"] == []
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_release_is_never_seen(probe: Probed, csv: Path, kind: str) -> None:
     before = probe.live()

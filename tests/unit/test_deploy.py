@@ -11,6 +11,7 @@ from pyinfra.api.command import StringCommand
 from operations import machine as machine_module
 from operations import templates
 from settings import VM
+from tasks.access import access
 from tasks.announce import announce
 from tasks.apps import apps
 from tasks.certificates import certificates
@@ -18,6 +19,7 @@ from tasks.firewall import firewall
 from tasks.lock import lock
 from tasks.nginx import nginx
 from tasks.postgresql import postgresql
+from tasks.preflight import preflight
 from tasks.releases import releases
 from tasks.ssh import ssh
 from tasks.system import system
@@ -27,8 +29,8 @@ from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DEPLOY: tuple[Any, ...] = (
-    lock, system, ssh, firewall, tools, postgresql, apps,
-    nginx, releases, certificates, nginx, announce,
+    preflight, lock, system, ssh, firewall, tools, postgresql, apps,
+    nginx, releases, certificates, nginx, access, announce,
 )  # fmt: skip
 HIDDEN = "sk_live_a1b2c3$`\"'\\"
 ENVIRONMENT = "value-of-an-environment-variable"
@@ -80,6 +82,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "Tools | Place our own programs",
         "PostgreSQL | Describe the database cluster",
         "PostgreSQL | Run PostgreSQL",
+        "PostgreSQL | Start PostgreSQL at boot",
         "PostgreSQL | Restart PostgreSQL where a setting needs it",
         "PostgreSQL | Make the databases and their roles",
         "Apps | Describe the users of links",
@@ -104,6 +107,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "nginx | Describe the sites",
         "nginx | Have nginx read our configuration",
         "nginx | Run nginx",
+        "Access | Put on record who gets in",
         "Done | See that the apps answer",
     ]
 

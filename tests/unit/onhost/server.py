@@ -26,6 +26,7 @@ PARAMETERS = Parameters(
     watch=10,
     drain=3,
     keep_releases=2,
+    units=["links@.target", "links-web@.service", "links-web@.socket", "links-queue@.service"],
 )
 
 

@@ -78,7 +78,7 @@ def test_a_release_has_code_environment_and_links(
     monkeypatch.setattr(faults, "point", points.append)
     make(configured, arrive(configured, mode=0o640))
     folder = configured.release("a-1")
-    venv = configured.home / "venvs" / identity.environment_key(b"lock")
+    venv = configured.home / "venvs" / identity.environment_key(b"lock", configured)
     assert (folder / "app/links/main.py").read_bytes() == b"app = None"
     assert (folder / "gunicorn.conf.py").read_text() == "workers = 1\n"
     assert (folder / "venv").readlink() == venv
@@ -123,7 +123,7 @@ def test_all_is_on_the_disk_before_a_name_or_marker_says_so(
     monkeypatch.setattr(os, "sync", lambda: done.append("sync"))
     monkeypatch.setattr(durable, "rename", renamed)
     make(configured, arrive(configured))
-    assert done == ["sync", "a-1", "sync", ".complete", "a-1.env"]
+    assert done == ["sync", "a-1", ".manifest", "sync", ".complete", "a-1.env", ".manifest"]
 
 
 @pytest.mark.usefixtures("uv")
@@ -243,7 +243,7 @@ def test_what_an_earlier_death_left_half_made_is_made_anew(configured: Places) -
     half = configured.home / "releases/.a-1.new/app"
     half.mkdir(parents=True)
     (half / "stale.py").touch()
-    venv = configured.home / "venvs" / identity.environment_key(b"lock")
+    venv = configured.home / "venvs" / identity.environment_key(b"lock", configured)
     venv.mkdir()
     (venv / "stale").touch()
     make(configured, arrive(configured))

@@ -91,13 +91,14 @@ def test_of_two_that_make_the_key_at_once_the_first_wins(
 
 
 def test_another_python_or_architecture_is_another_artifact(
+    places: Places,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = {identity.artifact("digest") + identity.environment_key(b"lock")}
+    made = {identity.artifact("digest") + identity.environment_key(b"lock", places)}
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    made.add(identity.artifact("digest") + identity.environment_key(b"lock"))
+    made.add(identity.artifact("digest") + identity.environment_key(b"lock", places))
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "1"))
-    made.add(identity.artifact("digest") + identity.environment_key(b"lock"))
+    made.add(identity.artifact("digest") + identity.environment_key(b"lock", places))
     assert len(made) == 3
 
 
@@ -106,3 +107,19 @@ def test_a_patch_release_of_python_is_the_same(monkeypatch: pytest.MonkeyPatch) 
     before = identity.artifact("digest")
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "11", "9"))
     assert identity.artifact("digest") == before
+
+
+def test_a_renewed_release_and_environment_are_others(configured: Places) -> None:
+    def ids() -> tuple[str, str]:
+        key = identity.environment_key(b"lock", configured)
+        return identity.release_id("digest", configured, []), key
+
+    made = [ids()]
+    for environment in (True, False, True):
+        identity.renew(configured, environment=environment)
+        made.append(ids())
+    assert ids() == made[-1]
+    assert len({release for release, _ in made}) == 4
+    assert len({key for _, key in made}) == 3
+    assert made[1][1] == made[2][1]
+    assert len({release.split("-")[0] for release, _ in made}) == 1

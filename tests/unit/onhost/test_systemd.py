@@ -40,7 +40,7 @@ def test_a_refusal_is_told_in_systemds_words(program: Programs) -> None:
 def test_properties_may_have_equals_signs(program: Programs) -> None:
     asked = program("systemctl", "echo A=b=c; echo D=")
     assert systemd.show("x", "A", "D") == {"A": "b=c", "D": ""}
-    assert asked.read_text() == "show\n-p\nA,D\nx\n"
+    assert asked.read_text() == "show\n--timestamp=unix\n-p\nA,D\nx\n"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from operations.difference import Difference, mended
 from operations.files import File, Folder, Standing, make, place, place_once, write
 from tests.unit.hosts import commands, run, stdin, text
 
@@ -27,7 +28,7 @@ def test_standing_reads_a_state_for_each_path() -> None:
     assert Standing().default() == {}
 
 
-def test_standing_looks_at_files_and_folders_alone(tmp_path: Path) -> None:
+def test_standing_looks_at_files_folders_and_links(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("content\n")
     (tmp_path / "folder").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "a file")
@@ -37,6 +38,7 @@ def test_standing_looks_at_files_and_folders_alone(tmp_path: Path) -> None:
     assert Standing().process(run(Standing().command(paths))) == {
         paths[0]: f"640 {own(tmp_path)} {sha256(b'content' + bytes([10])).hexdigest()}",
         paths[1]: f"700 {own(tmp_path)} -",
+        paths[2]: f"777 {own(tmp_path)} link",
     }
     assert Standing().process(run(Standing().command([]))) == {}
 
@@ -50,8 +52,6 @@ def test_what_stands_as_described_is_left_alone() -> None:
     "state",
     [
         None,
-        FILE.state.replace("600", "644"),
-        FILE.state.replace("root:links", "root:root"),
         File(FILE.path, "KEY=older\n", mode="600", owner="root:links").state,
         Folder(FILE.path, mode="600", owner="root:links").state,
     ],
@@ -127,5 +127,53 @@ def test_a_file_is_placed_once_and_never_changed() -> None:
     def never() -> str:
         raise AssertionError("made a second key")
 
-    facts = {Standing: {path: "644 root:root changed"}}
+    facts = {Standing: {path: "600 root:root changed"}}
     assert commands(place_once, path, never, facts=facts) == []
+    facts = {Standing: {path: "644 root:root changed"}}
+    [command] = commands(place_once, path, never, facts=facts)
+    assert text(command) == f"chown root:root {path} && chmod 600 {path}"
+    assert mended(command) == (Difference(path, "has mode 644, not 600"),)
+
+
+@pytest.mark.parametrize(
+    ("state", "how"),
+    [
+        (None, "is missing"),
+        (FILE.state.replace("600", "644"), "has mode 644, not 600"),
+        (FILE.state.replace("root:links", "root:root"), "has owner root:root, not root:links"),
+        (
+            "644 root:root abc",
+            "has mode 644, not 600, has owner root:root, not root:links, was edited",
+        ),
+    ],
+)
+def test_what_differs_is_told(state: str | None, how: str) -> None:
+    standing = {FILE.path: state} if state else {}
+    [command] = commands(place, [FILE], facts={Standing: standing})
+    assert mended(command) == (Difference(FILE.path, how),)
+
+
+def test_a_file_with_the_right_content_keeps_its_time() -> None:
+    standing = {FILE.path: FILE.state.replace("600", "644")}
+    [command] = commands(place, [FILE], facts={Standing: standing})
+    path = FILE.path
+    assert text(command) == f"chown root:links {path} && chmod 600 {path}"
+
+
+def test_what_a_folder_of_ours_does_not_hold_is_removed() -> None:
+    folder = Folder("/etc/links", holds=("releases", "*.env"))
+    names = ("secrets.env", "releases", "generated.env", "notes", ".hidden", "deeper/notes")
+    standing = {f"/etc/links/{name}": "644 root:root abc" for name in names}
+    standing |= {folder.path: folder.state, FILE.path: FILE.state, "/etc/notes": "644 root:root a"}
+    found = commands(place, [folder, FILE], facts={Standing: standing})
+    assert [text(command) for command in found] == [
+        "rm -rf /etc/links/notes", "rm -rf /etc/links/.hidden",
+    ]  # fmt: skip
+    assert mended(found[0]) == (Difference("/etc/links/notes", "is extra"),)
+
+
+def test_all_that_is_in_a_folder_is_seen(tmp_path: Path) -> None:
+    for name in ("plain", ".hidden", "a b"):
+        (tmp_path / name).touch()
+    seen = Standing().process(run(Standing().command([], [str(tmp_path)])))
+    assert {Path(path).name for path in seen} == {"plain", ".hidden", "a b"}

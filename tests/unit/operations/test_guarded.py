@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from pyinfra.api.command import FunctionCommand
+from pyinfra.api.exceptions import ConnectError
+from pyinfra.connectors.ssh import SSHConnector
 
 from operations import guarded
 from operations.files import File, Standing, write
@@ -76,3 +79,26 @@ def test_a_change_that_was_never_proven_is_undone_and_made_anew() -> None:
     unit = "onebox-way-back-firewall"
     assert text(undo) == f"systemctl start {unit}.service && systemctl stop {unit}.timer"
     assert "systemd-run" in text(arm)
+
+
+@pytest.mark.parametrize(("told", "tries"), [("Authentication failed.", 1), ("no answer", 2)])
+def test_a_refused_key_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, told: str, tries: int
+) -> None:
+    tried: list[str] = []
+    clock = iter(range(0, 100, 5))
+
+    def refuse(_: object) -> None:
+        tried.append(told)
+        raise ConnectError(told)
+
+    class Silent:
+        def log_styled(self, *_: object, **__: object) -> None:
+            pass
+
+    monkeypatch.setattr(SSHConnector, "__init__", lambda *_: None)
+    monkeypatch.setattr(SSHConnector, "connect", refuse)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    assert guarded.connect_anew(None, Silent()) is False  # type: ignore[arg-type]
+    assert len(tried) == tries

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from operations.difference import Difference, mended
 from operations.postgresql import (
     PSQL,
     SEQUENCE_RIGHTS,
     TABLE_RIGHTS,
     Cluster,
     Database,
-    PendingRestart,
+    Settings,
     databases,
     settings_applied,
 )
@@ -128,8 +129,22 @@ def test_the_owner_has_the_limits_of_a_migration() -> None:
     assert LINKS.owner_settings == LIMITS
 
 
-@pytest.mark.parametrize(("output", "pending"), [(["0"], False), (["2"], True)])
-def test_a_setting_may_wait_for_a_restart(output: list[str], *, pending: bool) -> None:
-    assert PendingRestart().process(output) is pending
-    found = commands(settings_applied, "pg.service", facts={PendingRestart: pending})
+@pytest.mark.parametrize("pending", [False, True])
+def test_a_setting_may_wait_for_a_restart(*, pending: bool) -> None:
+    state = {"pending": pending, "overridden": []}
+    assert Settings().process([json.dumps(state)]) == state
+    found = commands(settings_applied, "pg.service", facts={Settings: state})
     assert [text(command) for command in found] == ["systemctl restart pg.service"] * pending
+
+
+def test_a_setting_that_alter_system_overrides_is_reset() -> None:
+    state = {"pending": False, "overridden": ["listen_addresses"]}
+    [reset] = commands(settings_applied, "pg.service", facts={Settings: state})
+    assert "-c 'alter system reset listen_addresses' -c 'select pg_reload_conf()'" in text(reset)
+    assert mended(reset) == (
+        Difference("setting listen_addresses", "is overridden in postgresql.auto.conf"),
+    )
+
+
+def test_a_host_without_a_cluster_has_nothing_to_apply() -> None:
+    assert Settings().process(["null"]) == Settings().default()

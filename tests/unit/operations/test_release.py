@@ -9,6 +9,7 @@ import pytest
 from pyinfra.api.command import FunctionCommand
 
 from operations.artifact import Artifact
+from operations.difference import mended
 from operations.release import Plan, live
 from tests.unit.hosts import commands, stdin, text
 
@@ -49,3 +50,29 @@ def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) ->
     assert base64.b64decode(stdin(send)) == ARTIFACT.content
     assert isinstance(switch, FunctionCommand)
     assert switch.args == ("links", "abc123")
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (None, ["app links has no live release"]),
+        ({"release": "a-b", "live": None, "up": []}, ["app links has no live release"]),
+        ({"release": "c-d", "live": "a-b", "up": ["a-b"]}, ["release a-b is live, not c-d"]),
+        (
+            {"release": "a-d", "live": "a-b", "up": ["a-b"]},
+            ["release a-b has another configuration"],
+        ),
+        ({"release": "a-b", "live": "a-b", "up": []}, ["release a-b is not up"]),
+        (
+            {"release": "a-b", "live": "a-b", "up": ["a-b", "e-f"]},
+            ["release e-f is up beside the live one"],
+        ),
+        (
+            {"release": "a-b", "live": "a-b", "up": ["a-b"], "differences": [["/x", "is extra"]]},
+            ["/x is extra"],
+        ),
+    ],
+)
+def test_what_differs_is_told(plan: dict[str, Any] | None, words: list[str]) -> None:
+    found = commands(live, "links", ARTIFACT, facts={Plan: plan})
+    assert [f"{d.what} {d.how}" for command in found for d in mended(command)] == words

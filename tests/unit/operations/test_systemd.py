@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from operations import systemd
+from operations.difference import mended
 from operations.systemd import PROPERTIES, State, Unit, running
 from tests.unit.hosts import commands, run, text
 
@@ -113,3 +115,70 @@ def test_a_reload_is_counted_from_the_last_change_of_state() -> None:
 
 def test_a_unit_that_another_starts_is_not_enabled() -> None:
     assert lines(State({**GOOD, "UnitFileState": "disabled"}, {}), enabled=False) == []
+
+
+def told(state: State) -> list[str]:
+    found = commands(
+        running, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}
+    )
+    return [f"{d.what} {d.how}" for command in found for d in mended(command)]
+
+
+@pytest.mark.parametrize(
+    ("properties", "changed", "words"),
+    [
+        ({"ActiveState": "inactive"}, {}, ["a.service is inactive"]),
+        ({"UnitFileState": "disabled"}, {}, ["a.service does not start at boot"]),
+        (
+            {"UnitFileState": "masked"},
+            {},
+            ["a.service is masked", "a.service does not start at boot"],
+        ),
+        ({"NeedDaemonReload": "yes"}, {}, ["a.service was loaded before its file was changed"]),
+        ({}, {"/s": SECONDS + 1}, ["a.service was started before its files were changed"]),
+        ({}, {"/r": SECONDS + 1}, ["a.service has not read its newest files"]),
+    ],
+)
+def test_what_a_unit_lacks_is_told(
+    properties: dict[str, str], changed: dict[str, float], words: list[str]
+) -> None:
+    assert told(State({**GOOD, **properties}, changed)) == words
+
+
+def test_a_unit_whose_work_is_not_in_effect_is_told() -> None:
+    assert told(State(GOOD, {}, proven=False)) == ["a.service is not in effect as it was loaded"]
+
+
+def test_a_masked_unit_is_unmasked_first() -> None:
+    unmask, enable = lines(State({**GOOD, "UnitFileState": "masked"}, {}))
+    assert unmask == (
+        "systemctl unmask --quiet a.service; systemctl unmask --quiet --runtime a.service"
+    )
+    assert enable == "systemctl enable --quiet a.service"
+
+
+def test_drop_ins_of_others_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "BY_HAND", (str(tmp_path / "etc"), str(tmp_path / "run")))
+    for path in ("etc/a@1.service.d", "run/a@.service.d", "etc/b.service.d"):
+        (tmp_path / path).mkdir(parents=True)
+    for path in ("etc/a@1.service.d/onebox.conf", "etc/b.service.d/c.conf"):
+        (tmp_path / path).touch()
+    theirs = [tmp_path / "etc/a@1.service.d/x.conf", tmp_path / "run/a@.service.d/y.conf"]
+    aside = tmp_path / "run/a@.service.d/z.conf.set-aside"
+    for file in (*theirs, aside):
+        file.touch()
+    _, _, look = Unit().command("a@1.service", []).partition("; ")
+    state = Unit().process(run(look))
+    assert sorted(state.overrides) == sorted(map(str, theirs))
+    assert state.changed == {str(aside): pytest.approx(aside.stat().st_ctime, abs=1e-3)}
+
+
+def test_what_overrides_a_unit_is_set_aside_and_the_unit_restarted() -> None:
+    path = "/etc/systemd/system/a.service.d/x.conf"
+    restart = "systemctl daemon-reload && systemctl restart a.service"
+    state = State(GOOD, {}, overrides=(path,))
+    assert lines(state) == [f"mv -T {path} {path}.set-aside", restart]
+    assert told(state)[0] == f"{path} overrides a.service"
+    # A run that died in between is mended by the next.
+    assert lines(State(GOOD, {f"{path}.set-aside": SECONDS + 1})) == [restart]
+    assert lines(State(GOOD, {f"{path}.set-aside": SECONDS - 1})) == []

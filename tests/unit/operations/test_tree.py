@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from operations.difference import mended
 from operations.tree import Live, place
 from tests.unit.hosts import commands, run, stdin, text
 
+# What is placed belongs to whoever places it, and should belong to root.
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="for root")
 FILES = {"nginx.conf": "include sites/*;\n", "sites/links.conf": "hidden ünïcödé\n"}
 
 
 def placed(path: Path, files: dict[str, str] = FILES, check: str = "true {}") -> str:
     """Place a tree here, and return where it is."""
-    [command] = commands(place, str(path), files, check, facts={Live: ""})
+    [command] = commands(place, str(path), files, check, facts={Live: {}})
     run(command)
-    [there] = run(Live().command(str(path)))
-    return there
+    return str(path.readlink())
+
+
+def live(path: Path) -> dict[str, str]:
+    return Live().process(run(Live().command(str(path))))
+
+
+def told(path: Path) -> list[str]:
+    """Return what differs from the wanted tree, in words."""
+    found = commands(place, str(path), FILES, "true", facts={Live: live(path)})
+    differences = (difference for command in found for difference in mended(command))
+    return [f"{each.what.removeprefix(str(path))} {each.how}" for each in differences]
 
 
 def test_the_link_leads_to_exactly_these_files(tmp_path: Path) -> None:
@@ -28,21 +42,16 @@ def test_the_link_leads_to_exactly_these_files(tmp_path: Path) -> None:
     assert path.readlink() == Path(there)
     for name, content in FILES.items():
         assert (path / name).read_text() == content
-    assert {str(p.relative_to(there)) for p in Path(there).rglob("*") if p.is_file()} == {
-        *FILES,
-        ".sums",
-    }
+    assert {str(p.relative_to(there)) for p in Path(there).rglob("*") if p.is_file()} == {*FILES}
 
 
+@AS_ROOT
 def test_a_tree_that_is_live_is_left_alone(tmp_path: Path) -> None:
-    there = placed(tmp_path / "nginx")
-    assert commands(place, str(tmp_path / "nginx"), FILES, "true", facts={Live: there}) == []
-
-
-def test_the_order_of_the_files_is_no_change(tmp_path: Path) -> None:
-    there = placed(tmp_path / "nginx")
-    turned = dict(reversed(FILES.items()))
-    assert commands(place, str(tmp_path / "nginx"), turned, "true", facts={Live: there}) == []
+    path = tmp_path / "nginx"
+    placed(path)
+    facts = {Live: live(path)}
+    assert commands(place, str(path), FILES, "true", facts=facts) == []
+    assert commands(place, str(path), dict(reversed(FILES.items())), "true", facts=facts) == []
 
 
 def test_a_new_tree_replaces_the_old(tmp_path: Path) -> None:
@@ -54,26 +63,33 @@ def test_a_new_tree_replaces_the_old(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["nginx", Path(newer).name]
 
 
+@AS_ROOT
 @pytest.mark.parametrize(
-    "drift",
+    ("drift", "words"),
     [
-        lambda path: (path / "nginx.conf").write_text("changed"),
-        lambda path: (path / "sites/other.conf").write_text("added"),
-        lambda path: (path / "nginx.conf").unlink(),
-        lambda path: (path / ".sums").unlink(),
-        lambda path: path.unlink(),
+        (lambda path: (path / "nginx.conf").write_text("x"), ["/nginx.conf was edited"]),
+        (lambda path: (path / "sites/x.conf").write_text("x"), ["/sites/x.conf is extra"]),
+        (lambda path: (path / "sites/x.conf").symlink_to("/x"), ["/sites/x.conf is extra"]),
+        (lambda path: (path / "nginx.conf").unlink(), ["/nginx.conf is missing"]),
+        (
+            lambda path: (path / "nginx.conf").chmod(0o666),
+            ["/nginx.conf has mode 666, not 644"],
+        ),
+        (
+            lambda path: path.unlink(),
+            ["/nginx.conf is missing", "/sites/links.conf is missing"],
+        ),
     ],
-    ids=["changed", "added", "removed", "unsummed", "unlinked"],
+    ids=["changed", "added", "linked", "removed", "writable", "unlinked"],
 )
-def test_drift_is_seen_and_mended(tmp_path: Path, drift: object) -> None:
+def test_drift_is_told_and_mended(tmp_path: Path, drift: object, words: list[str]) -> None:
     path = tmp_path / "nginx"
     there = placed(path)
     assert callable(drift)
     drift(path)
-    assert run(Live().command(str(path))) == []
-    assert placed(path) == there
-    assert (path / "nginx.conf").read_text() == FILES["nginx.conf"]
-    assert not (path / "sites/other.conf").exists()
+    assert told(path) == words
+    assert placed(path) != there
+    assert told(path) == []
 
 
 def test_a_tree_that_its_check_refuses_never_becomes_live(tmp_path: Path) -> None:
@@ -82,13 +98,14 @@ def test_a_tree_that_its_check_refuses_never_becomes_live(tmp_path: Path) -> Non
     with pytest.raises(subprocess.CalledProcessError):
         placed(path, {"nginx.conf": "bad\n"}, check="grep -q include {}/nginx.conf")
     assert path.readlink() == Path(there)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["nginx", Path(there).name]
 
 
 def test_files_travel_on_standard_input_alone() -> None:
-    [command] = commands(place, "/etc/onebox/nginx", FILES, "nginx -t", facts={Live: ""})
+    [command] = commands(place, "/etc/onebox/nginx", FILES, "nginx -t", facts={Live: {}})
     assert json.loads(stdin(command)) == FILES
     assert "hidden" not in text(command) + repr(command)
 
 
 def test_a_host_without_the_tree_has_none_live() -> None:
-    assert Live().default() == ""
+    assert Live().default() == {}

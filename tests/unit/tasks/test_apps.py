@@ -73,7 +73,7 @@ def test_secrets_lie_where_root_alone_can_look(vm: VM, app: App) -> None:
         assert (file.mode, file.owner) == ("600", "root:root")
     folders = {folder.path: folder for folder in apps._folders(app)}
     for path in ("/etc/links", "/etc/links/releases", "/var/lib/onebox/links"):
-        assert folders[path] == Folder(path, mode="700", owner="root:root")
+        assert folders[path].state == Folder(path, mode="700", owner="root:root").state
 
 
 def test_an_app_owns_its_state_alone(vm: VM, app: App) -> None:
@@ -147,8 +147,12 @@ def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
             "watch": 60,
             "drain": 30,
             "keep_releases": 5,
+            "units": [
+                "links.service", "links@.target", "links-web@.socket", "links-web@.service",
+                "links-migrate@.service",
+            ],
         },
-    }
+    }  # fmt: skip
 
 
 def test_a_process_beside_web_has_a_unit_and_is_known_to_our_program(vm: VM, app: App) -> None:

@@ -1,0 +1,89 @@
+"""What on a server differs from what the repository wants: a deploy's dry run, told in words."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from textwrap import TextWrapper
+from typing import Any
+
+from pyinfra.api import State
+from pyinfra.api.host import Host
+
+from commands.connect import connected
+from commands.inventory import PROJECT
+from operations.access import Access, decided, foreign
+from operations.difference import Difference, mended
+
+DRIFT = 2  # exit code
+WIDTH = 80
+ACCEPT = (
+    "Take away what nobody wanted. What is then still here is put on record by a",
+    "deploy with --data accept=true.",
+)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What differs on a server: what the next deploy mends, and what it leaves to a person."""
+
+    host: str
+    deploy: list[Difference]
+    person: list[Difference]
+
+    @property
+    def code(self) -> int:
+        """Return the exit code."""
+        return DRIFT if self.deploy or self.person else 0
+
+    def document(self) -> str:
+        """Return it for programs."""
+        data = {
+            kind: [asdict(difference) for difference in getattr(self, kind)]
+            for kind in ("deploy", "person")
+        }
+        return json.dumps({"schema": 1, "host": self.host, "app": None, "data": data})
+
+    def __str__(self) -> str:
+        if not self.code:
+            return f"{self.host} is as the repository wants it."
+        parts = []
+        if self.deploy:
+            parts.append("\n".join([f"The next deploy mends on {self.host}:", *_told(self.deploy)]))
+        if self.person:
+            parts.append("\n".join([f"Left to you on {self.host}:", *_told(self.person), *ACCEPT]))
+        return "\n\n".join(parts)
+
+
+def look(name: str, data: Mapping[str, Any]) -> Drift:
+    """Return what differs on a server, and change nothing.
+
+    Raises PyinfraError where the server can't be looked at.
+    """
+    with connected(name, data) as (state, host):
+        runpy.run_path(str(PROJECT / "deploy.py"))
+        # Each once: nginx comes twice in a deploy.
+        mends = list(dict.fromkeys(_differences(state, host)))
+        return Drift(name, mends, foreign(host.get_fact(Access, decided=decided(data["vm"]))))
+
+
+def _differences(state: State, host: Host) -> Iterator[Difference]:
+    for key in host.op_hash_order:
+        commands = list(state.get_op_data_for_host(host, key).command_generator())
+        told = [difference for command in commands for difference in mended(command)]
+        if commands and not told:
+            told = [Difference(next(iter(state.get_op_meta(key).names)), "would change something")]
+        yield from told
+
+
+def _told(differences: list[Difference]) -> Iterator[str]:
+    for difference in differences:
+        line = f"  {difference.what} {difference.how}"
+        if len(line) > WIDTH:
+            words = TextWrapper(
+                WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+            )
+            line = f"{words.fill(f'  {difference.what}')}\n      {difference.how}"
+        yield line

@@ -1,0 +1,26 @@
+"""Whether the server can take a deploy, before anything is changed."""
+
+import sys
+
+from pyinfra import host, logger
+from pyinfra.api.deploy import deploy
+
+from operations.preflight import look
+from settings import REFUSED, VM
+from tasks.system import packages
+from validation.preflight import problems, refusal, warnings
+
+
+@deploy("Preflight")
+def preflight() -> None:
+    """Look at the server, and end with exit code 4 where something stands in the way.
+
+    No operation: it is done as this file is read, so before the first operation, and by --dry too.
+    """
+    vm: VM = host.data.vm
+    seen, outside = look(host, vm, packages(vm))
+    if found := problems(vm, seen, outside):
+        logger.error(refusal(host.name, found))
+        sys.exit(REFUSED)
+    for warning in warnings(seen, outside):
+        logger.warning(f"{host.print_prefix}{warning}")

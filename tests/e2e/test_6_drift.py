@@ -1,0 +1,85 @@
+"""What was changed by hand is told by `fab drift`, and mended by the next deploy.
+
+A few pairs here; `make soak-hand` has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.drifts import Told, drift, fab, see_and_mend
+from tests.server import Server
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJzvB0lZ6bGvYv9aLqX0m1xq3l4y5Jr7YQ8h2Zk1Jm3T someone"
+PAIRS = (
+    "a secret's mode",
+    "a foreign drop-in of the app",
+    "PostgreSQL's settings",
+    "a release's packages",
+    "a stopped worker",
+)
+
+
+@pytest.fixture(scope="module")
+def broken(copy: Callable[..., Server]) -> Server:
+    return copy("13")
+
+
+def test_what_was_just_deployed_does_not_differ(server: Server) -> None:
+    assert drift(server) == Told(0, [], [])
+    told = fab(server, "drift")
+    assert (told.returncode, told.stdout) == (
+        0,
+        f"{server.host.name} is as the repository wants it.\n",
+    )
+
+
+@pytest.mark.parametrize("what", PAIRS)
+def test_what_was_changed_by_hand_is_told_and_mended(broken: Server, what: str) -> None:
+    see_and_mend(broken, what)
+
+
+def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
+    broken.run(f"echo '{KEY}' >> /root/.ssh/authorized_keys")
+    broken.run("echo 'games ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/games")
+    broken.run("systemd-run --quiet --unit=foreign python3 -m http.server 8080")
+    broken.wait_for("ss -Htln | grep -q :8080", 10)
+    expected = [
+        "SSH key of root: SHA256:* is not on record",
+        "listener on port 8080: python3 is not on record",
+        "sudo rule in /etc/sudoers.d/games: games ALL=(ALL) NOPASSWD:ALL is not on record",
+    ]
+    assert broken.deploy()["success"] == []
+    found = drift(broken)
+    assert (found.code, found.deploy) == (2, [])
+    assert [line.partition("SHA256:")[0] for line in found.person] == [
+        line.partition("SHA256:")[0] for line in expected
+    ]
+    told = fab(broken, "drift").stdout
+    assert "--data accept=true" in told
+    assert max(map(len, told.splitlines())) <= 80
+    result = broken.pyinfra("-y", "--data", "accept=true")
+    assert result.returncode == 0, result.stderr
+    assert drift(broken) == Told(0, [], [])
+    broken.run("systemctl stop foreign; rm /etc/sudoers.d/games")
+    assert [line.rpartition(" is ")[2] for line in drift(broken).person] == ["gone", "gone"]
+
+
+def test_another_release_than_the_repositorys(broken: Server) -> None:
+    broken.app["env"] = {"COLOUR": "blue"}
+    broken.deploy()
+    broken.run("onebox-release rollback links")
+    found = drift(broken)
+    assert found.code == 2
+    assert found.deploy[0].endswith("has another configuration"), found
+    broken.deploy()
+    assert drift(broken) == Told(0, [], [])
+
+
+def test_a_server_that_is_away_is_no_drift(broken: Server) -> None:
+    broken.entry["address"] = "192.0.2.1"
+    result = fab(broken, "drift", "--json")
+    broken.entry["address"] = broken.host.name
+    assert (result.returncode, result.stdout) == (1, "")

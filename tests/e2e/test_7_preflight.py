@@ -1,0 +1,110 @@
+"""A server that others set up is seen for what it is, and nothing of theirs is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.drifts import fab
+from tests.e2e.test_1_deploy import NEW_FILES
+from tests.lab_hosts import PREFIX
+from tests.server import Server, lab
+
+REFUSED = 4
+INSTALL = (
+    "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update"
+    " && apt-get -qq install -y --no-install-recommends apache2 ufw firewalld iptables >/dev/null"
+)
+SITE = "mkdir -p /etc/nginx/conf.d && echo 'server { listen 8081; }' > /etc/nginx/conf.d/shop.conf"
+FOREIGN = {
+    "Apache at port 80": f"{INSTALL} && systemctl enable --now apache2",
+    "ufw": "ufw --force enable && ufw allow 22",
+    "a site of nginx": SITE,
+    "a folder of the app's name": "mkdir /srv/links",
+    "a listener": "systemd-run --quiet --unit=foreign python3 -m http.server 3000",
+    "a user without sudo": "useradd --create-home plain && cp -r ~/.ssh ~plain/"
+    " && chown -R plain: ~plain/.ssh",
+}
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that others have been at."""
+    name = f"{PREFIX}-foreign"
+    lab("up", name, "--debian", "12", "--owner", str(os.getpid()))
+    try:
+        server = Server.of(name, tmp_path_factory.mktemp("foreign"), "root")
+        for command in FOREIGN.values():
+            server.run(command)
+        server.wait_for("ss -Htln | grep -q :3000", 10)
+        yield server
+    finally:
+        lab("down", name)
+
+
+def told(server: Server) -> tuple[int, dict[str, str], list[str]]:
+    """Return fab's exit code, what stands in the way, and warnings."""
+    result = fab(server, "preflight", "--json")
+    assert result.stdout, result.stderr
+    data = json.loads(result.stdout)["data"]
+    problems = {each["path"]: each["found"] for each in data["problems"]}
+    return result.returncode, problems, data["warnings"]
+
+
+@pytest.mark.parametrize("how", ["-y", "--dry"])
+def test_a_server_that_others_set_up_is_refused(foreign: Server, how: str) -> None:
+    before = foreign.run(NEW_FILES)
+    result = foreign.pyinfra(how)
+    output = result.stdout + result.stderr
+    assert result.returncode == REFUSED, output
+    assert "4 things stand in the way of a deploy" in output
+    assert "Starting operation" not in output
+    assert "Traceback" not in output
+    assert foreign.run(NEW_FILES) == before
+
+
+def test_everything_is_named_at_once(foreign: Server) -> None:
+    code, problems, _ = told(foreign)
+    assert code == REFUSED
+    assert problems.pop("port 80").startswith("apache2 (process ")
+    assert problems == {
+        "app links": "the folder /srv/links",
+        "nginx": "sites: shop.conf",
+        "firewall": "ufw",
+    }
+    human = fab(foreign, "preflight")
+    assert human.returncode == REFUSED
+    assert max(map(len, human.stdout.splitlines())) <= 80
+
+
+def test_a_user_who_may_not_become_root_is_refused(foreign: Server) -> None:
+    foreign.entry["ssh_user"] = "plain"
+    try:
+        assert told(foreign) == (REFUSED, {"ssh_user": '"plain", who may not'}, [])
+        assert foreign.pyinfra("-y").returncode == REFUSED
+    finally:
+        foreign.entry["ssh_user"] = "root"
+
+
+def test_what_may_be_taken_over_is_no_problem(foreign: Server) -> None:
+    foreign.entry["take_over"] = ["nginx", "firewall"]
+    foreign.run("systemctl disable --now apache2 && rmdir /srv/links")
+    code, problems, warnings = told(foreign)
+    assert (code, problems) == (0, {})
+    assert "Port 3000 (python3) will be closed to the outside by our firewall." in warnings
+    assert foreign.pyinfra("--dry").returncode == 0
+    assert foreign.run("cat /etc/nginx/conf.d/shop.conf") == "server { listen 8081; }"
+
+
+def test_a_service_that_comes_at_the_next_boot_is_named(foreign: Server) -> None:
+    foreign.run("systemctl enable apache2 && systemctl enable --now firewalld && ufw disable")
+    foreign.entry["take_over"] = ["nginx"]
+    code, problems, _ = told(foreign)
+    foreign.run("systemctl disable --now firewalld; systemctl disable apache2")
+    assert (code, problems) == (
+        REFUSED,
+        {"Apache": "apache2.service is enabled", "firewall": "firewalld"},
+    )

@@ -1,0 +1,99 @@
+"""Who gets in is put on record once, and then only by a person's word."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from onebox_release import access as program
+
+from operations.access import Access, Login, decided, foreign, keys_alone, recorded
+from operations.difference import Difference
+from operations.files import Standing
+from operations.guarded import Pending, connect_anew
+from tests.unit.hosts import commands, stdin, text
+from tests.unit.inventories import a_vm, read
+
+RSA = "AAAAB3NzaC1yc2E="
+
+
+@pytest.mark.parametrize(
+    ("known", "accept", "written"),
+    [
+        (None, False, True),
+        (["a", "b"], False, False),
+        (["a"], False, False),
+        (["a"], True, True),
+        (["a", "b"], True, False),
+    ],
+)
+def test_the_record_is_written_once_or_by_a_persons_word(
+    folder: Path, known: list[str] | None, *, accept: bool, written: bool
+) -> None:
+    facts = {Access: {"now": ["a", "b"], "known": known}}
+    found = commands(recorded, read(folder, a_vm()), accept=accept, facts=facts)
+    assert [json.loads(stdin(command)) for command in found] == [["a", "b"]] * written
+
+
+def test_what_changed_since_is_told() -> None:
+    assert foreign({"now": ["a", "c"], "known": ["a", "b"]}) == [
+        Difference("c", "is not on record"),
+        Difference("b", "is gone"),
+    ]
+    assert foreign({"now": ["a"], "known": None}) == []
+
+
+def test_keys_are_told_by_their_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "authorized_keys"
+    path.write_text(f'# a comment\n\ncommand="ls -l" ssh-rsa {RSA} me@home\nssh-rsa AAAAA\n')
+    assert list(program._keys_in(path)) == [base64.b64decode(RSA), b"AAAAA"]
+    assert list(program._keys_in(tmp_path / "none")) == []
+
+
+def test_listeners_beyond_loopback_are_told_but_for_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        'LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=1,fd=5))',
+        'LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=2,fd=4))',
+        'LISTEN 0 5 127.0.0.1:6010 0.0.0.0:* users:(("sshd",pid=3,fd=9))',
+        'LISTEN 0 5 *:8080 *:* users:(("python3",pid=4,fd=3))',
+        "LISTEN 0 5 0.0.0.0:111 0.0.0.0:*",
+    ]
+
+    class Result:
+        stdout = "\n".join(lines)
+
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: Result)
+    assert [told for _, _, told in program.listeners()] == [
+        "listener on port 22: sshd",
+        "listener on port 8080: python3",
+        "listener on port 111: ?",
+    ]
+
+
+def test_given_keys_are_placed_with_a_way_back(folder: Path) -> None:
+    vm = read(folder, a_vm(ssh_user="me", authorized_keys=[f"ssh-rsa {RSA} me@home"]))
+    assert decided(vm) == "me"
+    assert decided(read(folder, a_vm())) == ""
+    facts = {Login: ["/home/me", "users"], Pending: False, Standing: {}}
+    arm, write, _, prove, _ = commands(keys_alone, "me", vm.authorized_keys, facts=facts)
+    assert "systemd-run" in text(arm)
+    assert stdin(write).splitlines()[1:] == [f"ssh-rsa {RSA} me@home"]
+    assert "chown me:users" in text(write)
+    assert prove.function is connect_anew
+
+
+def test_keys_that_a_setting_decides_are_not_on_record(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(program, "RECORD", tmp_path / "access.json")
+    monkeypatch.setattr(program, "keys", lambda: ["SSH key of me: a", "SSH key of mee: b"])
+    monkeypatch.setattr(program, "sudoers", list)
+    monkeypatch.setattr(program, "listeners", list)
+    program.main("me")
+    assert json.loads(capsys.readouterr().out) == {"now": ["SSH key of mee: b"], "known": None}
+    program.RECORD.write_text('["SSH key of me: c"]')
+    program.main("me")
+    assert json.loads(capsys.readouterr().out)["known"] == []
