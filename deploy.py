@@ -3,6 +3,7 @@
 from tasks.announce import announce
 from tasks.apps import apps
 from tasks.certificates import certificates
+from tasks.environment import environment
 from tasks.firewall import firewall
 from tasks.lock import lock
 from tasks.nginx import nginx
@@ -13,6 +14,7 @@ from tasks.system import system
 from tasks.tools import tools
 
 lock()
+environment()
 system()
 ssh()
 firewall()

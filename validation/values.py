@@ -27,6 +27,9 @@ LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 CONTROL = {chr(code) for code in (*range(32), 127)}
+ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# An option before the key, or a line break in it, could take the limits off.
+PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,3}( [\w@.+ -]*)?")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 ACME_DIRECTORIES = {
@@ -106,6 +109,22 @@ def _address(value: str) -> str:
     return value
 
 
+def _environment(value: str) -> str:
+    if not ENVIRONMENT.fullmatch(value):
+        raise wrong("lower-case letters, digits and dashes", 'write "production" or "staging"')
+    return value
+
+
+def _public_key(value: str) -> str:
+    if not PUBLIC_KEY.fullmatch(value):
+        raise wrong(
+            "one public key, as its .pub file has it",
+            'write it as in "ssh-ed25519 AAAA... ci"',
+            found="something else",
+        )
+    return value
+
+
 def _acme_directory(value: str) -> str:
     value = ACME_DIRECTORIES.get(value, value)
     if not re.fullmatch(r"https://\S+", value):
@@ -154,7 +173,7 @@ def _secret(name: object, info: ValidationInfo) -> Secret:
     if not value:
         raise wrong(
             f"a value for the secret {name}",
-            f"set {variable} in the environment or in secrets.env",
+            f"set {variable} in the environment or in {info.context['secrets_file']}",
             found="none",
         )
     if any(character in value for character in CONTROL):
@@ -182,6 +201,8 @@ Variable = Annotated[str, AfterValidator(_variable)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 Address = Annotated[str, AfterValidator(_address)]
+EnvironmentName = Annotated[str, AfterValidator(_environment)]
+PublicKey = Annotated[str, AfterValidator(_public_key)]
 AcmeDirectory = Annotated[str, AfterValidator(_acme_directory)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 ExistingFolder = Annotated[Path, AfterValidator(_folder)]
