@@ -3,6 +3,7 @@
 from tasks.announce import announce
 from tasks.apps import apps
 from tasks.certificates import certificates
+from tasks.deploy_keys import deploy_keys
 from tasks.environment import environment
 from tasks.firewall import firewall
 from tasks.lock import lock
@@ -19,6 +20,7 @@ system()
 ssh()
 firewall()
 tools()
+deploy_keys()
 postgresql()
 apps()
 nginx()  # over HTTP alone where there is no certificate yet: certbot needs port 80 answered

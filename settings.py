@@ -195,9 +195,9 @@ class VM(Settings):
     """The database cluster."""
     journal: int = Field(default=500, ge=50)
     """MiB that the journal may take on disk."""
-    deploy_keys: Annotated[
-        list[DeployKey], AfterValidator(lambda v, i: _for_known_apps(v, i))
-    ] = Field(default_factory=list)
+    deploy_keys: Annotated[list[DeployKey], AfterValidator(lambda v, i: _for_known_apps(v, i))] = (
+        Field(default_factory=list)
+    )
     """SSH keys that can do little, to release with."""
 
     @property

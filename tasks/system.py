@@ -16,6 +16,7 @@ def system() -> None:
     """Install what everything else stands on."""
     vm: VM = host.data.vm
     postgresql = ["postgresql"] if vm.local_apps else []
+    sudo = ["sudo"] if vm.deploy_keys else []
     files.place(
         name="Describe updates, the journal and new database clusters",
         things=[
@@ -34,7 +35,7 @@ def system() -> None:
             template("etc/postgresql-common/createcluster.d/onebox.conf"),
         ],
     )
-    apt.installed(name="Install Debian's packages", packages=[*PACKAGES, *postgresql])
+    apt.installed(name="Install Debian's packages", packages=[*PACKAGES, *postgresql, *sudo])
     systemd.running(
         name="Keep the journal bounded",
         unit="systemd-journald.service",
