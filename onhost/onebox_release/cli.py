@@ -109,7 +109,7 @@ def _alone(places: Places) -> Iterator[None]:
 
 def _hold(arguments: argparse.Namespace) -> None:
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    who = os.environ.get("SUDO_USER") or getpass.getuser()
+    who = arguments.who or os.environ.get("SUDO_USER") or getpass.getuser()
     durable.write(lock.HOLD, json.dumps({"at": at, "who": who, "why": arguments.why}))
 
 
@@ -169,6 +169,7 @@ def _parser() -> Parser:
     plan.add_argument("digest", help="SHA-256 of the archive")
     hold = commands.add_parser("hold", help="keep deploys away from this server")
     hold.add_argument("why", help="the reason, told to whoever tries")
+    hold.add_argument("--who", help="who says so, where that isn't the user who runs this")
     hold.set_defaults(run=_hold)
     commands.add_parser("unhold", help="let deploys in again").set_defaults(run=_unhold)
     return parser

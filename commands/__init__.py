@@ -1,0 +1,1 @@
+"""What a person does by hand; fabfile.py lists it."""
