@@ -16,6 +16,8 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from commands import deploy as deploys
+from commands import submit as submits
 from commands.inventory import PROJECT, REFUSED
 from commands.server import FAILED, Server
 
@@ -78,6 +80,29 @@ def verify(_: Any, *, on: str = "") -> None:
     result = subprocess.run(command, cwd=PROJECT, env=limited, check=False)
     if result.returncode:
         raise Exit(code=REFUSED if result.returncode == REFUSED else FAILED)
+
+
+@task(help={**ON, "digest": "what the artifact must be, to ship what another server runs"})
+def deploy(_: Any, *, digest: str = "", on: str = "") -> None:
+    """Deploy, verify, and put the release back if its checks fail: for when nobody watches.
+
+    Example: fab deploy
+    """
+    _end(deploys.deploy(Server.of(on), digest))
+
+
+@task(help={"app": "the app's name", "source": "its folder", "to": "the server's address"})
+def submit(_: Any, app: str, source: str, to: str) -> None:
+    """Release an app with a deploy key, which can do nothing else.
+
+    Example: fab submit --app links --source app --to 203.0.113.10
+    """
+    _end(submits.submit(app, source, to, os.environ.get("ONEBOX_SSH_CONFIG")))
+
+
+def _end(code: int) -> None:
+    if code:
+        raise Exit(code=code)
 
 
 def _json(wanted: bool) -> list[str]:  # noqa: FBT001 - a flag passed on

@@ -186,7 +186,7 @@ class VM(Settings):
     ssh_key: ExistingFile | None = None
     """Private key; None tries your ssh_config's, your agent's and the usual files."""
     ssh_config: ExistingFile | None = None
-    """An ssh_config to use instead of your own."""
+    """An ssh_config to use instead of your own; None takes what ONEBOX_SSH_CONFIG says, if set."""
     apps: list[App] = Field(min_length=1)
     """What runs here."""
     tls: TLS = TLS()
@@ -271,7 +271,7 @@ def _host_data(vm: VM) -> dict[str, Any]:
         "ssh_user": vm.ssh_user,
         "ssh_port": vm.ssh_port,
         "ssh_key": str(vm.ssh_key) if vm.ssh_key else None,
-        "ssh_config_file": str(vm.ssh_config) if vm.ssh_config else None,
+        "ssh_config_file": str(vm.ssh_config or os.environ.get("ONEBOX_SSH_CONFIG") or "") or None,
         "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
     }
     return {

@@ -169,11 +169,12 @@ def _secret(name: object, info: ValidationInfo) -> Secret:
     if "name" not in info.data:  # that mistake is told already, and the prefix hangs on it
         return Secret(name, SecretStr(""))
     variable = secret_prefix(info.data["name"]) + name
-    value = info.context["secrets"].get(variable) if info.context else None
+    context = info.context or {"secrets": {}, "secrets_file": "secrets.env"}
+    value = context["secrets"].get(variable)
     if not value:
         raise wrong(
             f"a value for the secret {name}",
-            f"set {variable} in the environment or in {info.context['secrets_file']}",
+            f"set {variable} in the environment or in {context['secrets_file']}",
             found="none",
         )
     if any(character in value for character in CONTROL):
