@@ -20,6 +20,7 @@ from commands import deploy as deploys
 from commands import submit as submits
 from commands.inventory import PROJECT, REFUSED
 from commands.server import FAILED, Server
+from operations.artifact import pack
 
 ON = {"on": "the server's address, where the inventory has several"}
 APP = {"app": "the app's name, where the server has several", **ON}
@@ -89,6 +90,15 @@ def deploy(_: Any, *, digest: str = "", on: str = "") -> None:
     Example: fab deploy
     """
     _end(deploys.deploy(Server.of(on), digest))
+
+
+@task(help=ON)
+def digest(_: Any, *, on: str = "") -> None:
+    """Print what the apps' folders are, as `fab deploy --digest` wants it.
+
+    Example: fab digest
+    """
+    print(",".join(pack(app.source).digest for app in Server.of(on).vm.apps))
 
 
 @task(help={"app": "the app's name", "source": "its folder", "to": "the server's address"})

@@ -12,6 +12,7 @@ from typing import Any
 from invoke.exceptions import Exit
 from paramiko.ssh_exception import SSHException
 
+from commands import standing
 from commands.inventory import PROJECT, inventory_path
 from commands.server import PROGRAM, Server
 from commands.summary import tell
@@ -34,7 +35,8 @@ def deploy(server: Server, digest: str = "") -> int:
         tell(f"{_named(server)}: the deploy failed", _listed(changed) or ["What failed: above."])
         return code
     after = _live(server)
-    lines = [*_releases(before, after), *_listed(changed)]
+    answer = _run(server, standing.question(server.vm)).stdout
+    lines = [*_releases(before, after), *_listed(changed), *standing.told(answer)]
     of_release, of_rest = _checks(server, "release"), DONE
     if of_release == FAILED:
         lines += [_put_back(server, app, before[app], after[app]) for app in after]
@@ -70,7 +72,17 @@ def _pyinfra(server: Server, digest: str) -> tuple[int, list[str]]:
 
 def _checks(server: Server, marked: str) -> int:
     """Run the checks that are marked so; 1 says that some failed, any other that nobody knows."""
-    command = [sys.executable, "-m", "pytest", "--quiet", "-W", "default", "-m", marked, "tests/host"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--quiet",
+        "-W",
+        "default",
+        "-m",
+        marked,
+        "tests/host",
+    ]
     limited = {**os.environ, "ONEBOX_LIMIT": server.address}
     return subprocess.run(command, cwd=PROJECT, env=limited, check=False).returncode
 
