@@ -1,6 +1,6 @@
 """What a person does by hand. `fab --list` lists it, `fab --help status` explains one command.
 
-Each is the server's own program, onebox-release, asked over SSH: at the server you can say the
+Most are the server's own program, onebox-release, asked over SSH: at the server you can say the
 same. Exit codes: 0 done or nothing to do, 1 failed, 2 drift, 3 locked by another, 4 refused.
 """
 
@@ -33,8 +33,44 @@ def status(_: Any, *, app: str = "", on: str = "", json: bool = False) -> None:
 
     Example: fab status --app links
     """
-    server = Server.of(on)
-    server.program("status", server.app(app).name, *_json(json), terminal=not json)
+    _show("status", app, on, json=json)
+
+
+@task(help={**APP, **JSON})
+def releases(_: Any, *, app: str = "", on: str = "", json: bool = False) -> None:
+    """List the releases that can be gone back to.
+
+    Example: fab releases
+    """
+    _show("releases", app, on, json=json)
+
+
+@task(help={**APP, **JSON})
+def history(_: Any, *, app: str = "", on: str = "", json: bool = False) -> None:
+    """List what was deployed when, and what came of it.
+
+    Example: fab history
+    """
+    _show("history", app, on, json=json)
+
+
+@task(help={**APP, **JSON, "follow": "go on as more is written", "lines": "so many, the newest",
+            "since": '"15m", "2h", "3d" or "2026-11-20 07:00" (UTC)',
+            "grep": "lines with this regular expression alone",
+            "request": "lines with this request's id alone"})  # fmt: skip
+def logs(
+    _: Any, *, follow: bool = False, since: str = "1h", grep: str = "", request: str = "",
+    lines: int = 200, app: str = "", on: str = "", json: bool = False,
+) -> None:  # fmt: skip
+    """Show what the app, nginx and PostgreSQL wrote, in one order of time.
+
+    Example: fab logs --since 1d --request 5b1f5c6a0e0d4c3f9a7e2b8d1c4f6a90
+    """
+    if follow and json:
+        raise Exit("--json is one document, which --follow never ends.", REFUSED)
+    options = {"since": since, "grep": grep, "request": request, "lines": str(lines)}
+    arguments = [f"--{key}={value}" for key, value in options.items()]
+    _show("logs", app, on, *arguments, *["--follow"] * follow, json=json)
 
 
 @task(help={**APP, "release": "one that `fab releases` lists; or the one before",
@@ -46,9 +82,54 @@ def rollback(
 
     Example: fab rollback
     """
-    server = Server.of(on)
-    options = [release] * bool(release) + ["--force"] * force
-    server.program("rollback", server.app(app).name, *options)
+    _ask("rollback", app, on, *[release] * bool(release), *["--force"] * force)
+
+
+@task(help=APP)
+def restart(_: Any, *, app: str = "", on: str = "") -> None:
+    """Start the live release anew, without a failed request.
+
+    Example: fab restart --app links
+    """
+    _ask("restart", app, on)
+
+
+@task(help={**APP, "switch": "on or off"})
+def maintenance(_: Any, switch: str, *, app: str = "", on: str = "") -> None:
+    """Show visitors a page (503, Retry-After) in the app's place, until it is off again.
+
+    It stays on over deploys and reboots; the app runs on behind it.
+
+    Example: fab maintenance on
+    """
+    _ask("maintenance", app, on, switch)
+
+
+@task(help={**APP, "command": "what a shell would run"})
+def run(_: Any, command: str, *, app: str = "", on: str = "") -> None:
+    """Run a command in the app's environment and sandbox, beside the live release.
+
+    Example: fab run "python -m links.worker --once"
+    """
+    _type("run", app, on, "--", command)
+
+
+@task(help=APP)
+def shell(_: Any, *, app: str = "", on: str = "") -> None:
+    """Open a shell in the app's environment and sandbox.
+
+    Example: fab shell
+    """
+    _type("run", app, on)
+
+
+@task(help={**APP, "owner": "as the schema's owner, who may change it"})
+def psql(_: Any, *, owner: bool = False, app: str = "", on: str = "") -> None:
+    """Ask the app's database, as the app's own role.
+
+    Example: echo 'select count(*) from links' | fab psql
+    """
+    _type("psql", app, on, *["--owner"] * owner)
 
 
 @task(help={**ON, "why": "the reason, told to whoever tries"})
@@ -57,8 +138,7 @@ def hold(_: Any, why: str, *, on: str = "") -> None:
 
     Example: fab hold "moving the office"
     """
-    who = f"{getpass.getuser()} at {socket.gethostname()}"
-    Server.of(on).program("hold", why, "--who", who)
+    Server.of(on).program("hold", why, "--who", _who())
 
 
 @task(help=ON)
@@ -110,10 +190,56 @@ def submit(_: Any, app: str, source: str, to: str) -> None:
     _end(submits.submit(app, source, to, os.environ.get("ONEBOX_SSH_CONFIG")))
 
 
+@task(help={**APP, "yes": "don't ask", "dump": "keep a last copy of its data"})
+def remove(_: Any, *, yes: bool = False, dump: bool = True, app: str = "", on: str = "") -> None:
+    """Take an app off a server, with all that is its own; a last copy of its data stays.
+
+    Cut off half-way, it is completed by the same command.
+
+    Example: fab remove --app links
+    """
+    server = Server.of(on)
+    name = app or server.app().name  # one that the inventory has no more can be removed, too
+    if not yes:
+        _confirm(name, server.address)
+    options = [] if dump else ["--no-dump"]
+    server.program("remove", name, "--yes", "--who", _who(), *options)
+    if name in [known.name for known in server.vm.apps]:
+        told = f"Take {name} out of the inventory, or the next deploy makes it anew."
+        print(told, file=sys.stderr)
+
+
+def _show(command: str, app: str, on: str, *arguments: str, json: bool) -> None:
+    """Print what a command tells: on a terminal for a person, or as one JSON document."""
+    server = Server.of(on)
+    options = [*arguments, *["--json"] * json]
+    server.program(command, server.app(app).name, *options, terminal=not json)
+
+
+def _ask(command: str, app: str, on: str, *arguments: str) -> None:
+    server = Server.of(on)
+    server.program(command, server.app(app).name, *arguments)
+
+
+def _type(command: str, app: str, on: str, *arguments: str) -> None:
+    """Run a command that reads what is typed or given here."""
+    server = Server.of(on)
+    server.program(command, server.app(app).name, *arguments, terminal=True, given=True)
+
+
+def _confirm(name: str, address: str) -> None:
+    """Have the app's name typed. Raises Exit where it isn't."""
+    if not sys.stdin.isatty():
+        raise Exit(f"Nobody is here to ask. To remove {name} all the same: --yes", REFUSED)
+    print(f"This deletes {name} and all that is its own from {address}.")
+    if input("Type the app's name to go on: ") != name:
+        raise Exit("Nothing was done.", REFUSED)
+
+
+def _who() -> str:
+    return f"{getpass.getuser()} at {socket.gethostname()}"
+
+
 def _end(code: int) -> None:
     if code:
         raise Exit(code=code)
-
-
-def _json(wanted: bool) -> list[str]:  # noqa: FBT001 - a flag passed on
-    return ["--json"] * wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fabric import Config, Connection  # type: ignore[import-untyped]
-from invoke.exceptions import Exit
+from invoke.exceptions import Exit, ThreadException
 from paramiko.client import RejectPolicy
 from paramiko.ssh_exception import SSHException
 
@@ -64,12 +65,21 @@ class Server:
         """Run a command there as root; return its exit code."""
         # env says by 127 that there is no such program; sudo by itself would not.
         sudo = "sudo -n env" if self.data["_sudo"] else "env"
-        result = self.connection.run(
-            f"{sudo} {command}",
-            pty=terminal and sys.stdout.isatty() and (sys.stdin.isatty() or not given),
-            in_stream=None if given else False,
-            warn=True,
-        )
+        try:
+            result = self.connection.run(
+                f"{sudo} {command}",
+                pty=terminal and sys.stdout.isatty() and (sys.stdin.isatty() or not given),
+                in_stream=None if given else False,
+                warn=True,
+            )
+        except ThreadException as error:
+            if not any(issubclass(each.type, BrokenPipeError) for each in error.exceptions):
+                raise
+            # Whoever read what this prints has gone: `| head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Exit(code=FAILED) from None
+        if result.exited < 0:
+            raise Exit(f"The connection to {self.address} broke.", FAILED)
         return int(result.exited)
 
     @cached_property

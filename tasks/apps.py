@@ -34,7 +34,11 @@ def _app(vm: VM, app: App) -> None:
     users.present(name=f"Create the users of {app.name}", users=[app.name, app.migrator])
     files.place(
         name=f"Place the folders, configuration and units of {app.name}",
-        things=[*_folders(app), *_configuration(vm, app, machine(host)), *_units(app)],
+        things=[
+            *_folders(app),
+            *_configuration(vm, app, machine(host)),
+            *_units(app),
+        ],
         absent=[] if app.migrate else [f"/{target(MIGRATION, app=app)}"],
     )
     files.place_once(
@@ -98,6 +102,7 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             environment=_database_url(app, app.migrator),
         ),
         template("etc/NAME/secrets.env", mode="600", app=app),
+        template("etc/needrestart/conf.d/onebox-NAME.conf", app=app),
         template("etc/NAME/gunicorn.conf.py", app=app, workers=workers(app.web, machine)),
     ]
 

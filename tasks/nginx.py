@@ -15,6 +15,7 @@ from settings import VM
 
 FOLDER = "/etc/onebox/nginx"
 DROP_IN = "etc/systemd/system/nginx.service.d/onebox.conf"
+MAINTENANCE = ".onebox/maintenance.html"
 SITE = "etc/onebox/nginx/sites/NAME.conf"
 
 
@@ -59,8 +60,10 @@ def configuration(vm: VM, machine: Machine, certificates: set[str]) -> dict[str,
         # OpenSSL knows the post-quantum exchange from 3.5 on.
         "curves": ("X25519MLKEM768:" if newer else "") + "X25519:prime256v1:secp384r1",
         "webroot": WEBROOT,
+        "folder": FOLDER,
     }
-    texts = {"nginx.conf": render("etc/onebox/nginx/nginx.conf", **values)}
+    pages = ["nginx.conf", MAINTENANCE]
+    texts = {page: render(f"etc/onebox/nginx/{page}", **values) for page in pages}
     for app in vm.apps:
         certificate = f"{LIVE}/{app.name}" if app.name in certificates else None
         path = target(SITE, app=app).removeprefix("etc/onebox/nginx/")

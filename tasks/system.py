@@ -28,7 +28,7 @@ def system() -> None:
             template("etc/apt/apt.conf.d/52onebox"),
             files.Folder("/etc/needrestart"),
             files.Folder("/etc/needrestart/conf.d"),
-            template("etc/needrestart/conf.d/onebox.conf", vm=vm),
+            template("etc/needrestart/conf.d/onebox.conf"),
             files.Folder("/etc/postgresql-common"),
             files.Folder("/etc/postgresql-common/createcluster.d"),
             # Before PostgreSQL is installed: its package makes the cluster.

@@ -1,4 +1,4 @@
-"""The command onebox-release: deploy, rollback, status, recover, hold, unhold."""
+"""The command onebox-release, as root types it and as `fab` does."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import NoReturn, TypeAlias
+from functools import partial
+from typing import Any, NoReturn, TypeAlias
 
-from . import durable, history, identity, lock, parameters, release, systemd, unit
-from .errors import LockedError, ReleaseError
+from . import (
+    durable,
+    history,
+    identity,
+    lock,
+    logs,
+    maintenance,
+    parameters,
+    postgresql,
+    release,
+    remove,
+    sandbox,
+    status,
+    systemd,
+    unit,
+)
+from .errors import LockedError, RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import document, say
@@ -29,7 +46,7 @@ Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 
 """
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
-Run = Callable[[Places, Parameters, argparse.Namespace], object]
+Run = Callable[[Places, Parameters, argparse.Namespace], int | None]
 
 
 def main() -> int:
@@ -45,9 +62,10 @@ def main() -> int:
         places = Places(arguments.app)
         settings = parameters.read(places)
         if arguments.in_unit and not arguments.inside:
-            return unit.run(places, sys.argv[1:])
+            # What is being removed must not be started again.
+            return unit.run(places, sys.argv[1:], mend=arguments.run is not _remove)
         with _alone(places) if arguments.alone else nullcontext():
-            arguments.run(places, settings, arguments)
+            return arguments.run(places, settings, arguments) or 0
     except ReleaseError as error:
         say(str(error))
         return error.code
@@ -83,17 +101,63 @@ def _check(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
 
 
 def _status(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
-    entries = history.read(places)
-    serving = live(places)
-    data = {
-        "live": serving,
-        "since": _since(entries, serving),
-        "up": systemd.releases_up(places.app, settings.processes),
-        "healthy": history.healthy(places),
-        "deploying": systemd.is_active(places.unit),
-        "last": entries[-1] if entries else None,
-    }
-    print(document(places.app, data) if arguments.json else "\n".join(_told(data)))
+    _show(places, arguments, status.gather(places, settings), partial(status.told, places.app))
+
+
+def _releases(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
+    _show(places, arguments, history.releases(places, live(places)), history.told_releases)
+
+
+def _history(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
+    _show(places, arguments, history.read(places), history.told)
+
+
+def _logs(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    wanted = logs.finder(arguments.grep, arguments.request)
+    lines = logs.TAIL if arguments.follow else arguments.lines
+    found = logs.read(places, settings, since=arguments.since, wanted=wanted, newest=lines)
+    if arguments.json:
+        print(document(places.app, [asdict(line) for line in found]))
+        return
+    for line in found:
+        print(line)
+    with suppress(KeyboardInterrupt):  # its usual end
+        for line in logs.follow(places, settings, wanted) if arguments.follow else ():
+            print(line, flush=True)
+
+
+def _run(places: Places, _: Parameters, arguments: argparse.Namespace) -> int:
+    return sandbox.run(places, arguments.command)
+
+
+def _psql(places: Places, settings: Parameters, arguments: argparse.Namespace) -> int:
+    if settings.database != "local":
+        raise RefusedError(f"{places.app} has no database on this server.")
+    role = f"{places.app}-migrate" if arguments.owner else places.app
+    return 0 if postgresql.prompt(places.app, role=role) else ReleaseError.code
+
+
+def _restart(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    release.restart(places, settings)
+
+
+def _maintenance(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    if arguments.switch == "on":
+        maintenance.on(places, settings)
+    else:
+        maintenance.off(places)
+
+
+def _remove(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    who = arguments.who or _user()
+    remove.remove(places, settings, who, keep=not arguments.no_dump)
+
+
+def _show(
+    places: Places, arguments: argparse.Namespace, data: Any, told: Callable[[Any], str]
+) -> None:
+    """Print data for a person, or for a program."""
+    print(document(places.app, data) if arguments.json else told(data))
 
 
 @contextmanager
@@ -109,27 +173,16 @@ def _alone(places: Places) -> Iterator[None]:
 
 def _hold(arguments: argparse.Namespace) -> None:
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    who = arguments.who or os.environ.get("SUDO_USER") or getpass.getuser()
+    who = arguments.who or _user()
     durable.write(lock.HOLD, json.dumps({"at": at, "who": who, "why": arguments.why}))
+
+
+def _user() -> str:
+    return os.environ.get("SUDO_USER") or getpass.getuser()
 
 
 def _unhold(_: argparse.Namespace) -> None:
     lock.HOLD.unlink(missing_ok=True)
-
-
-def _since(entries: list[history.Entry], serving: str | None) -> str | None:
-    times = [e["at"] for e in entries if e["release"] == serving and e["result"] == "live"]
-    return times[-1] if times else None
-
-
-def _told(data: Mapping[str, object]) -> Iterable[str]:
-    yield f"live  {data['live'] or 'none'}" + (f"  since {data['since']}" if data["since"] else "")
-    healthy = data["healthy"]
-    for kept in healthy if isinstance(healthy, list) else []:
-        if kept != data["live"]:
-            yield f"kept  {kept}"
-    if data["deploying"]:
-        yield "A deploy is under way."
 
 
 class Parser(argparse.ArgumentParser):
@@ -149,8 +202,9 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    status = _command(commands, "status", _status, "say which release is live")
-    status.add_argument("--json", action="store_true", help="for programs")
+    _json(_command(commands, "status", _status, "say how the app and the server are"))
+    _json(_command(commands, "releases", _releases, "list what can be gone back to"))
+    _json(_command(commands, "history", _history, "list what was deployed when"))
     _command(commands, "check", _check, "ask the live release through nginx; 0 if it answers")
     back = _command(commands, "rollback", _rollback, "go back to an earlier release", in_unit=True)
     back.add_argument("release", nargs="?", help="one that `status` lists; or the one before")
@@ -167,11 +221,37 @@ def _parser() -> Parser:
     )
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
     plan.add_argument("digest", help="SHA-256 of the archive")
+    _command(commands, "restart", _restart, "start the live release anew", in_unit=True)
+    _by_hand(commands)
     hold = commands.add_parser("hold", help="keep deploys away from this server")
     hold.add_argument("why", help="the reason, told to whoever tries")
     hold.add_argument("--who", help="who says so, where that isn't the user who runs this")
     hold.set_defaults(run=_hold)
     commands.add_parser("unhold", help="let deploys in again").set_defaults(run=_unhold)
+    return parser
+
+
+def _by_hand(commands: Commands) -> None:
+    read = _json(_command(commands, "logs", _logs, "show what it wrote, with nginx and PostgreSQL"))
+    read.add_argument("--follow", action="store_true", help="go on as more is written")
+    read.add_argument("--since", default="1h", help='"15m", "2d" or a time in UTC (default: 1h)')
+    read.add_argument("--grep", default="", help="lines with this regular expression alone")
+    read.add_argument("--request", default="", help="lines with this request id alone")
+    read.add_argument("--lines", type=int, default=200, help="newest lines (default: 200)")
+    run = _command(commands, "run", _run, "run a command in the app's environment and sandbox")
+    run.add_argument("command", nargs="?", default="", help="for a shell; none is a shell")
+    ask = _command(commands, "psql", _psql, "ask the app's database")
+    ask.add_argument("--owner", action="store_true", help="as the schema's owner")
+    page = _command(commands, "maintenance", _maintenance, "show visitors a page in its place")
+    page.add_argument("switch", choices=["on", "off"])
+    end = _command(commands, "remove", _remove, "take the app off this server", in_unit=True)
+    end.add_argument("--yes", action="store_true", required=True, help="that it is meant")
+    end.add_argument("--no-dump", action="store_true", help="keep no copy of its data")
+    end.add_argument("--who", help="who says so, where that isn't the user who runs this")
+
+
+def _json(parser: Parser) -> Parser:
+    parser.add_argument("--json", action="store_true", help="for programs")
     return parser
 
 

@@ -17,6 +17,8 @@ POINTS = (
     "pruned", "unpacked", "installed", "configured", "dumped", "migrated", "started", "settled",
     "switched", "joined", "watched", "put back", "recorded", "retired",
 )  # fmt: skip
+# Those of an app's removal.
+REMOVAL = ("stopped", "copied", "unserved", "dropped", "deleted")
 
 
 def point(name: str) -> None:

@@ -45,25 +45,27 @@ class NginxConnection(http.client.HTTPSConnection):
     Whether the certificate is trusted is not the question here, but who answers.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, source: str = "") -> None:
         self.unverified = ssl._create_unverified_context()  # noqa: S323
         super().__init__(host, timeout=PATIENCE, context=self.unverified)
+        self.source = (source, 0) if source else None
 
     def connect(self) -> None:
         """Connect to the loopback address, and say the domain's name."""
-        plain = socket.create_connection(("127.0.0.1", 443), self.timeout)
+        plain = socket.create_connection(("127.0.0.1", 443), self.timeout, self.source)
         self.sock = self.unverified.wrap_socket(plain, server_hostname=self.host)
 
 
 class NginxPlainConnection(http.client.HTTPConnection):
     """HTTP to this server's own nginx, as long as there is no certificate."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, source: str = "") -> None:
         super().__init__(host, timeout=PATIENCE)
+        self.source = (source, 0) if source else None
 
     def connect(self) -> None:
         """Connect to the loopback address."""
-        self.sock = socket.create_connection(("127.0.0.1", 80), self.timeout)
+        self.sock = socket.create_connection(("127.0.0.1", 80), self.timeout, self.source)
 
 
 def ask(connection: http.client.HTTPConnection, path: str) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from . import durable
 from .places import Places
+from .show import table, when
 
 Entry = dict[str, Any]
 
@@ -39,11 +41,43 @@ def healthy(places: Places) -> list[str]:
     """
     held: dict[str, None] = {}
     for entry in read(places):
-        if entry["result"] in {"live", "put back"}:
+        # A restart that failed says nothing against the release, which serves as before.
+        restarting = entry["what"] == "restart"
+        if entry["result"] == "live" or (entry["result"] == "put back" and not restarting):
             held.pop(entry["release"], None)
         if entry["result"] == "live":
             held[entry["release"]] = None
     return [release for release in reversed(held) if places.release(release).exists()]
+
+
+def releases(places: Places, live: str | None) -> list[Entry]:
+    """Return the releases that can be gone back to and the live one, the newest first."""
+    at = {entry["release"]: entry["at"] for entry in read(places) if entry["result"] == "live"}
+    return [{"release": name, "at": at[name], "live": name == live} for name in healthy(places)]
+
+
+def told_releases(found: list[Entry]) -> str:
+    """Return releases for a person."""
+    lines = [
+        (entry["release"], f"{when(entry['at'])} UTC", "live" if entry["live"] else "kept")
+        for entry in found
+    ]
+    return table(lines) if lines else "No release is here."
+
+
+def told(entries: list[Entry]) -> str:
+    """Return the history for a person, with the reason under what failed."""
+    lines = [
+        (when(e["at"]), e["what"], e["release"], e["result"], f"{e.get('seconds', '?')} s")
+        for e in entries
+    ]
+    if not lines:
+        return "Nothing has been deployed."
+    texts = table(lines).splitlines()
+    for number, entry in reversed([*enumerate(entries)]):
+        if why := entry.get("why"):
+            texts.insert(number + 1, textwrap.indent(why.splitlines()[0], "  "))
+    return "\n".join(texts)
 
 
 def previous(places: Places, live: str | None) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from . import durable
 from .places import Places
 
+TWIN = ".twin"
 CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
 
 
@@ -44,6 +45,16 @@ def configuration(places: Places, processes: list[str]) -> str:
         content = path.read_bytes()
         mac.update(f"{path.name}\0{len(content)}\0".encode() + content)
     return mac.hexdigest()[:8]
+
+
+def twin(release: str) -> str:
+    """Return the name of a release's twin, which serves while the release is started anew."""
+    return f"{release}{TWIN}"
+
+
+def original(release: str) -> str:
+    """Return the release that a twin stands in for; any other's own name."""
+    return release.removesuffix(TWIN)
 
 
 def _platform() -> tuple[str, str]:

@@ -47,6 +47,16 @@ def locked(who: str) -> Iterator[str]:
             yield f"{file.read().strip() or 'Somebody'} is deploying to this server."
 
 
+def holder() -> str | None:
+    """Return who has the lock, or None. Only looked at: trying it would keep a deploy out."""
+    if not LOCK.exists():
+        return None
+    inode = f":{LOCK.stat().st_ino} "
+    locks = Path("/proc/locks").read_text().splitlines()
+    taken = any("FLOCK" in line and inode in line for line in locks)
+    return (LOCK.read_text().strip() or "somebody") if taken else None
+
+
 def take(file: TextIO, who: str) -> bool:
     """Lock the file and write down who has it; tell whether that went well."""
     try:

@@ -68,6 +68,64 @@ class Places:
         return self.root / "var/log/nginx" / f"{self.app}.access.log"
 
     @property
+    def maintenance(self) -> Path:
+        """Return the file that has nginx show a page in the app's place."""
+        return self.root / "var/lib/onebox" / f"{self.app}.maintenance"
+
+    @property
+    def certificate(self) -> Path:
+        """Return the certificate that nginx serves, with its chain."""
+        return self.root / "etc/letsencrypt/live" / self.app / "fullchain.pem"
+
+    @property
+    def data(self) -> Path:
+        """Return the folder that the app may write to."""
+        return self.root / "var/lib" / self.app
+
+    @property
+    def generated(self) -> Path:
+        """Return the file with the secret key that was made here."""
+        return self.configuration / "generated.env"
+
+    @property
+    def copies(self) -> Path:
+        """Return the folder of last copies of removed apps' data."""
+        return self.root / "var/backups/onebox"
+
+    @property
+    def nginx(self) -> Path:
+        """Return the link to the whole of nginx's configuration."""
+        return self.root / "etc/onebox/nginx"
+
+    @property
+    def boot_unit(self) -> Path:
+        """Return the unit file that starts the app at boot."""
+        return self.root / "etc/systemd/system" / f"{self.app}.service"
+
+    @property
+    def web_unit(self) -> Path:
+        """Return the unit file of its web processes."""
+        return self.root / "etc/systemd/system" / f"{self.app}-web@.service"
+
+    def belongings(self) -> list[Path]:
+        """Return all files and folders of the app but units, logs and parameters."""
+        letsencrypt = self.root / "etc/letsencrypt"
+        return [
+            letsencrypt / "renewal" / f"{self.app}.conf",
+            self.certificate.parent,
+            letsencrypt / "archive" / self.app,
+            self.root / "etc/sysusers.d" / f"{self.app}.conf",
+            self.root / "etc/needrestart/conf.d" / f"onebox-{self.app}.conf",
+            self.maintenance,
+            self.home,
+            self.configuration,
+            self.data,
+            self.state,
+            self.root / "run" / self.app,
+            self.lock,
+        ]
+
+    @property
     def unit(self) -> str:
         """Return the unit that a deploy or rollback of this app runs in."""
         return f"onebox-release-{self.app}.service"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -9,13 +11,18 @@ from . import durable
 from .errors import ReleaseError
 
 
-def query(sql: str, *, role: str, database: str) -> str:
+def query(sql: str, *, role: str, database: str = "postgres") -> str:
     """Return what a query answers. Raises ReleaseError where the database doesn't."""
     command = [*_as(role), "psql", "-XqAt", "-d", database, "-c", sql]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     if result.returncode:
         raise ReleaseError(f"The database doesn't answer: {result.stderr.strip()}")
     return result.stdout
+
+
+def exists(database: str) -> bool:
+    """Tell whether there is such a database. Raises ReleaseError where nobody answers."""
+    return database in query("select datname from pg_database", role="postgres").split()
 
 
 def dump(database: str, path: Path) -> None:
@@ -31,6 +38,14 @@ def dump(database: str, path: Path) -> None:
             raise ReleaseError(f"The dump failed: {result.stderr.decode(errors='replace')}")
         durable.sync(file)
     durable.rename(new, path)
+
+
+def prompt(database: str, *, role: str) -> bool:
+    """Run psql on this terminal or what is piped in; tell whether all of it went well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is psql's, to cancel a query
+    environment = {**os.environ, "PSQL_HISTORY": "/dev/null"}
+    command = [*_as(role), "psql", "-v", "ON_ERROR_STOP=1", "-d", database]
+    return subprocess.run(command, check=False, cwd="/", env=environment).returncode == 0
 
 
 def _as(role: str) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-from . import database, faults, history, identity, resources, systemd
+from . import database, faults, history, identity, resources, systemd, twin
 from .build import build
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
@@ -26,7 +27,9 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
     if release == before:
         say(f"Release {release} is live already")
         return
-    with _recorded(places, "deploy", release, before):
+    # Where the twin of a restart that died still serves, this is the rest of that restart.
+    what = "restart" if before and release == identity.original(before) else "deploy"
+    with _recorded(places, what, release, before):
         # Now, because what earlier ones left could be what fills the disk.
         history.prune(places, parameters.keep_releases, {release, before or release}, digest)
         faults.point("pruned")
@@ -44,7 +47,7 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
     """
     recover(places, parameters)
     before = live(places)
-    release = release or history.previous(places, before)
+    release = release or history.previous(places, before and identity.original(before))
     if release is None or release not in history.healthy(places):
         kept = ", ".join(name for name in history.healthy(places) if name != before)
         raise RefusedError(f"There is no such release to go back to. There are: {kept or 'none'}.")
@@ -58,6 +61,26 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
     retire(places, parameters)
 
 
+def restart(places: Places, parameters: Parameters) -> None:
+    """Start the live release anew, with no request failed: switch to its twin, and back.
+
+    A death in between leaves the twin serving; the next restart or deploy goes on from there.
+    """
+    recover(places, parameters)
+    before = live(places)
+    if before is None:
+        raise RefusedError(f"No release of {places.app} is live. Deploy first.")
+    release = identity.original(before)
+    unwatched = replace(parameters, watch=0)  # the same code: nothing better to go back to
+    with _recorded(places, "restart", release, before):
+        _check_memory(places, parameters, before)
+        hops = [twin.make(places, release), release] if before == release else [release]
+        for hop in hops:
+            switch(places, unwatched, hop, can_go_back=True)
+            retire(places, parameters)
+        twin.remove(places, release)
+
+
 def recover(places: Places, parameters: Parameters) -> None:
     """Bring the server to what `current` says: that release up, and every other one down."""
     systemd.wait_until_inactive(f"{places.app}-migrate@*.service")
@@ -65,7 +88,7 @@ def recover(places: Places, parameters: Parameters) -> None:
     if release:
         systemd.systemctl("start", "--no-block", places.target(release))
     retire(places, parameters)
-    if release and release not in history.healthy(places):
+    if release and identity.original(release) not in history.healthy(places):
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(places)), "")
         history.record(places, what="deploy", release=release, before=earlier, result="live")
@@ -81,7 +104,7 @@ def _check_memory(places: Places, parameters: Parameters, before: str | None) ->
 @contextmanager
 def _recorded(places: Places, what: str, release: str, before: str | None) -> Iterator[None]:
     """Write to the history what came of it; on failure, say what serves now."""
-    entry = {"what": what, "release": release, "before": before or ""}
+    entry = {"what": what, "release": release, "before": identity.original(before or "")}
     start = time.monotonic()
     try:
         yield

@@ -110,7 +110,7 @@ def _hold(
     systemd.systemctl("start", places.target(release))
     say(f"Release {release} is live")
     faults.point("joined")
-    if before:
+    if before and parameters.watch:
         _watch(places, parameters, release, log)
         faults.point("watched")
 
@@ -123,7 +123,7 @@ def _watch(places: Places, parameters: Parameters, release: str, log: AccessLog)
     units = [places.process(process, release) for process in ("web", *parameters.processes)]
     while time.monotonic() < end:
         time.sleep(LOOK)
-        problem = _own_answer(places, parameters, release)
+        problem = own_answer(places, parameters, release)
         misses = misses + 1 if problem else 0
         since = log.since()
         if crashed := next((unit for unit in units if _crash(unit)), None):
@@ -169,13 +169,14 @@ def _trouble(places: Places, parameters: Parameters, release: str, patience: flo
     Little patience at first: a starting app's socket takes connections long before they are
     answered, and a long wait would only see a crash later.
     """
-    answer = _own_answer(places, parameters, release, patience)
+    answer = own_answer(places, parameters, release, patience)
     return _crash(places.process("web", release)) or answer
 
 
-def _own_answer(
+def own_answer(
     places: Places, parameters: Parameters, release: str, patience: float = health.PATIENCE
 ) -> str:
+    """Return what is wrong with a release's answer over its own socket, or nothing."""
     connection = health.UnixConnection(places.socket(release), parameters.domains[0], patience)
     return _problem(connection, parameters.health, release)
 

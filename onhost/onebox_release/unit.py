@@ -17,11 +17,11 @@ INSIDE = "--inside"  # says that the command runs in its unit already
 LOOK = 0.05  # seconds between two looks at the progress
 
 
-def run(places: Places, arguments: list[str]) -> int:
+def run(places: Places, arguments: list[str], *, mend: bool = True) -> int:
     """Run this program with these arguments in the app's unit; return its exit code.
 
     What it says is followed here. If this process ends, by a cut connection say, the unit goes
-    on. Whatever ends the unit, systemd then has `recover` put things straight.
+    on. Whatever ends the unit, systemd then has `recover` put things straight, if it may `mend`.
 
     Raises LockedError where the unit is running already.
     """
@@ -30,7 +30,7 @@ def run(places: Places, arguments: list[str]) -> int:
     properties = {
         "Type": "exec",
         "StandardError": f"append:{progress}",
-        "ExecStopPost": f"{PROGRAM} recover {places.app} {INSIDE}",
+        **({"ExecStopPost": f"{PROGRAM} recover {places.app} {INSIDE}"} if mend else {}),
         "TimeoutStopSec": "infinity",
         "SyslogIdentifier": "onebox-release",
     }

@@ -401,9 +401,10 @@ def test_the_journal_is_bounded(vm: VM) -> None:
     assert text[1:] == ["[Journal]", "Storage=persistent", "SystemMaxUse=600M"]
 
 
-def test_no_upgrade_restarts_an_app_or_reboots_the_server(vm: VM) -> None:
-    text = lines(render("etc/needrestart/conf.d/onebox.conf", vm=vm))
-    assert "$nrconf{override_rc}->{qr(^links-)} = 0;" in text
+def test_no_upgrade_restarts_an_app_or_reboots_the_server(app: App) -> None:
+    own = lines(render("etc/needrestart/conf.d/onebox-NAME.conf", app=app))
+    assert "$nrconf{override_rc}->{qr(^links-)} = 0;" in own
+    text = lines(render("etc/needrestart/conf.d/onebox.conf"))
     assert "$nrconf{override_rc}->{qr(^postgresql)} = 0;" in text
     apt = lines(render("etc/apt/apt.conf.d/52onebox"))
     assert 'Unattended-Upgrade::Automatic-Reboot "false";' in apt

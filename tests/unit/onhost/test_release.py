@@ -16,8 +16,11 @@ from onebox_release import (
     release,
     resources,
     switch,
+    twin,
 )
 from onebox_release.errors import PutBackError, RefusedError, ReleaseError
+from onebox_release.parameters import Parameters
+from onebox_release.places import Places
 
 from tests.unit.onhost.server import PARAMETERS, Server, stop_of
 
@@ -367,6 +370,57 @@ def test_a_rollback_goes_to_what_served_before_not_to_what_was_gone_back_from(
 
 
 # Recovery.
+
+
+def test_a_restart_goes_to_the_twin_and_back(
+    server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hops: list[str] = []
+    given = release.switch
+
+    def switched(places: Places, parameters: Parameters, name: str, **options: bool) -> None:
+        assert parameters.watch == 0
+        assert (places.release(name) / "app").is_dir()
+        hops.append(name)
+        given(places, parameters, name, **options)
+
+    monkeypatch.setattr(release, "switch", switched)
+    server.make("one", live="one")
+    server.places.environment("one").write_text("A=1\nONEBOX_RELEASE=one\n")
+    server.remember(("deploy", "one", "live"))
+    release.restart(server.places, PARAMETERS)
+    assert hops == ["one.twin", "one"]
+    assert (server.pointer(), server.up) == ("one", {"one"})
+    assert server.history()[-1] == ("restart", "one", "live")
+    assert not server.places.release("one.twin").exists()
+    assert not server.places.environment("one.twin").exists()
+    del steps
+
+
+@pytest.mark.usefixtures("steps")
+def test_a_restart_that_died_at_the_twin_is_finished_by_whoever_comes_next(server: Server) -> None:
+    server.make("old", "new", live="new")
+    server.remember(("deploy", "old", "live"), ("deploy", "new", "live"))
+    twin.make(server.places, "new")
+    durable.point(server.places.current, "releases/new.twin")
+    server.up = {"new.twin"}
+    release.recover(server.places, PARAMETERS)
+    assert len(server.history()) == 2, "a twin is no release of its own"
+    release.deploy(server.places, PARAMETERS, "digest", consent=False)
+    assert server.history()[-1] == ("restart", "new", "live")
+    assert server.pointer() == "new"
+    assert history.previous(server.places, "new") == "old"
+
+
+def test_a_restart_that_failed_says_nothing_against_its_release(server: Server) -> None:
+    server.make("one", live="one")
+    server.remember(("deploy", "one", "live"), ("restart", "one", "put back"))
+    assert history.healthy(server.places) == ["one"]
+
+
+def test_nothing_can_not_be_started_anew(server: Server) -> None:
+    with pytest.raises(RefusedError, match="Deploy first"):
+        release.restart(server.places, PARAMETERS)
 
 
 def test_recovery_brings_up_what_is_live_and_down_what_is_not(server: Server) -> None:

@@ -35,6 +35,14 @@ def script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+def test_what_is_removed_is_not_started_again(
+    places: Places, systemd_run: Path, tmp_path: Path
+) -> None:
+    script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
+    assert unit.run(places, ["remove", "links"], mend=False) == 0
+    assert "recover" not in (tmp_path / "asked").read_text()
+
+
 def test_the_command_line_is_exact(
     places: Places, systemd_run: Path, progress: Path, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import asyncpg
@@ -53,6 +53,15 @@ async def read(_: Request) -> JSONResponse:
     return JSONResponse({"number": NUMBER}, 500 if failing else 200)
 
 
+async def tell(request: Request) -> JSONResponse:
+    """Have the app's log and PostgreSQL's tell of a request by its id."""
+    key = request.headers["x-request-id"]
+    print(f"asked by {key}")
+    with suppress(asyncpg.PostgresError):
+        await request.app.state.pool.execute(f"select '{key}'::date")
+    return JSONResponse({"key": key})
+
+
 async def write(request: Request) -> JSONResponse:
     """Write a row, and take 50 ms in all."""
     start = time.monotonic()
@@ -84,6 +93,7 @@ async def echo(socket: WebSocket) -> None:
 routes: list[Any] = [
     Route("/ready", ready),
     Route("/", read),
+    Route("/tell", tell),
     Route("/rows", write, methods=["POST"]),
     Route("/stream", stream),
     WebSocketRoute("/echo", echo),

@@ -1,0 +1,224 @@
+"""What an app, nginx and PostgreSQL wrote, and its history, in one order of time."""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+import json
+import os
+import re
+import select
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .errors import ReleaseError
+from .parameters import Parameters
+from .places import Places
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+INTERRUPT = b"\x03"  # what Ctrl-C sends over a connection without a terminal
+TAIL = 20  # lines that are told before the first that is followed
+
+
+@dataclass(frozen=True, order=True)
+class Line:
+    """A line of a log; `at` is seconds of the epoch."""
+
+    at: float
+    source: str
+    text: str
+
+    def __str__(self) -> str:
+        at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
+        return f"{at.removesuffix('+00:00')}Z {self.source:10} {self.text}"
+
+
+Parse = Callable[[str], Line | None]
+Wanted = Callable[[str], object]
+
+
+def read(
+    places: Places, parameters: Parameters, *, since: str, wanted: Wanted, newest: int
+) -> list[Line]:
+    """Return the newest lines in which `wanted` is found."""
+    start = moment(since)
+    journal = [*_journal(places, parameters), f"--since=@{start:.0f}"]
+    sources = [_parsed(_output(journal), journal_line(places.app), start)]
+    for path, make in _files(places, parameters):
+        rotated = path.parent.glob(f"{path.name}*")  # .1, .2.gz and so on
+        files = (file for file in rotated if file.stat().st_mtime >= start)
+        sources += [_parsed(_content(file), make(), start) for file in files]
+    merged = heapq.merge(*sources, key=lambda line: line.at)
+    return list(deque((line for line in merged if wanted(line.text)), newest))
+
+
+def follow(places: Places, parameters: Parameters, wanted: Wanted) -> Iterator[Line]:
+    """Yield lines as they are written, until standard input ends or says Ctrl-C."""
+    journal = [*_journal(places, parameters), "--follow", "--lines=0"]
+    commands = [(journal, journal_line(places.app))]
+    for path, make in _files(places, parameters):
+        tail = ["tail", "--follow=name", "--retry", "--lines=0", str(path)]
+        commands.append((tail, make()))
+    with ExitStack() as stack:
+        outputs: dict[int, tuple[Parse, list[bytes]]] = {}
+        for command, parse in commands:
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+            stack.callback(process.terminate)
+            if process.stdout:
+                outputs[process.stdout.fileno()] = (parse, [b""])
+        while True:
+            for ready in select.select([0, *outputs], [], [])[0]:
+                data = os.read(ready, 65_536)
+                if ready in outputs and not data:
+                    del outputs[ready]
+                elif ready in outputs:
+                    parse, rest = outputs[ready]
+                    *whole, rest[0] = (rest[0] + data).split(b"\n")
+                    lines = (parse(text.decode(errors="replace")) for text in whole)
+                    yield from (line for line in lines if line and wanted(line.text))
+                elif not data or INTERRUPT in data:
+                    return
+
+
+def finder(grep: str, request: str) -> Wanted:
+    """Return what finds the lines that match `grep` and have the request's id in them."""
+    try:
+        pattern = re.compile(grep)
+    except re.error as error:
+        raise ReleaseError(f"{grep!r} is no regular expression: {error}") from None
+    return lambda text: request in text and pattern.search(text)
+
+
+def moment(text: str) -> float:
+    """Return seconds of the epoch for "15m" (ago) or "2026-11-20 07:00" (UTC)."""
+    if (match := re.fullmatch(r"(\d+)([smhd])", text)) is not None:
+        return time.time() - int(match[1]) * UNITS[match[2]]
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ReleaseError(
+            f'{text!r} is no time. Write "15m", "2h", "3d" or "2026-11-20 07:00" (UTC).'
+        ) from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def journal_line(app: str) -> Parse:
+    """Return what reads a line of `journalctl -o json`."""
+
+    def parse(text: str) -> Line | None:
+        entry = json.loads(text)
+        message = entry.get("MESSAGE")
+        if isinstance(message, list):  # not plain text
+            message = bytes(message).decode(errors="replace")
+        unit = entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or ""
+        source = unit.removeprefix(f"{app}-").partition("@")[0].removesuffix(".service")
+        if unit.startswith("onebox-release-"):
+            source = "release"
+        return Line(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, source, message or "")
+
+    return parse
+
+
+def access_line(text: str) -> Line | None:
+    """Read a line of nginx's access log, which ends with its time."""
+    said, _, at = text.rpartition(" ")
+    return Line(float(at), "nginx", said) if re.fullmatch(r"\d+\.\d{3}", at) else None
+
+
+def error_line(domain: str) -> Parse:
+    """Return what reads a line of nginx's error log, unless it is about another app."""
+
+    def parse(text: str) -> Line | None:
+        match = re.fullmatch(r"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)", text)
+        if match is None or (", server: " in text and f", server: {domain}," not in text):
+            return None
+        return Line(_local(match[1], "%Y/%m/%d %H:%M:%S"), "nginx", match[2])
+
+    return parse
+
+
+def postgresql_line(app: str) -> Parse:
+    """Return what reads PostgreSQL's log: lines of the app's database, and of none."""
+    last: list[Line | None] = [None]
+
+    def parse(text: str) -> Line | None:
+        if text.startswith("\t"):  # a line goes on
+            last[0] = last[0] and replace(last[0], text=text.strip())
+            return last[0]
+        match = re.fullmatch(
+            r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}) \S+ \[\d+\] (?:\S+@(\S+) )?(.*)", text
+        )
+        ours = match is not None and match[2] in {None, app}
+        last[0] = (
+            Line(_local(match[1], "%Y-%m-%d %H:%M:%S.%f"), "postgresql", match[3])
+            if match and ours
+            else None
+        )
+        return last[0]
+
+    return parse
+
+
+def history_line(text: str) -> Line | None:
+    """Read a line of the history."""
+    try:
+        entry = json.loads(text)
+    except json.JSONDecodeError:  # torn by a power cut
+        return None
+    at = datetime.fromisoformat(entry["at"]).timestamp()
+    return Line(at, "history", f"{entry['what']} of {entry['release']}: {entry['result']}")
+
+
+def _journal(places: Places, parameters: Parameters) -> list[str]:
+    app = places.app
+    units = [f"{app}.service", f"{app}@*.target", f"{app}-web@*.socket", f"{app}-migrate@*.service"]
+    units += [f"{app}-{process}@*.service" for process in ("web", *parameters.processes)]
+    options = (f"--unit={unit}" for unit in (*units, places.unit))
+    return ["journalctl", "--quiet", "--no-pager", "--output=json", *options]
+
+
+def _files(places: Places, parameters: Parameters) -> list[tuple[Path, Callable[[], Parse]]]:
+    """Return the log files that may have lines of the app, and what reads each."""
+    files: list[tuple[Path, Callable[[], Parse]]] = [
+        (places.access_log, lambda: access_line),
+        (places.access_log.with_name("error.log"), lambda: error_line(parameters.domains[0])),
+        (places.history, lambda: history_line),
+    ]
+    if parameters.database == "local":
+        found = (places.root / "var/log/postgresql").glob("postgresql-*-main.log")
+        files += [(path, lambda: postgresql_line(places.app)) for path in found]
+    return files
+
+
+def _parsed(texts: Iterable[str], parse: Parse, start: float) -> Iterator[Line]:
+    lines = (parse(text.rstrip("\n")) for text in texts)
+    return (line for line in lines if line and line.at >= start)
+
+
+def _output(command: list[str]) -> Iterator[str]:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as process:
+        yield from process.stdout or ()
+
+
+def _content(path: Path) -> Iterator[str]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", errors="replace") as file:
+        yield from file
+
+
+def _local(text: str, form: str) -> float:
+    """Return seconds of the epoch for a time as this server's zone has it."""
+    return datetime.strptime(text, form).astimezone().timestamp()

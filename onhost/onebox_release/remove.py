@@ -1,0 +1,157 @@
+"""An app's end: everything of it leaves the server, but for a last copy of its data.
+
+Each step can be taken twice, and the file that makes the app known goes last: whenever this is
+cut off, running it again does the rest. Until the database is dropped nothing is lost, and what
+it drops has been copied, and flushed to the disk, before.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import durable, faults, lock, nginx, postgresql, release, systemd
+from .errors import LockedError, ReleaseError
+from .parameters import Parameters
+from .places import Places
+from .report import say
+
+
+def remove(places: Places, parameters: Parameters, who: str, *, keep: bool) -> None:
+    """Take an app off the server; `keep` a last copy of its data.
+
+    Raises LockedError while a deploy runs or deploys are on hold, ReleaseError where a step fails.
+    """
+    with _no_deploys(who):
+        _stop(places, parameters)
+        faults.point("stopped")
+        try:
+            copies = _copy(places, parameters) if keep else []
+        except (ReleaseError, OSError):
+            say(f"Nothing is removed: {places.app} is started again")
+            systemd.systemctl("enable", "--quiet", places.boot_unit.name)
+            release.recover(places, parameters)
+            raise
+        faults.point("copied")
+        say(f"Taking {places.app} out of nginx")
+        nginx.leave_out(places)
+        faults.point("unserved")
+        if parameters.database == "local":
+            say(f"Dropping the database {places.app}")
+            _drop(places.app)
+        faults.point("dropped")
+        say("Deleting its files and users")
+        _delete(places)
+        faults.point("deleted")
+        places.parameters.unlink()
+        durable.sync_folder(places.parameters.parent)
+    say(f"{places.app} is gone from this server.")
+    for copy in copies:
+        say(f"A last copy: {copy}")
+
+
+@contextmanager
+def _no_deploys(who: str) -> Iterator[None]:
+    """Have the lock of a whole deploy. Raises LockedError where one runs, or they are on hold."""
+    if reason := lock.held():
+        raise LockedError(reason)
+    with os.fdopen(os.open(lock.LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        if not lock.take(file, who):
+            raise LockedError(f"{lock.holder() or 'Somebody'} is deploying to this server.")
+        yield
+
+
+def _stop(places: Places, parameters: Parameters) -> None:
+    """Stop all processes of an app, for good: a boot does not start them either."""
+    app = places.app
+    say(f"Stopping {app}")
+    if places.boot_unit.exists():
+        systemd.systemctl("disable", "--now", "--quiet", places.boot_unit.name)
+    kinds = (f"{kind}@*.service" for kind in ("migrate", "web", *parameters.processes))
+    units = [f"{app}@*.target", f"{app}-web@*.socket", *(f"{app}-{kind}" for kind in kinds)]
+    units.append(f"onebox-run-{app}@*.service")
+    systemd.systemctl("stop", *units)
+    systemd.systemctl("reset-failed", *units)
+
+
+def _copy(places: Places, parameters: Parameters) -> list[Path]:
+    """Copy what no deploy could make again; return where to."""
+    places.copies.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for half in places.copies.glob(f"{places.app}-*.new"):
+        half.unlink()
+    name = f"{places.app}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    copies = []
+    if parameters.database == "local" and postgresql.exists(places.app):
+        copies.append(places.copies / f"{name}.dump")
+        say(f"Dumping the database to {copies[-1]}")
+        postgresql.dump(places.app, copies[-1])
+    kept = [path for path in (places.data, places.generated) if path.exists()]
+    if kept:
+        copies.append(places.copies / f"{name}.tar.gz")
+        say(f"Copying its own files to {copies[-1]}")
+        new = copies[-1].with_suffix(".new")
+        with new.open("xb") as file:
+            with tarfile.open(fileobj=file, mode="w:gz") as archive:
+                for path in kept:
+                    archive.add(path, str(path.relative_to(places.root)))
+            durable.sync(file)
+        durable.rename(new, copies[-1])
+    return copies
+
+
+def _drop(app: str) -> None:
+    postgresql.query(f'drop database if exists "{app}" with (force)', role="postgres")
+    for role in (app, f"{app}-migrate"):
+        postgresql.query(f'drop role if exists "{role}"', role="postgres")
+
+
+def _delete(places: Places) -> None:
+    for unit in _units(places):
+        unit.unlink()
+    systemd.systemctl("daemon-reload")
+    for path in places.belongings():
+        _vanish(path)
+    for user in (f"{places.app}-migrate", places.app):
+        _forget(user)
+    for log in places.access_log.parent.glob(f"{places.access_log.name}*"):
+        log.unlink()
+
+
+def _units(places: Places) -> list[Path]:
+    """Return the app's unit files, those of processes that it once had too."""
+    found = places.units([]) + [path for path in [places.boot_unit] if path.exists()]
+    for path in places.web_unit.parent.glob(f"{places.app}-*@.service"):
+        if f"=/srv/{places.app}/" in path.read_text() and path not in found:
+            found.append(path)
+    return found
+
+
+def _vanish(path: Path) -> None:
+    """Delete a file, or a folder whose name goes first: half of one must not pass for a whole."""
+    gone = path.with_name(f".{path.name}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    if path.is_dir() and not path.is_symlink():
+        path.rename(gone)
+        shutil.rmtree(gone)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _forget(user: str) -> None:
+    """Delete a user with its group."""
+    for command, known in (("userdel", pwd.getpwnam), ("groupdel", grp.getgrnam)):
+        try:
+            known(user)
+        except KeyError:
+            continue
+        result = subprocess.run([command, user], capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise ReleaseError(f"{command} {user}: {result.stderr.strip()}")

@@ -1,0 +1,47 @@
+"""A command beside the live release: in its folder, environment and sandbox."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from . import systemd
+from .errors import RefusedError
+from .places import Places
+from .switch import live
+
+# What the web process has for itself; all else a command shares with it.
+OWN = ("Type", "ExecStart", "Restart", "RestartSec", "TimeoutStartSec", "KillMode")
+
+
+def run(places: Places, command: str) -> int:
+    """Run a shell's command line, or without one a shell; return its exit code.
+
+    The unit of the live release's web process says as whom, where and in which sandbox.
+    """
+    release = live(places)
+    if release is None:
+        raise RefusedError(f"No release of {places.app} is live. Deploy first.")
+    unit = f"onebox-run-{places.app}@{os.getpid()}.service"
+    terminal = "--pty" if sys.stdin.isatty() and sys.stdout.isatty() else "--pipe"
+    options = [f"--property={line}" for line in properties(places, release)]
+    if "TERM" in os.environ:
+        options.append(f"--setenv=TERM={os.environ['TERM']}")
+    shell = ["/bin/sh", "-c", command.replace("$", "$$")] if command else ["/bin/bash"]
+    start = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={unit}", terminal]
+    try:
+        return subprocess.run([*start, *options, *shell], check=False).returncode
+    except KeyboardInterrupt:
+        systemd.systemctl("stop", unit)
+        return 130
+
+
+def properties(places: Places, release: str) -> Iterator[str]:
+    """Yield the lines of the web unit that say as whom, where and in which sandbox it runs."""
+    text = places.web_unit.read_text().partition("[Service]")[2]
+    for line in text.splitlines():
+        key, is_setting, _ = line.partition("=")
+        if is_setting and not line.startswith("#") and key not in OWN:
+            yield line.replace("%i", release)

@@ -1,0 +1,48 @@
+"""What a person reads: within 80 columns, and coloured on a terminal alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+WIDTH = 80
+GREEN, YELLOW, RED = "32", "33", "31"
+
+
+def colour(text: str, code: str) -> str:
+    """Return a text in a colour, where that can be seen."""
+    if not code or not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return text
+    return f"\033[{code}m{text}\033[0m"
+
+
+def rows(pairs: Iterable[tuple[str, str, str]]) -> str:
+    """Return names and values, one pair a line; long values go on below. Third is the colour."""
+    lines = []
+    for name, value, code in pairs:
+        wrapped = textwrap.wrap(value, WIDTH - 14) or [""]
+        lines += [f"{name if n == 0 else '':13} {colour(t, code)}" for n, t in enumerate(wrapped)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def table(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines with their columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def when(at: str) -> str:
+    """Return an ISO time as a person reads it, to the minute and in UTC."""
+    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as a person reads it."""
+    mib = count / 2**20
+    return f"{mib:.0f} MiB" if mib < 1024 else f"{mib / 1024:.1f} GiB"

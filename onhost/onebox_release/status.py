@@ -1,0 +1,134 @@
+"""How an app and its server are: the one state, which everything that shows it is made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import history, identity, lock, maintenance, resources, systemd
+from .parameters import Parameters
+from .places import Places
+from .show import GREEN, RED, YELLOW, rows, size, when
+from .switch import live, own_answer
+
+REBOOT = Path("/run/reboot-required")
+WELL = "ok"
+SOON = 14  # days that a certificate should last at least: renewal begins at 30
+SCARCE = 0.1  # share of the disk or the memory
+
+
+def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
+    """Return the state, for `status --json`. Sizes are bytes."""
+    serving = live(places)
+    entries = history.read(places)
+    disk = os.statvfs(places.home)
+    available, total = resources.memory()
+    return {
+        "live": serving,
+        "since": _since(entries, serving),
+        "health": (own_answer(places, parameters, serving) or WELL) if serving else None,
+        "up": systemd.releases_up(places.app, parameters.processes),
+        "units": _units(places, parameters, serving) if serving else [],
+        "healthy": history.healthy(places),
+        "deploying": systemd.is_active(places.unit),
+        "last": entries[-1] if entries else None,
+        "maintenance": maintenance.since(places),
+        "certificate_days": _certificate_days(places),
+        "disk": {"free": disk.f_bavail * disk.f_frsize, "total": disk.f_blocks * disk.f_frsize},
+        "memory": {"available": available, "total": total},
+        "lock": lock.holder(),
+        "hold": json.loads(lock.HOLD.read_text()) if lock.HOLD.exists() else None,
+        "reboot": REBOOT.exists(),
+    }
+
+
+def told(app: str, data: dict[str, Any]) -> str:
+    """Return the state on one screen."""
+    name = ("app", f"{app} on {socket.gethostname()}", "")
+    return rows([name, *_release(data), *_server(data)])
+
+
+def _release(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if data["live"]:
+        since = f", since {when(data['since'])} UTC" if data["since"] else ""
+        yield "live", data["live"] + since, ""
+        yield "health", data["health"], GREEN if data["health"] == WELL else RED
+    else:
+        yield "live", "nothing", RED
+    for unit in data["units"]:
+        worse = YELLOW if unit["restarts"] else ""
+        text = f"{unit['state']}, {unit['restarts']} restarts, {size(unit['memory'])}"
+        yield unit["process"], text, worse if unit["state"] == "active" else RED
+    if data["maintenance"]:
+        yield "maintenance", f"visitors get a page since {when(data['maintenance'])} UTC", YELLOW
+    others = [release for release in data["healthy"] if release != data["live"]]
+    yield "kept", ", ".join(others) or "nothing to go back to", ""
+    if (last := data["last"]) and last["result"] != "live":
+        yield "last", f"{last['what']} of {last['release']}: {last['result']}", YELLOW
+
+
+def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    days = data["certificate_days"]
+    yield (
+        "certificate",
+        "none" if days is None else f"{days} days",
+        RED if days is None or days < 1 else YELLOW if days < SOON else "",
+    )
+    for name, left in (("disk", "free"), ("memory", "available")):
+        have, total = data[name][left], data[name]["total"]
+        text = f"{size(have)} of {size(total)} {left}"
+        yield name, text, YELLOW if have < SCARCE * total else ""
+    if data["hold"]:
+        hold = data["hold"]
+        yield (
+            "deploys",
+            f"on hold since {when(hold['at'])} UTC, by {hold['who']}: {hold['why']}",
+            (YELLOW),
+        )
+    elif data["deploying"] or data["lock"]:
+        yield "deploys", f"one is under way{_by(data['lock'])}", YELLOW
+    else:
+        yield "deploys", "let in", ""
+    yield "reboot", "needed" if data["reboot"] else "not needed", YELLOW if data["reboot"] else ""
+
+
+def _by(who: str | None) -> str:
+    return f", by {who}" if who else ""
+
+
+def _since(entries: list[history.Entry], serving: str | None) -> str | None:
+    release = identity.original(serving) if serving else None
+    times = [e["at"] for e in entries if e["release"] == release and e["result"] == "live"]
+    return times[-1] if times else None
+
+
+def _units(places: Places, parameters: Parameters, release: str) -> list[dict[str, Any]]:
+    found = []
+    for process in ("web", *parameters.processes):
+        unit = places.process(process, release)
+        state = systemd.show(unit, "ActiveState", "NRestarts")
+        found.append({
+            "process": process,
+            "unit": unit,
+            "state": state.get("ActiveState"),
+            "restarts": int(state.get("NRestarts") or 0),
+            "memory": resources.memory_of([unit]),
+        })  # fmt: skip
+    return found
+
+
+def _certificate_days(places: Places) -> int | None:
+    """Return how many days the app's certificate is still good; None if there is none."""
+    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(places.certificate)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        return None
+    end = ssl.cert_time_to_seconds(result.stdout.strip().removeprefix("notAfter="))
+    return int((end - time.time()) // 86_400)

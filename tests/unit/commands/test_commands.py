@@ -1,0 +1,100 @@
+"""Which server and app a command is about, and how its mistakes are told."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from invoke.exceptions import Exit
+from invoke.tasks import Task
+
+import fabfile
+from commands import inventory
+from commands.server import Server
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+def fab(*arguments: str, inventory: str = "inventory.py") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fabric", *arguments],
+        cwd=PROJECT, env={**os.environ, "ONEBOX_INVENTORY": inventory}, input="",
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "two.py"
+    path.write_text("hosts = [('one', {}), ('two', {})]\n")
+    monkeypatch.setenv("ONEBOX_INVENTORY", str(path))
+
+
+def test_the_only_server_and_the_only_app_need_no_name() -> None:
+    address, data = inventory.server()
+    assert address == "203.0.113.10"
+    assert inventory.app(data["vm"].apps).name == "links"
+    assert inventory.server("203.0.113.10")[0] == address
+
+
+def test_of_several_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two(tmp_path, monkeypatch)
+    assert inventory.server("two")[0] == "two"
+    for wanted in ("", "three"):
+        with pytest.raises(Exit) as stopped:
+            inventory.server(wanted)
+        assert stopped.value.code == 4
+        assert "  --on one\n  --on two" in str(stopped.value.message)
+    apps: Any = [SimpleNamespace(name="a"), SimpleNamespace(name="b")]
+    assert inventory.app(apps, "b").name == "b"
+    with pytest.raises(Exit) as stopped:
+        inventory.app(apps)
+    assert stopped.value.message == "The server has several apps. Say which:\n  --app a\n  --app b"
+
+
+def test_a_server_that_can_not_be_reached_is_told_with_what_to_do() -> None:
+    _, data = inventory.server()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    reached = Server("127.0.0.1", {**data, "ssh_port": port})
+    with pytest.raises(Exit) as stopped:
+        reached.run("true")
+    assert stopped.value.code == 1
+    assert str(stopped.value.message).startswith("Could not reach 127.0.0.1 as root: ")
+    assert "`ssh_port`" in str(stopped.value.message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["status", "--app", "shop"], 4, "  --app links\n"),
+        (["status", "--on", "elsewhere"], 4, "  --on 203.0.113.10\n"),
+        (["remove"], 4, "Nobody is here to ask. To remove links all the same: --yes\n"),
+        (["logs", "--follow", "--json"], 4, "--json is one document, which --follow never ends.\n"),
+        (["stauts"], 1, "No idea what 'stauts' is!\n"),
+    ],
+)
+def test_a_mistake_is_a_message(arguments: list[str], code: int, told: str) -> None:
+    result = fab(*arguments)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert result.stderr.endswith(told)
+    assert "Traceback" not in result.stderr
+
+
+def test_an_inventory_that_is_not_there_is_told() -> None:
+    result = fab("status", inventory="no.py")
+    assert result.returncode == 4
+    assert result.stderr == "There is no inventory no.py. Set ONEBOX_INVENTORY to yours.\n"
+
+
+def test_every_command_has_an_example_and_explains_its_options() -> None:
+    tasks = [value for value in vars(fabfile).values() if isinstance(value, Task)]
+    assert len(tasks) >= 14
+    for task in tasks:
+        assert "\n    Example: " in (task.__doc__ or ""), task.name
+        assert all(argument.help for argument in task.get_arguments()), task.name

@@ -1,0 +1,227 @@
+"""The sandbox of a command, the maintenance page, and what an app's end takes with it."""
+
+from __future__ import annotations
+
+import grp
+import json
+import pwd
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from onebox_release import health, lock, maintenance, nginx, postgresql, remove, sandbox, systemd
+from onebox_release.errors import LockedError, RefusedError, ReleaseError
+from onebox_release.health import Answer
+from onebox_release.places import Places
+
+from operations import tree
+from tests.unit.hosts import commands, run
+from tests.unit.onhost.server import PARAMETERS, Server
+
+WEB = """[Unit]
+Description=Web
+[Service]
+Type=notify
+ExecStart=/srv/links/releases/%i/venv/bin/python -m gunicorn
+Restart=always
+KillMode=mixed
+TimeoutStopSec=40
+User=links
+# Why.
+EnvironmentFile=/etc/links/releases/%i.env
+SystemCallFilter=~@privileged @resources
+"""
+
+
+def test_a_command_shares_all_but_what_web_has_for_itself(places: Places) -> None:
+    places.web_unit.write_text(WEB)
+    assert list(sandbox.properties(places, "a-1")) == [
+        "TimeoutStopSec=40",
+        "User=links",
+        "EnvironmentFile=/etc/links/releases/a-1.env",
+        "SystemCallFilter=~@privileged @resources",
+    ]
+
+
+def test_a_command_reaches_the_shell_as_it_was_written(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.make("a-1", live="a-1")
+    server.places.web_unit.write_text(WEB)
+    asked: list[list[str]] = []
+
+    def called(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 7)
+
+    monkeypatch.setattr(subprocess, "run", called)
+    assert sandbox.run(server.places, 'echo "$HOME"') == 7
+    assert asked[0][-3:] == ["/bin/sh", "-c", 'echo "$$HOME"']
+    assert "--property=User=links" in asked[0]
+
+
+def test_a_command_needs_a_live_release(places: Places) -> None:
+    with pytest.raises(RefusedError, match="Deploy first"):
+        sandbox.run(places, "true")
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, status: int, release: str | None) -> None:
+    monkeypatch.setattr(health, "ask", lambda *_: Answer(status, release, ""))
+
+
+def test_the_page_is_one_file_that_a_visitor_must_see(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places.state.mkdir(exist_ok=True)
+    answering(monkeypatch, 503, None)
+    assert maintenance.since(places) is None
+    maintenance.on(places, PARAMETERS)
+    since = maintenance.since(places)
+    assert since
+    assert places.maintenance.stat().st_mode & 0o777 == 0o644, "nginx looks for it as www-data"
+    maintenance.on(places, PARAMETERS)
+    assert maintenance.since(places) == since
+    maintenance.off(places)
+    maintenance.off(places)
+    assert maintenance.since(places) is None
+
+
+@pytest.mark.parametrize("answer", [(200, "a-1"), (503, "a-1"), (404, None)])
+def test_a_page_that_is_not_shown_is_not_left_switched_on(
+    places: Places, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str | None]
+) -> None:
+    answering(monkeypatch, *answer)
+    with pytest.raises(ReleaseError, match="Deploy once"):
+        maintenance.on(places, PARAMETERS)
+    assert not places.maintenance.exists()
+
+
+def test_nginx_without_an_app_is_what_the_deployer_would_place(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rest = {"nginx.conf": "include sites/*;\n", ".onebox/maintenance.html": "x", "sites/b.conf": ""}
+    path = str(places.nginx)
+    for files in (rest, {**rest, "sites/links.conf": "y"}):
+        [command] = commands(tree.place, path, files, "true {}", facts={tree.Live: ""})
+        run(command)
+        if files == rest:
+            wanted = places.nginx.readlink()
+    monkeypatch.setattr(nginx, "TEST", ["true"])
+    reloads: list[str] = []
+    monkeypatch.setattr(systemd, "systemctl", lambda *words: reloads.append(" ".join(words)))
+    nginx.leave_out(places)
+    assert places.nginx.readlink() == wanted
+    assert run(tree.Live().command(path)) == [str(wanted)]
+    nginx.leave_out(places)
+    assert places.nginx.readlink() == wanted
+    assert reloads == ["reload nginx.service"] * 2, "the first may have died before its reload"
+
+
+def test_nginx_stays_as_it_is_where_it_refuses(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"nginx.conf": "x", "sites/links.conf": "y"}
+    [command] = commands(tree.place, str(places.nginx), files, "true {}", facts={tree.Live: ""})
+    run(command)
+    before = places.nginx.readlink()
+    monkeypatch.setattr(nginx, "TEST", ["false"])
+    with pytest.raises(ReleaseError, match="refuses"):
+        nginx.leave_out(places)
+    assert places.nginx.readlink() == before
+
+
+Remove = Callable[..., None]
+
+
+@pytest.fixture
+def end(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Remove:
+    """Remove an app that has something of everything, from a server whose users are others'."""
+    places = server.places
+    server.make("a-1", live="a-1")
+    places.parameters.write_text(json.dumps({}))
+    for path in (places.data, places.certificate.parent):
+        path.mkdir(parents=True)
+        (path / "own").write_text("own")
+    places.generated.write_text("SECRET_KEY=x\n")
+    units = places.web_unit.parent
+    for name in ("links@.target", "links-web@.service", "links-queue@.service", "links.service"):
+        (units / name).write_text("WorkingDirectory=/srv/links/releases/%i/app\n")
+    (units / "links-2-web@.service").write_text("WorkingDirectory=/srv/links-2/releases/%i/app\n")
+    places.access_log.write_text("")
+
+    def forgotten(_: str) -> object:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwnam", forgotten)
+    monkeypatch.setattr(grp, "getgrnam", forgotten)
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(lock, "HOLD", tmp_path / "hold")
+    monkeypatch.setattr(nginx, "leave_out", lambda _: server.calls.append("nginx"))
+    monkeypatch.setattr(postgresql, "exists", lambda _: "dropped" not in server.calls)
+
+    def query(sql: str, **_: object) -> str:
+        server.calls.append("dropped" if "database" in sql else sql)
+        return ""
+
+    monkeypatch.setattr(postgresql, "query", query)
+    monkeypatch.setattr(postgresql, "dump", lambda _, path: path.write_text("dump"))
+
+    def removed(*, keep: bool = True) -> None:
+        remove.remove(places, PARAMETERS, "ann", keep=keep)
+
+    return removed
+
+
+def rest(places: Places) -> list[str]:
+    """Return the files that are left, as seen from the root."""
+    return sorted(
+        str(path.relative_to(places.root)) for path in places.root.rglob("*") if path.is_file()
+    )
+
+
+def test_an_end_takes_all_but_a_last_copy(end: Remove, places: Places) -> None:
+    end()
+    other, dump, files = rest(places)
+    assert dump.endswith(".dump")
+    assert files.endswith(".tar.gz")
+    assert other == "etc/systemd/system/links-2-web@.service"
+    names = subprocess.run(
+        ["tar", "-tf", places.root / files], check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert set(names) == {"var/lib/links/", "var/lib/links/own", "etc/links/generated.env"}
+    assert places.copies.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_end_without_a_copy_leaves_none(end: Remove, places: Places) -> None:
+    end(keep=False)
+    assert not places.copies.exists()
+
+
+def test_nothing_is_dropped_before_it_is_copied(
+    end: Remove, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise ReleaseError("The dump failed: no space")
+
+    monkeypatch.setattr(postgresql, "dump", full)
+    with pytest.raises(ReleaseError, match="no space"):
+        end()
+    assert "nginx" not in server.calls
+    assert "dropped" not in server.calls
+    assert server.calls[-2:] == [
+        "enable --quiet links.service", "start --no-block links@a-1.target",
+    ]  # fmt: skip
+    assert server.places.parameters.exists()
+
+
+def test_an_end_waits_for_deploys_and_holds(end: Remove, server: Server) -> None:
+    lock.HOLD.write_text(json.dumps({"at": "t", "who": "bob", "why": "the sale"}))
+    with pytest.raises(LockedError, match="the sale"):
+        end()
+    lock.HOLD.unlink()
+    with lock.LOCK.open("w+") as file:
+        assert lock.take(file, "bob at home")
+        with pytest.raises(LockedError, match="bob at home"):
+            end()
+    assert server.calls == []
