@@ -113,9 +113,12 @@ def _run(server: Server, command: str) -> Any:
     sudo = "sudo -n " if server.data["_sudo"] else ""
     try:
         with server.connection as connection:
-            return connection.run(f"{sudo}{command}", hide=True, warn=True, in_stream=False)
+            result = connection.run(f"{sudo}{command}", hide=True, warn=True, in_stream=False)
     except (OSError, EOFError, SSHException) as error:
         raise Exit(f"{server.address}: {error}\n{UNTOLD}", FAILED) from None
+    if result.exited < 0:  # cut off, so the server said nothing
+        raise Exit(f"{server.address}: the connection broke.\n{UNTOLD}", FAILED)
+    return result
 
 
 def _releases(before: Live, after: Live) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -14,14 +12,13 @@ import pytest
 
 from operations.artifact import Artifact, pack
 from tests.faults.probed import Probed
+from tests.gated import PRODUCTION, TOKEN, fab, runner_for
 from tests.keyholder import Keyholder, archive, evil_project, member
-from tests.server import LONG, PROJECT, Server
-from tests.workflow import Runner, checkout
+from tests.server import Server
+from tests.workflow import Runner
 
 REFUSED = 4
-PRODUCTION = "echo production > /etc/onebox/environment"
 WHO = "/tmp/who"  # noqa: S108 - on the server, and about to be gone
-TOKEN = "sk_live_hidden"  # noqa: S105 - what must not be seen
 LOST_AFTER = 5  # commands
 # Stands in for ssh, and loses the connection after some commands.
 LOSING = """#!/bin/sh
@@ -54,21 +51,6 @@ def keyholder(probe: Probed, folder: Path) -> Keyholder:
     return keyholder
 
 
-def fab(server: Server, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    inventory = {"ONEBOX_INVENTORY": str(server._write())}
-    trust = {"SSL_CERT_FILE": str(server.host.acme_root)}
-    return subprocess.run(
-        [sys.executable, "-m", "fabric", *arguments],
-        cwd=PROJECT,
-        env={**os.environ, **inventory, **trust, **more},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LONG,
-    )
-
-
 def standing(server: Server) -> str:
     return server.run(
         "find /etc /srv /usr/local /var/lib/onebox -type f | xargs -d '\\n' sha256sum"
@@ -97,25 +79,8 @@ def test_another_environments_settings_are_refused_with_both_names(probe: Probed
 
 @pytest.fixture(scope="module")
 def runner(probe: Probed, folder: Path, keyholder: Keyholder) -> Runner:  # noqa: ARG001 - deployed
-    """A CI machine with what GitHub would give it, and both environments on one server."""
-    server, settings = probe.server, probe.server.entry
-    project, temporary = checkout(folder / "checkout"), folder / "runner"
-    temporary.mkdir()
-    app = {**settings["apps"][0], "source": "tests/faults/probe", "secrets": ["TOKEN"]}
-    entry = {**settings, "address": server.host.address, "apps": [app]}
-    del entry["ssh_config"]
-    for name in ("staging", "production"):
-        (project / f"{name}.py").write_text(
-            "from settings import servers\n\n"
-            f"hosts = servers({ {**entry, 'environment': name}!r}, beside=__file__)\n"
-        )
-    key = server.host.ssh_config.parent / "id_ed25519"
-    given = {
-        "secrets.ONEBOX_SSH_KEY": key.read_text(),
-        "secrets.ONEBOX_SECRETS": f"PROBE_TOKEN={TOKEN}",
-        "vars.ONEBOX_KNOWN_HOSTS": (key.parent / "known_hosts").read_text(),
-    }
-    return Runner(project, temporary, given, {"SSL_CERT_FILE": str(server.host.acme_root)})
+    """A CI machine, and both environments on one server."""
+    return runner_for(probe.server, folder)
 
 
 def test_the_workflow_ships_one_artifact_to_staging_and_then_to_production(
