@@ -14,10 +14,10 @@ from paramiko.ssh_exception import SSHException
 
 from commands import standing
 from commands.inventory import PROJECT, inventory_path
-from commands.server import PROGRAM, Server
+from commands.server import FAILED, PROGRAM, Server
 from commands.summary import tell
 
-DONE, FAILED = 0, 1
+DONE = 0
 UNTOLD = "It could not be told whether the server is as it should be: nothing was put back."
 
 Live = Mapping[str, str | None]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from commands.deploy import FAILED
+from commands.server import FAILED
 from operations.artifact import pack
 
 USER = "onebox-deploy"

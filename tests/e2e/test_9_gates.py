@@ -14,7 +14,7 @@ from operations.artifact import Artifact, pack
 from tests.faults.probed import Probed
 from tests.gated import PRODUCTION, TOKEN, fab, runner_for
 from tests.keyholder import Keyholder, archive, evil_project, member
-from tests.server import Server
+from tests.server import PROJECT, Server
 from tests.workflow import Runner
 
 REFUSED = 4
@@ -293,6 +293,24 @@ def test_a_hold_keeps_deploy_keys_away(probe: Probed, keyholder: Keyholder) -> N
     probe.server.run("onebox-release unhold")
     assert result.returncode == 3
     assert b"moving the office" in result.stderr
+
+
+def test_the_nightly_timer_runs_the_nightly_script(probe: Probed) -> None:
+    server = probe.server
+    script = (PROJECT / ".ci/nightly-timer").read_text()
+    server.run(
+        "install -d '/opt/one box/.ci' && cat > '/opt/one box/.ci/nightly-timer'", given=script
+    )
+    nightly = '#!/bin/sh\necho "$ONEBOX_INVENTORY" > /run/nightly\n'
+    server.run(
+        "cat > '/opt/one box/.ci/nightly' && chmod 755 '/opt/one box/.ci/nightly'", given=nightly
+    )
+    told = server.run("ONEBOX_INVENTORY=production.py sh '/opt/one box/.ci/nightly-timer'")
+    assert "onebox-nightly.timer" in told
+    server.run("systemd-analyze verify onebox-nightly.timer onebox-nightly.service")
+    assert server.run("systemctl is-active onebox-nightly.timer") == "active"
+    server.run("systemctl start onebox-nightly.service")
+    assert server.run("cat /run/nightly") == "production.py"
 
 
 def test_a_key_that_is_taken_out_of_the_settings_is_let_in_no_more(
