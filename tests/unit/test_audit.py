@@ -19,6 +19,7 @@ FOUND = "Found 2 known vulnerabilities in 1 package\njinja2 3.1.6 PYSEC-1"
     [
         ("No known vulnerabilities found", 0, 0, "- nothing known against what ./uv.lock pins"),
         (FOUND, 1, 1, "- known vulnerabilities in ./uv.lock"),
+        ("a could not be audited: a", 0, 0, "- could not tell about ./uv.lock: a could"),
         ("ERROR: Failed to connect", 1, 0, "- could not tell about ./uv.lock: ERROR: Failed"),
     ],
 )
