@@ -32,7 +32,7 @@ def deploy(server: Server, digest: str = "") -> int:
     before = _live(server)
     code, changed = _pyinfra(server, digest)
     if code:
-        tell(f"{_named(server)}: the deploy failed", _listed(changed) or ["What failed: above."])
+        tell(f"{_named(server)}: the deploy failed", ["Why is said above; `fab status` says more."])
         return code
     after = _live(server)
     answer = _run(server, standing.question(server.vm)).stdout

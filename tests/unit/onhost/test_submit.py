@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from onebox_release import lock, parameters, submit
 from onebox_release.errors import LockedError, RefusedError
+from onebox_release.unit import PROGRAM
 
 DIGEST = "0" * 64
 APPS = ["links", "shop"]
@@ -41,12 +42,12 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def test_status_is_told(ran: list[list[str]]) -> None:
     assert submit.serve("status shop", APPS) == 7
-    assert ran == [[submit.PROGRAM, "status", "shop", "--json"]]
+    assert ran == [[PROGRAM, "status", "shop", "--json"]]
 
 
 def test_an_archive_is_received_and_deployed(ran: list[list[str]]) -> None:
     assert submit.serve(f"submit links {DIGEST}", APPS) == 7
-    assert ran == [["receive"], [submit.PROGRAM, "deploy", "links", DIGEST]]
+    assert ran == [["receive"], [PROGRAM, "deploy", "links", DIGEST]]
 
 
 def test_nothing_is_received_while_another_deploys(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from pyinfra import logger
 
-from operations import environment
 from operations.environment import PATH, REFUSED, Remembered, remembered
 from tests.unit.hosts import commands, run, stdin
 
@@ -33,7 +33,7 @@ def test_another_is_refused_with_both_names(
     monkeypatch: pytest.MonkeyPatch, there: str, wanted: str | None, names: tuple[str, str]
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(environment.logger, "error", said.append)
+    monkeypatch.setattr(logger, "error", said.append)
     with pytest.raises(SystemExit) as stopped:
         commands(remembered, wanted, facts={Remembered: there})
     assert stopped.value.code == REFUSED
