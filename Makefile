@@ -1,6 +1,7 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down check test verify dev soak-app soak-hand soak-main soak-releases setup setup-lab
+.PHONY: help demo demo-down check lint unit test test-app test-host verify dev nightly-timer audit \
+	soak-app soak-hand soak-main soak-releases soak-unattended setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -8,7 +9,7 @@ APP := ../.tools/bin/uv run --frozen --quiet
 export ONEBOX_INVENTORY ?= inventory.py
 
 help: ## list what there is
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup:
 	@sh lab/bootstrap.sh
@@ -22,15 +23,26 @@ demo: setup-lab ## boot a throwaway Debian host here, deploy the sample app, ver
 demo-down: setup-lab ## take the demo's host down
 	@$(AS_ROOT) $(RUN) lab down demo
 
-check: setup ## lint, types and unit tests, in seconds
+check: lint unit ## lint, types and unit tests, in seconds
+
+lint: setup
 	@$(RUN) ruff check --quiet . && $(RUN) ruff format --quiet --check .
 	@$(RUN) mypy --no-error-summary .
 	@cd app && $(APP) ruff check --quiet . && $(APP) ruff format --quiet --check . && $(APP) mypy --no-error-summary .
+	@.venv/bin/zizmor --offline --quiet --persona pedantic .github
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+
+unit: setup
 	@$(RUN) pytest --quiet tests/unit
 	@$(RUN) bench.results
 
-test: setup-lab check ## everything: check, the app's tests, end to end and faults on lab hosts
+test: setup-lab check test-app test-host ## everything: check, the app's tests, end to end and faults on lab hosts
+
+test-app: setup-lab
 	@cd app && $(APP) pytest --quiet --cov
+
+test-host: setup-lab
 	@$(AS_ROOT) $(RUN) pytest --quiet tests/e2e/test_lab.py
 	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadgroup --ignore tests/e2e/test_lab.py tests/e2e tests/faults
 
@@ -39,6 +51,12 @@ verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change not
 
 dev: setup-lab ## the sample app here, reloading, with a database of its own
 	@cd app && $(APP) python dev.py
+
+nightly-timer: setup ## have this machine redeploy ONEBOX_INVENTORY every night, where there is no CI
+	@.ci/nightly-timer
+
+audit: setup ## ask for known vulnerabilities in what is pinned
+	@.ci/audit
 
 soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL
 	@cd app && $(APP) pytest --quiet -s -m soak
@@ -51,3 +69,6 @@ soak-hand: setup-lab ## all that people change by hand, told and mended; results
 
 soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py
+
+soak-unattended: setup-lab ## the long ones of deploys that nobody watches; results in bench/results/
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_gates.py

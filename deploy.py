@@ -4,6 +4,8 @@ from tasks.access import access
 from tasks.announce import announce
 from tasks.apps import apps
 from tasks.certificates import certificates
+from tasks.deploy_keys import deploy_keys
+from tasks.environment import environment
 from tasks.firewall import firewall
 from tasks.lock import lock
 from tasks.nginx import nginx
@@ -16,10 +18,12 @@ from tasks.tools import tools
 
 preflight()
 lock()
+environment()
 system()
 ssh()
 firewall()
 tools()
+deploy_keys()
 postgresql()
 apps()
 nginx()  # over HTTP alone where there is no certificate yet: certbot needs port 80 answered

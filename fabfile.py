@@ -17,8 +17,11 @@ from typing import Any
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
+from commands import deploy as deploys
+from commands import submit as submits
 from commands.inventory import PROJECT, REFUSED
 from commands.server import FAILED, Server
+from operations.artifact import pack
 
 ON = {"on": "the server's address, where the inventory has several"}
 APP = {"app": "the app's name, where the server has several", **ON}
@@ -192,6 +195,33 @@ def _look(command: str, on: str, *, json: bool) -> None:
     raise Exit(code=found.code)
 
 
+@task(help={**ON, "digest": "what the artifact must be, to ship what another server runs"})
+def deploy(_: Any, *, digest: str = "", on: str = "") -> None:
+    """Deploy, verify, and put the release back if its checks fail: for when nobody watches.
+
+    Example: fab deploy
+    """
+    _end(deploys.deploy(Server.of(on), digest))
+
+
+@task(help=ON)
+def digest(_: Any, *, on: str = "") -> None:
+    """Print what the apps' folders are, as `fab deploy --digest` wants it.
+
+    Example: fab digest
+    """
+    print(",".join(pack(app.source).digest for app in Server.of(on).vm.apps))
+
+
+@task(help={"app": "the app's name", "source": "its folder", "to": "the server's address"})
+def submit(_: Any, app: str, source: str, to: str) -> None:
+    """Release an app with a deploy key, which can do nothing else.
+
+    Example: fab submit --app links --source app --to 203.0.113.10
+    """
+    _end(submits.submit(app, source, to, os.environ.get("ONEBOX_SSH_CONFIG")))
+
+
 @task(help={**APP, "yes": "don't ask", "dump": "keep a last copy of its data"})
 def remove(_: Any, *, yes: bool = False, dump: bool = True, app: str = "", on: str = "") -> None:
     """Take an app off a server, with all that is its own; a last copy of its data stays.
@@ -240,3 +270,8 @@ def _confirm(name: str, address: str) -> None:
 
 def _who() -> str:
     return f"{getpass.getuser()} at {socket.gethostname()}"
+
+
+def _end(code: int) -> None:
+    if code:
+        raise Exit(code=code)

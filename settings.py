@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 from operations.transport import no_delay
-from validation.env_file import read_env_file
+from validation.environments import secrets_of
 from validation.mistakes import Mistake, from_pydantic, report, wrong
 from validation.source import Module, Project
 from validation.twice import places, used_twice
@@ -22,6 +22,7 @@ from validation.values import (
     AcmeDirectory,
     Address,
     Domain,
+    EnvironmentName,
     ExistingFile,
     Name,
     OneLine,
@@ -161,9 +162,21 @@ class App(Settings):
         return f"{self.name}-migrate"
 
 
+class DeployKey(Settings):
+    """An SSH key, for CI say, that may release the named apps and read their state: no more."""
+
+    key: PublicKey
+    """The public key, as in "ssh-ed25519 AAAA... ci"."""
+    apps: list[OneLine] = Field(min_length=1)
+    """Names of the apps."""
+
+
 class VM(Settings):
     """A server, and what runs on it."""
 
+    environment: EnvironmentName | None = None
+    """What this server is, as in "production". The server remembers it, and refuses another;
+    secrets are then looked for in secrets.production.env instead of secrets.env."""
     address: Address
     """IP address, host name, or a Host of your ssh_config."""
     ssh_user: OneLine = Field(default="root", min_length=1)
@@ -173,7 +186,7 @@ class VM(Settings):
     ssh_key: ExistingFile | None = None
     """Private key; None tries your ssh_config's, your agent's and the usual files."""
     ssh_config: ExistingFile | None = None
-    """An ssh_config to use instead of your own."""
+    """An ssh_config to use instead of your own; None takes what ONEBOX_SSH_CONFIG says, if set."""
     authorized_keys: list[PublicKey] = Field(default_factory=list)
     """The keys that alone may log in as `ssh_user`; with none given, a deploy changes no key, and
     `fab drift` tells of keys that were added since the first one."""
@@ -187,6 +200,10 @@ class VM(Settings):
     """What somebody else has set up on the server, and onebox may set up its own way."""
     journal: int = Field(default=500, ge=50)
     """MiB that the journal may take on disk."""
+    deploy_keys: Annotated[list[DeployKey], AfterValidator(lambda v, i: _for_known_apps(v, i))] = (
+        Field(default_factory=list)
+    )
+    """SSH keys that can do little, to release with."""
 
     @property
     def local_apps(self) -> list[App]:
@@ -202,22 +219,22 @@ def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[s
     """
     root = Path(beside).resolve().parent if beside else Path.cwd()
     try:
-        secrets = {**read_env_file(root / "secrets.env"), **os.environ}
+        checked = [_check(vm, place, root) for vm, place in zip(vms, places(vms), strict=True)]
     except ValueError as error:
         _refuse(f"{error}\nNo server was contacted.")
-    context = {"root": root, "secrets": secrets}
-    checked = [_check(vm, place, context) for vm, place in zip(vms, places(vms), strict=True)]
     mistakes = [*(mistake for _, found in checked for mistake in found), *used_twice(vms)]
     if mistakes:
         _refuse(report(Path(beside).name or "the inventory", mistakes))
     return [(vm.address, _host_data(vm)) for vm, _ in checked if vm]
 
 
-def _check(vm: object, root: str, context: dict[str, Any]) -> tuple[VM | None, list[Mistake]]:
+def _check(vm: object, place: str, root: Path) -> tuple[VM | None, list[Mistake]]:
+    file, secrets = secrets_of(vm, root)
+    context = {"root": root, "secrets_file": file, "secrets": {**secrets, **os.environ}}
     try:
         return VM.model_validate(vm, context=context), []
     except ValidationError as error:
-        return None, [from_pydantic(e, VM, root) for e in error.errors()]
+        return None, [from_pydantic(e, VM, place) for e in error.errors()]
 
 
 def _database(value: str, info: ValidationInfo) -> str:
@@ -240,12 +257,26 @@ def _apart(processes: list[Process]) -> list[Process]:
     return processes
 
 
+def _for_known_apps(keys: list[DeployKey], info: ValidationInfo) -> list[DeployKey]:
+    apps: dict[str, App] = {app.name: app for app in info.data.get("apps", [])}
+    for name in (name for key in keys for name in key.apps if "apps" in info.data):
+        if name not in apps:
+            raise wrong("names of this server's apps", f"take {name} out", found=f'"{name}"')
+        if apps[name].build:
+            raise wrong(
+                "apps with `build` off: building runs a release's code as root",
+                f"take {name} out, or its `build`",
+                found=f'"{name}", which builds',
+            )
+    return keys
+
+
 def _host_data(vm: VM) -> dict[str, Any]:
     ssh = {
         "ssh_user": vm.ssh_user,
         "ssh_port": vm.ssh_port,
         "ssh_key": str(vm.ssh_key) if vm.ssh_key else None,
-        "ssh_config_file": str(vm.ssh_config) if vm.ssh_config else None,
+        "ssh_config_file": str(vm.ssh_config or os.environ.get("ONEBOX_SSH_CONFIG") or "") or None,
         "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
     }
     return {

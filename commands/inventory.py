@@ -18,17 +18,24 @@ PROJECT = Path(__file__).resolve().parent.parent
 REFUSED = 4  # exit code of a command that was not begun
 
 
-def servers(path: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """Return the inventory's servers, as pyinfra reads them: address and data.
+def inventory_path(path: str = "") -> Path:
+    """Return where the inventory is: `path`, or ONEBOX_INVENTORY, or inventory.py.
 
-    The inventory is `path`, or ONEBOX_INVENTORY, or inventory.py; seen from here, or else from the
-    project. What is wrong in it it tells by itself.
+    It is seen from here, or else from the project.
     """
     name = path or os.environ.get("ONEBOX_INVENTORY") or "inventory.py"
     file = Path(name) if Path(name).is_file() else PROJECT / name
     if not file.is_file():
         raise Exit(f"There is no inventory {name}. Set ONEBOX_INVENTORY to yours.", REFUSED)
-    hosts: list[tuple[str, dict[str, Any]]] = runpy.run_path(str(file))["hosts"]
+    return file.resolve()
+
+
+def servers(path: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Return the inventory's servers, as pyinfra reads them: address and data.
+
+    What is wrong in it it tells by itself.
+    """
+    hosts: list[tuple[str, dict[str, Any]]] = runpy.run_path(str(inventory_path(path)))["hosts"]
     return hosts
 
 

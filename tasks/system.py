@@ -9,7 +9,10 @@ from settings import VM
 
 PACKAGES = ["ca-certificates", "nftables", "nginx", "python3-venv", "unattended-upgrades"]
 # What stands in our folders beside what this file places: other tasks', and the server's own.
-CONFIGURATION = ("*.json", "acme-ca.pem", "firewall.nft*", "nginx*", "postgresql", "revision.key")
+CONFIGURATION = (
+    "*.json", "acme-ca.pem", "deploy", "environment", "firewall.nft*", "nginx*", "postgresql",
+    "revision.key",
+)  # fmt: skip
 TOOLS = ("certbot*", "onebox_release", "uv*")
 JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 
@@ -46,4 +49,6 @@ def system() -> None:
 
 def packages(vm: VM) -> list[str]:
     """Return the Debian packages that a server needs."""
-    return [*PACKAGES, *(["postgresql"] if vm.local_apps else [])]
+    postgresql = ["postgresql"] if vm.local_apps else []
+    sudo = ["sudo"] if vm.deploy_keys else []
+    return [*PACKAGES, *postgresql, *sudo]

@@ -21,10 +21,9 @@ def tools() -> None:
         things=[
             files.Folder(PACKAGE, holds=()),
             *(files.File(f"{PACKAGE}/{path.name}", path.read_text()) for path in modules),
-            files.File(
-                "/usr/local/bin/onebox-release",
-                (ONHOST / "onebox-release").read_text(),
-                mode="755",
+            *(
+                files.File(f"/usr/local/bin/{name}", (ONHOST / name).read_text(), mode="755")
+                for name in ("onebox-release", "onebox-submit")
             ),
         ],
     )

@@ -28,6 +28,9 @@ DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 PUBLIC_KEY = re.compile(r"(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+=*( [ -~]*)?")
 CONTROL = {chr(code) for code in (*range(32), 127)}
+ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,31}")
+# An option before the key, or a line break in it, could take the limits off.
+PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,3}( [\w@.+ -]*)?")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 ACME_DIRECTORIES = {
@@ -83,15 +86,6 @@ def _variable(value: str) -> str:
     return value
 
 
-def _public_key(value: str) -> str:
-    if not PUBLIC_KEY.fullmatch(value):
-        raise wrong(
-            "one line of a public key's file, without options",
-            'write it as in "ssh-ed25519 AAAA... you@laptop"; the file ends with .pub',
-        )
-    return value
-
-
 def _one_line(value: str) -> str:
     if any(character in value for character in CONTROL):
         raise wrong("one line of text", "take out line breaks and control characters")
@@ -113,6 +107,22 @@ def _address(value: str) -> str:
                 "an IP address, a host name or a Host of your ssh_config",
                 'write it as in "203.0.113.10"',
             ) from None
+    return value
+
+
+def _environment(value: str) -> str:
+    if not ENVIRONMENT.fullmatch(value):
+        raise wrong("lower-case letters, digits and dashes", 'write "production" or "staging"')
+    return value
+
+
+def _public_key(value: str) -> str:
+    if not PUBLIC_KEY.fullmatch(value):
+        raise wrong(
+            "one public key, as its .pub file has it",
+            'write it as in "ssh-ed25519 AAAA... ci"',
+            found="something else",
+        )
     return value
 
 
@@ -160,11 +170,12 @@ def _secret(name: object, info: ValidationInfo) -> Secret:
     if "name" not in info.data:  # that mistake is told already, and the prefix hangs on it
         return Secret(name, SecretStr(""))
     variable = secret_prefix(info.data["name"]) + name
-    value = info.context["secrets"].get(variable) if info.context else None
+    context = info.context or {"secrets": {}, "secrets_file": "secrets.env"}
+    value = context["secrets"].get(variable)
     if not value:
         raise wrong(
             f"a value for the secret {name}",
-            f"set {variable} in the environment or in secrets.env",
+            f"set {variable} in the environment or in {context['secrets_file']}",
             found="none",
         )
     if any(character in value for character in CONTROL):
@@ -189,10 +200,11 @@ Name = Annotated[str, AfterValidator(_name)]
 ProcessName = Annotated[str, AfterValidator(_process_name)]
 Domain = Annotated[str, AfterValidator(_domain)]
 Variable = Annotated[str, AfterValidator(_variable)]
-PublicKey = Annotated[str, AfterValidator(_public_key)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 Address = Annotated[str, AfterValidator(_address)]
+EnvironmentName = Annotated[str, AfterValidator(_environment)]
+PublicKey = Annotated[str, AfterValidator(_public_key)]
 AcmeDirectory = Annotated[str, AfterValidator(_acme_directory)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 ExistingFolder = Annotated[Path, AfterValidator(_folder)]

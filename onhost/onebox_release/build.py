@@ -68,9 +68,11 @@ def _files(places: Places, digest: str) -> dict[str, File]:
         for member in archive:
             path = PurePosixPath(member.name)
             data = archive.extractfile(member) if member.isfile() else None
-            if path.is_absolute() or ".." in path.parts or data is None:
+            # A sparse file's few bytes in the archive may claim any size.
+            if path.is_absolute() or ".." in path.parts or data is None or member.issparse():
                 raise ReleaseError(f"The archive has {member.name!r}, which is no plain file.")
-            files[member.name] = File(data.read(), member.mode)
+            # No other bit: root owns these files, and one with setuid would make root of anybody.
+            files[member.name] = File(data.read(), 0o755 if member.mode & 0o100 else 0o644)
     if "uv.lock" not in files:
         raise ReleaseError("The archive has no uv.lock.")
     return files
@@ -111,7 +113,6 @@ def _install(app: str, parameters: Parameters, folder: Path) -> None:
             "--locked",
             "--no-install-project",
             "--no-dev",
-            "--compile-bytecode",
             *options,
         ],
         cwd=folder / "app",
@@ -131,6 +132,7 @@ def _install(app: str, parameters: Parameters, folder: Path) -> None:
     if result.returncode:
         shutil.rmtree(venv, ignore_errors=True)
         raise ReleaseError(f"uv could not install the packages:\n{result.stderr.strip()}")
+    _compile(venv)
     (venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by everybody
     _own(venv, app)
     verify.write_manifest(venv, contents=False)
@@ -142,6 +144,16 @@ def _install(app: str, parameters: Parameters, folder: Path) -> None:
 def forget_packages() -> None:
     """Have the next environment made of packages that are fetched anew."""
     shutil.rmtree(CACHE, ignore_errors=True)
+
+
+def _compile(venv: Path) -> None:
+    """Compile bytecode, as root, without running any code of the packages.
+
+    Not by `uv sync --compile-bytecode`: that starts the environment's own Python, which runs what
+    packages have in .pth files. A file that doesn't compile is none of a deploy's business.
+    """
+    compiler = ["/usr/bin/python3", "-I", "-S", "-m", "compileall", "-qq", "-j", "0"]
+    subprocess.run([*compiler, str(venv / "lib")], capture_output=True, check=False)
 
 
 def _own(folder: Path, app: str) -> None:

@@ -12,6 +12,8 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -23,19 +25,26 @@ LOCKED = 3
 
 def main(who: str) -> int:
     """Take the lock for `who` and keep it; return 3 with the reason where that can't be."""
+    with locked(who) as reason:
+        print(reason or "locked", flush=True)
+        while not reason and heartbeat():
+            pass
+    return LOCKED if reason else 0
+
+
+@contextmanager
+def locked(who: str) -> Iterator[str]:
+    """Hold the lock for `who`, or yield the reason why that can't be."""
     if reason := held() or switching():
-        print(reason, flush=True)
-        return LOCKED
+        yield reason
+        return
     # For root alone: who can open it, could lock it, and keep deploys away.
     with os.fdopen(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
-        if not take(file, who):
+        if take(file, who):
+            yield ""
+        else:
             file.seek(0)
-            print(f"{file.read().strip() or 'Somebody'} is deploying to this server.", flush=True)
-            return LOCKED
-        print("locked", flush=True)
-        while heartbeat():
-            pass
-    return 0
+            yield f"{file.read().strip() or 'Somebody'} is deploying to this server."
 
 
 def holder() -> str | None:

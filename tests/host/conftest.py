@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from .server import Host, Server, Unreachable
+from .server import Host, Server, Unreachable, is_lost
 
 if TYPE_CHECKING:
     from settings import VM, App
@@ -89,6 +89,13 @@ def _hosts(path: Path) -> list[tuple[str, dict[str, Any]]]:
     except SystemExit as stop:
         raise InventoryError(told.getvalue().strip() or str(stop)) from stop
     return hosts
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """Stop where the connection is lost: that says nothing about the server."""
+    if call.excinfo and is_lost(call.excinfo.value):
+        _stop(f"The connection was lost, so this is not known: {call.excinfo.value}")
 
 
 def _stop(message: str) -> NoReturn:

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import testinfra  # type: ignore[import-untyped]
 from testinfra.host import Host  # type: ignore[import-untyped]
 
@@ -20,11 +21,19 @@ if TYPE_CHECKING:
     from settings import VM
 
 
-__all__ = ["Host", "Server", "Unreachable"]
+__all__ = ["Host", "Server", "Unreachable", "is_lost"]
+BROKEN = 255  # ssh's own exit code
 
 
 class Unreachable(Exception):  # noqa: N818 - it reads as what happened
     """No connection could be made; the message says why."""
+
+
+def is_lost(error: BaseException) -> bool:
+    """Tell whether an error only says that the server didn't hear us."""
+    if isinstance(error, RuntimeError) and error.args:
+        return getattr(error.args[0], "rc", None) == BROKEN
+    return isinstance(error, httpx.ConnectTimeout)
 
 
 @dataclass(frozen=True, eq=False)

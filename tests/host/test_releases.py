@@ -13,6 +13,7 @@ from .server import Host
 if TYPE_CHECKING:
     from settings import App
 
+pytestmark = pytest.mark.release  # if one fails, a deploy puts the release back
 EXPOSURE = 20  # tenths of a point in `systemd-analyze security`
 SECCOMP_FILTER = "2"
 SANDBOX = {

@@ -52,6 +52,7 @@ class Answering:
     """A host as operations see it."""
 
     name = "box"
+    print_prefix = ""
 
     def __init__(self, facts: Facts) -> None:
         self.facts = facts

@@ -15,6 +15,8 @@ from tasks.access import access
 from tasks.announce import announce
 from tasks.apps import apps
 from tasks.certificates import certificates
+from tasks.deploy_keys import deploy_keys
+from tasks.environment import environment
 from tasks.firewall import firewall
 from tasks.lock import lock
 from tasks.nginx import nginx
@@ -29,7 +31,7 @@ from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DEPLOY: tuple[Any, ...] = (
-    preflight, lock, system, ssh, firewall, tools, postgresql, apps,
+    preflight, lock, environment, system, ssh, firewall, tools, deploy_keys, postgresql, apps,
     nginx, releases, certificates, nginx, access, announce,
 )  # fmt: skip
 HIDDEN = "sk_live_a1b2c3$`\"'\\"
@@ -48,7 +50,9 @@ def vm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VM:
         processes=[{"name": "worker", "command": "python -m links.worker"}],
     )
     other = an_app(name="other", domains=["other.example.com"], database="none")
-    return read(folder, a_vm(links, other, tls={"server_ca": "ca.pem"}))
+    keys = [{"key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ ci", "apps": ["links"]}]
+    settings = a_vm(links, other, tls={"server_ca": "ca.pem"}, deploy_keys=keys)
+    return read(folder, settings)
 
 
 @pytest.fixture
@@ -70,6 +74,7 @@ def test_each_task_has_a_file_of_its_name() -> None:
 def test_the_log_reads_as_prose(steps: list[Step]) -> None:
     assert [step.name for step in steps] == [
         "Lock | Take the server's lock for this run",
+        "Environment | See that the server is what it is",
         "System | Describe updates, the journal and new database clusters",
         "System | Install Debian's packages",
         "System | Keep the journal bounded",
@@ -80,6 +85,9 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "Tools | Install uv as uv.lock pins it",
         "Tools | Install certbot as uv.lock pins it",
         "Tools | Place our own programs",
+        "Deploy keys | Describe the user of deploy keys",
+        "Deploy keys | Create the user of deploy keys",
+        "Deploy keys | Let deploy keys release their apps",
         "PostgreSQL | Describe the database cluster",
         "PostgreSQL | Run PostgreSQL",
         "PostgreSQL | Start PostgreSQL at boot",

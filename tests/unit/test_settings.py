@@ -44,6 +44,26 @@ def test_the_environment_wins_over_secrets_env(
     assert value_of(read(folder, a_vm(WITH_SECRET))) == "newer"
 
 
+def test_each_environment_has_its_own_secrets_and_no_others(
+    folder: Path, secret: Path, refusal: Callable[..., str]
+) -> None:
+    vm = a_vm(WITH_SECRET, environment="staging")
+    assert "in the environment or in secrets.staging.env" in refusal(vm)
+    secret.with_name("secrets.staging.env").write_text("LINKS_STRIPE_KEY=sk_test\n")
+    assert value_of(read(folder, vm)) == "sk_test"
+    assert value_of(read(folder, a_vm(WITH_SECRET))) == HIDDEN
+
+
+def test_an_environments_name_leads_to_no_other_folder(refusal: Callable[..., str]) -> None:
+    assert 'write "production" or "staging"' in refusal(a_vm(environment="../up"))
+
+
+def test_ci_can_say_which_ssh_config_is_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEBOX_SSH_CONFIG", "/run/config")
+    [(_, data)] = servers(a_vm(), beside=str(folder / "inventory.py"))
+    assert data["ssh_config_file"] == "/run/config"
+
+
 def test_the_prefix_of_a_name_with_dashes_has_underscores(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

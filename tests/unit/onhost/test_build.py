@@ -21,6 +21,7 @@ from onebox_release.places import Places
 
 from tests.unit.onhost.server import PARAMETERS
 
+compiled: list[list[str]] = []
 FILES = {"uv.lock": b"lock", "links/main.py": b"app = None"}
 
 
@@ -28,8 +29,12 @@ FILES = {"uv.lock": b"lock", "links/main.py": b"app = None"}
 def uv(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Stand in for uv, for the app's group, and for a disk with room."""
     ran: list[list[str]] = []
+    compiled.clear()
 
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if "compileall" in command:
+            compiled.append(command)
+            return subprocess.CompletedProcess(command, 0, "", "")
         ran.append([*command, str(options["cwd"])])
         venv = Path(options["env"]["UV_PROJECT_ENVIRONMENT"])
         venv.mkdir()
@@ -76,7 +81,7 @@ def test_a_release_has_code_environment_and_links(
 ) -> None:
     points: list[str] = []
     monkeypatch.setattr(faults, "point", points.append)
-    make(configured, arrive(configured, mode=0o640))
+    make(configured, arrive(configured, mode=0o4750))
     folder = configured.release("a-1")
     venv = configured.home / "venvs" / identity.environment_key(b"lock", configured)
     assert (folder / "app/links/main.py").read_bytes() == b"app = None"
@@ -86,13 +91,16 @@ def test_a_release_has_code_environment_and_links(
     assert configured.environment("a-1").read_text() == 'A="b"\nONEBOX_RELEASE=a-1\n'
     assert configured.environment("a-1").stat().st_mode & 0o777 == 0o600
     assert (folder / "app").stat().st_mode & 0o777 == 0o750
-    assert (folder / "app/links/main.py").stat().st_mode & 0o777 == 0o640
+    assert (folder / "app/links/main.py").stat().st_mode & 0o7777 == 0o755
     assert (venv / build.MARKER).exists()
     assert not (venv / ".lock").exists()
     assert uv == [[
-        build.UV, "sync", "--locked", "--no-install-project", "--no-dev", "--compile-bytecode",
-        "--no-build", str(folder / "app"),
+        build.UV, "sync", "--locked", "--no-install-project", "--no-dev", "--no-build",
+        str(folder / "app"),
     ]]  # fmt: skip
+    # Never by the environment's own Python: root would run what packages put there.
+    [[python, *options]] = compiled
+    assert (python, options[:2], options[-1]) == ("/usr/bin/python3", ["-I", "-S"], f"{venv}/lib")
     assert points == ["unpacked", "installed", "configured"]
 
 
@@ -137,6 +145,7 @@ def test_all_is_on_the_disk_before_a_name_or_marker_says_so(
         ("hard", {"type": tarfile.LNKTYPE, "linkname": "uv.lock"}),
         ("fifo", {"type": tarfile.FIFOTYPE, "size": 0}),
         ("folder", {"type": tarfile.DIRTYPE, "size": 0}),
+        ("sparse", {"pax_headers": {"GNU.sparse.size": "99999999", "GNU.sparse.map": "0,1"}}),
     ],
 )
 def test_an_archive_has_plain_files_below_its_folder_alone(

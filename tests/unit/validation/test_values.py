@@ -265,3 +265,36 @@ def test_a_bad_name_of_the_app_is_told_without_its_secrets(refusal: Refusal) -> 
 )
 def test_a_secret_is_prefixed_with_its_app(app: str, prefix: str) -> None:
     assert secret_prefix(app) == prefix
+
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ ci@example.com"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "AAAAC3NzaC1lZDI1NTE5AAAAIJ",
+        f'command="sh" {KEY}',
+        f"{KEY}\n{KEY}",
+        f'{KEY} "',
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+    ],
+)
+def test_a_deploy_key_is_one_public_key_without_options(refusal: Refusal, key: str) -> None:
+    message = refusal(a_vm(deploy_keys=[{"key": key, "apps": ["links"]}]))
+    assert "one public key, as its .pub file has it" in message
+    assert "PRIVATE" not in message
+
+
+@pytest.mark.parametrize(
+    ("app", "changes", "expected"),
+    [
+        ("shop", {}, "names of this server's apps"),
+        ("links", {"build": True}, "building runs a release's code as root"),
+    ],
+)
+def test_a_deploy_key_is_for_apps_of_the_server_that_build_nothing(
+    refusal: Refusal, app: str, changes: dict[str, bool], expected: str
+) -> None:
+    vm = a_vm(an_app(**changes), deploy_keys=[{"key": KEY, "apps": [app]}])
+    assert expected in refusal(vm)

@@ -1,0 +1,318 @@
+"""Deploys that nobody watches: verified, put back, kept to their environment and their app."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from operations.artifact import Artifact, pack
+from tests.faults.probed import Probed
+from tests.gated import PRODUCTION, TOKEN, fab, runner_for
+from tests.keyholder import Keyholder, archive, evil_project, member
+from tests.server import PROJECT, Server
+from tests.workflow import Runner
+
+REFUSED = 4
+WHO = "/tmp/who"  # noqa: S108 - on the server, and about to be gone
+CHANGED = "find /etc /srv /usr/local /var/lib/onebox -newer /run/marked -type f"
+LOST_AFTER = 5  # commands
+# Stands in for ssh, and loses the connection after some commands.
+LOSING = """#!/bin/sh
+echo >> {count}
+[ "$(wc -l < {count})" -le {most} ] || {{ echo "Connection reset by peer" >&2; exit 255; }}
+exec /usr/bin/ssh "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where this file's things are."""
+    return tmp_path_factory.mktemp("gates")
+
+
+@pytest.fixture(scope="module")
+def probe(copy: Callable[..., Server], folder: Path) -> Probed:
+    """The probe, released once, on a server that is production."""
+    return Probed.on(copy("12"), folder)
+
+
+@pytest.fixture(scope="module")
+def keyholder(probe: Probed, folder: Path) -> Keyholder:
+    """Somebody with a key for the probe, which is on the server."""
+    keyholder = Keyholder.of(probe.server, folder)
+    keys = [{"key": keyholder.public, "apps": ["probe"]}]
+    probe.server.entry |= {"environment": "production", "deploy_keys": keys}
+    probe.server.run(PRODUCTION)
+    probe.release()
+    return keyholder
+
+
+def test_another_environments_settings_are_refused_with_both_names(probe: Probed) -> None:
+    server = probe.server
+    server.run("touch /run/marked; sleep 0.1")
+    server.entry["environment"] = "staging"
+    unnamed = server.pyinfra("-y")
+    server.run(PRODUCTION)
+    named = server.pyinfra("-y")
+    dry = server.pyinfra("--dry")
+    del server.entry["environment"]
+    none = server.pyinfra("-y")
+    server.run("rm /etc/onebox/environment")
+    assert [run.returncode for run in (unnamed, named, dry, none)] == [REFUSED] * 4
+    assert (
+        "is a server without an environment, and these settings are for staging" in unnamed.stderr
+    )
+    assert "is production, and these settings are for staging" in named.stderr
+    assert "is production, and these settings are for none" in none.stderr
+    assert server.run(CHANGED) == ""
+
+
+@pytest.fixture(scope="module")
+def runner(probe: Probed, folder: Path, keyholder: Keyholder) -> Runner:  # noqa: ARG001 - deployed
+    """A CI machine, and both environments on one server."""
+    return runner_for(probe.server, folder)
+
+
+def test_the_workflow_ships_one_artifact_to_staging_and_then_to_production(
+    probe: Probed, runner: Runner
+) -> None:
+    probe.server.run("echo staging > /etc/onebox/environment")
+    assert runner.job("staging") == 0, runner.output
+    shipped, page = probe.live(), runner.page.read_text()
+    assert page.startswith(f"## staging ({probe.server.host.address}): deployed\n")
+    assert f"- probe: release {shipped}\n" in page
+    assert "its certificate ends in " in page
+    assert TOKEN not in runner.output + page
+    assert runner.job("production") == REFUSED, runner.output
+    assert "is staging, and these settings are for production" in runner.output
+    probe.server.run(PRODUCTION)
+    assert runner.job("production") == 0, runner.output
+    assert (
+        f"- probe: release {shipped}, as before\n- nothing was changed" in runner.page.read_text()
+    )
+
+
+def test_the_workflow_ships_nothing_but_what_staging_has_tried(
+    probe: Probed, runner: Runner
+) -> None:
+    before = probe.live()
+    (runner.folder / "tests/faults/probe/probe/behaviour.py").write_text(
+        "NUMBER, KIND = 1, 'good'\n"
+    )
+    assert runner.job("production") == REFUSED
+    assert "was promised" in runner.output
+    assert probe.live() == before
+
+
+def test_the_workflow_talks_to_no_server_with_another_key(
+    probe: Probed, runner: Runner, keyholder: Keyholder
+) -> None:
+    before = probe.live()
+    known = dict(runner.given)
+    runner.given["vars.ONEBOX_KNOWN_HOSTS"] = f"{probe.server.host.address} {keyholder.public}"
+    code = runner.job("staging")
+    runner.given |= known
+    assert code == 1, runner.output
+    assert probe.live() == before
+
+
+@pytest.mark.usefixtures("keyholder")
+def test_a_release_that_only_others_see_failing_is_put_back(probe: Probed) -> None:
+    before = probe.live()
+    probe.become("shy")
+    result = fab(probe.server, "deploy")
+    assert result.returncode == 1
+    assert f"- probe: put back {before}." in result.stdout
+    assert "- Checks of the release failed, above." in result.stdout
+    assert probe.live() == before
+    probe.settled()
+
+
+@pytest.mark.usefixtures("keyholder")
+def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Probed) -> None:
+    probe.server.run("systemd-run --quiet --unit=broken false; sleep 1")
+    probe.become()
+    result = fab(probe.server, "deploy")
+    probe.server.run("systemctl reset-failed")
+    assert result.returncode == 1
+    assert "test_no_unit_has_failed" in result.stdout
+    assert "- changed: Releases | Release probe" in result.stdout
+    assert "- Checks of the server failed, above. What was changed there stays." in result.stdout
+    assert "put back" not in result.stdout
+
+
+@pytest.mark.usefixtures("keyholder")
+def test_a_lost_connection_puts_nothing_back(probe: Probed, tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(LOSING.format(count=tmp_path / "count", most=LOST_AFTER))
+    ssh.chmod(0o755)
+    probe.become("shy")
+    before = probe.live()
+    result = fab(probe.server, "deploy", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert result.returncode == 1
+    assert "It could not be told" in result.stdout
+    assert "put back" not in result.stdout.replace("nothing was put back", "")
+    assert probe.live() != before
+
+
+def test_a_deploy_key_releases_its_app(probe: Probed, keyholder: Keyholder) -> None:
+    probe.become()
+    before, to = probe.live(), str(probe.server.host.address)
+    arguments = ["--app", "probe", "--source", str(probe.folder), "--to", to]
+    result = fab(probe.server, "submit", *arguments, ONEBOX_SSH_CONFIG=str(keyholder.config))
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert probe.live() != before
+    assert probe.live() in keyholder.ssh(keyholder.at, "status probe").stdout.decode()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "", "id", "status probe; id", "status probe\nid", "status $(id)", "status links",
+        "status ../probe", "status", "submit probe", "submit links " + "0" * 64,
+        "submit probe ../../../../etc/passwd", "submit probe " + "0" * 64 + " --allow-incompatible",
+        "internal-sftp", "scp -t /tmp", "rollback probe", "onebox-release hold x",
+    ],
+)  # fmt: skip
+def test_a_deploy_key_can_ask_for_nothing_else(keyholder: Keyholder, asked: str) -> None:
+    result = keyholder.ssh(keyholder.at, *([asked] if asked else []))
+    assert result.returncode == REFUSED
+    assert result.stdout == b""
+    assert b"APP is one of: probe." in result.stderr
+
+
+def test_a_deploy_key_gets_no_terminal_no_files_and_no_forwarding(
+    probe: Probed, keyholder: Keyholder, tmp_path: Path
+) -> None:
+    options, at = keyholder.options, keyholder.at
+    (tmp_path / "file").write_text("x")
+    for command in (
+        ["ssh", *options, "-tt", at, "status probe"],
+        ["ssh", *options, "-W", "127.0.0.1:22", at],
+        ["ssh", *options, "-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:22", at],
+        ["sftp", *options, at],
+        ["scp", *options, f"{at}:/etc/passwd", str(tmp_path)],
+        ["scp", "-O", *options, str(tmp_path / "file"), f"{at}:/tmp/planted"],
+    ):
+        result = keyholder.run(*command)
+        assert result.returncode != 0, command
+        assert b"schema" not in result.stdout, command
+    assert not (tmp_path / "passwd").exists()
+    assert probe.server.run("ls /tmp/planted", check=False) == ""
+
+
+def test_a_deploy_key_sets_no_environment(probe: Probed, keyholder: Keyholder) -> None:
+    probe.server.run("echo 'import os; os.system(\"id >> /tmp/owned\")' > /tmp/sitecustomize.py")
+    names = ("PYTHONPATH=/tmp", "LD_PRELOAD=/tmp/x.so", "LC_PYTHONSTARTUP=/tmp/sitecustomize.py")
+    options = [word for name in names for word in ("-o", f"SetEnv={name}")]
+    result = keyholder.ssh(*options, keyholder.at, "status probe")
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert probe.server.run("ls /tmp/owned", check=False) == ""
+
+
+def test_the_user_of_deploy_keys_can_become_root_by_no_other_command(probe: Probed) -> None:
+    as_user = "runuser -u onebox-deploy --"
+    assert probe.server.run(f"{as_user} sudo -n id 2>&1", check=False).startswith("sudo:")
+    writable = f"{as_user} find /etc/onebox /usr/local -writable ! -type l"
+    assert probe.server.run(writable, check=False) == ""
+
+
+BAD = {
+    "a path upwards": archive((member("../../../etc/planted"), b"x")),
+    "an absolute path": archive((member("/etc/planted"), b"x")),
+    "a link": archive((member("app", tarfile.SYMTYPE, link="/etc"), b"")),
+    "a hard link": archive((member("app", tarfile.LNKTYPE, link="/etc/shadow"), b"")),
+    "a device": archive((member("app", tarfile.CHRTYPE), b"")),
+    "a sparse file": archive((member("app", tarfile.GNUTYPE_SPARSE), b"")),
+    "no lock file": archive((member("main.py"), b"x")),
+    "no archive": Artifact(b"x" * 1000, "0" * 64),
+    "another digest": Artifact(archive((member("uv.lock"), b"x")).content, "0" * 64),
+    "too much, packed": Artifact(bytes(129 << 20), "0" * 64),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_tampered_archive_is_refused(probe: Probed, keyholder: Keyholder, what: str) -> None:
+    before = probe.live()
+    result = keyholder.submit(BAD[what])
+    assert result.returncode in {1, REFUSED}, result.stderr
+    assert b"Traceback" not in result.stderr
+    assert b"archive" in result.stderr
+    assert probe.live() == before
+    assert (
+        probe.server.run("ls /etc/planted /var/lib/onebox/probe/incoming/*.new", check=False) == ""
+    )
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(keyholder: Keyholder) -> None:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    zeros = bytes(1 << 20)
+    bomb = b"".join(packer.compress(zeros) for _ in range(2000)) + packer.flush()
+    assert len(bomb) < 4 << 20
+    result = keyholder.submit(Artifact(bomb, "0" * 64))
+    assert result.returncode == REFUSED
+    assert b"more than 128 MiB" in result.stderr
+
+
+def test_no_file_of_an_archive_makes_anybody_root(probe: Probed, keyholder: Keyholder) -> None:
+    probe.become()
+    result = keyholder.submit(archive((member("su", mode=0o6755), b"x"), base=pack(probe.folder)))
+    assert result.returncode == 0, result.stderr
+    found = probe.server.run("find /srv/probe -name su -printf '%m %U\\n'")
+    assert "755 0" in found
+    assert "6755" not in found
+
+
+def test_root_runs_no_code_of_a_release(
+    probe: Probed, keyholder: Keyholder, tmp_path: Path
+) -> None:
+    probe.server.run(f"install -m 666 /dev/null {WHO}")
+    before = probe.live()
+    result = keyholder.submit(pack(evil_project(tmp_path, WHO)))
+    assert result.returncode == 1
+    assert b"Installing the packages" in result.stderr
+    assert b"could not install" not in result.stderr
+    assert "root" not in probe.server.run(f"cat {WHO}").split()
+    assert probe.live() == before
+
+
+def test_a_hold_keeps_deploy_keys_away(probe: Probed, keyholder: Keyholder) -> None:
+    probe.become()
+    probe.server.run("onebox-release hold 'moving the office'")
+    result = keyholder.submit(pack(probe.folder))
+    probe.server.run("onebox-release unhold")
+    assert result.returncode == 3
+    assert b"moving the office" in result.stderr
+
+
+def test_the_nightly_timer_runs_the_nightly_script(probe: Probed) -> None:
+    server = probe.server
+    script = (PROJECT / ".ci/nightly-timer").read_text()
+    server.run(
+        "install -d '/opt/one box/.ci' && cat > '/opt/one box/.ci/nightly-timer'", given=script
+    )
+    nightly = '#!/bin/sh\necho "$ONEBOX_INVENTORY" > /run/nightly\n'
+    server.run(
+        "cat > '/opt/one box/.ci/nightly' && chmod 755 '/opt/one box/.ci/nightly'", given=nightly
+    )
+    told = server.run("ONEBOX_INVENTORY=production.py sh '/opt/one box/.ci/nightly-timer'")
+    assert "onebox-nightly.timer" in told
+    server.run("systemd-analyze verify onebox-nightly.timer onebox-nightly.service")
+    assert server.run("systemctl is-active onebox-nightly.timer") == "active"
+    server.run("systemctl start onebox-nightly.service")
+    assert server.run("cat /run/nightly") == "production.py"
+
+
+def test_a_key_that_is_taken_out_of_the_settings_is_let_in_no_more(
+    probe: Probed, keyholder: Keyholder
+) -> None:
+    del probe.server.entry["deploy_keys"]
+    result = probe.server.pyinfra("-y")
+    assert result.returncode == 0, result.stderr
+    assert keyholder.ssh(keyholder.at, "status probe").returncode == 255
+    assert probe.server.run("ls /etc/sudoers.d/onebox-deploy", check=False) == ""

@@ -1,0 +1,131 @@
+"""Somebody who holds a deploy key, and wants more than it is for."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from operations.artifact import Artifact
+from tests.server import LONG, PROJECT, Server
+
+USER = "onebox-deploy"
+UV = PROJECT / ".tools/bin/uv"
+PROJECT_FILE = """
+[project]
+name = "evil"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["evil-package"]
+
+[tool.uv.sources]
+evil-package = {path = "evil_package-1-py3-none-any.whl"}
+"""
+
+
+@dataclass(frozen=True)
+class Keyholder:
+    """A private key, and the server that its public half is on."""
+
+    server: Server
+    key: Path
+
+    @classmethod
+    def of(cls, server: Server, folder: Path) -> Keyholder:
+        """Make a key pair in a folder."""
+        key = folder / "deploy-key"
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "ci", "-f", str(key)]
+        subprocess.run(command, check=True)
+        return cls(server, key)
+
+    @property
+    def public(self) -> str:
+        """Return the public key, as an inventory has it."""
+        return self.key.with_suffix(".pub").read_text().strip()
+
+    @property
+    def options(self) -> list[str]:
+        """Return the options of ssh, sftp and scp."""
+        pairs = (
+            "BatchMode=yes", "StrictHostKeyChecking=yes", "LogLevel=ERROR", "IdentitiesOnly=yes",
+            f"UserKnownHostsFile={self.server.host.ssh_config.parent}/known_hosts",
+            f"IdentityFile={self.key}",
+        )  # fmt: skip
+        return ["-F", "none", *(word for pair in pairs for word in ("-o", pair))]
+
+    @property
+    def config(self) -> Path:
+        """Return an ssh_config with these options."""
+        path = self.key.with_name("ssh_config")
+        pairs = (option.replace("=", " ", 1) for option in self.options[3::2])
+        path.write_text("\n".join(["Host *", *pairs, ""]))
+        return path
+
+    @property
+    def at(self) -> str:
+        """Return where ssh goes."""
+        return f"{USER}@{self.server.host.address}"
+
+    def ssh(self, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Ask for something by ssh."""
+        return self.run("ssh", *self.options, *arguments, given=given)
+
+    def submit(self, archive: Artifact, app: str = "probe") -> subprocess.CompletedProcess[bytes]:
+        """Submit an archive as an app's next release."""
+        return self.ssh(self.at, f"submit {app} {archive.digest}", given=archive.content)
+
+    def run(self, *command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a command here."""
+        return subprocess.run(
+            command, input=given, capture_output=True, check=False, timeout=LONG, cwd=PROJECT
+        )
+
+
+def archive(*members: tuple[tarfile.TarInfo, bytes], base: Artifact | None = None) -> Artifact:
+    """Return an archive with these members, after those of another one."""
+    buffer = io.BytesIO(gzip.decompress(base.content) if base else b"")
+    with tarfile.open(fileobj=buffer, mode="a" if base else "w") as tar:
+        for member, content in members:
+            member.size = len(content) if member.isreg() else 0
+            tar.addfile(member, io.BytesIO(content))
+    content = buffer.getvalue()
+    return Artifact(gzip.compress(content), sha256(content).hexdigest())
+
+
+def member(
+    name: str, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, link: str = ""
+) -> tarfile.TarInfo:
+    """Return a member of an archive."""
+    made = tarfile.TarInfo(name)
+    made.type, made.mode, made.linkname = kind, mode, link
+    return made
+
+
+def evil_project(folder: Path, told: str) -> Path:
+    """Make an app with a package that runs code wherever its environment's Python is started.
+
+    The code writes down who ran it, in the file `told` of the server.
+    """
+    project = folder / "evil"
+    shutil.rmtree(project, ignore_errors=True)
+    project.mkdir()
+    info = "evil_package-1.dist-info"
+    files = {
+        "evil_package.py": "",
+        "evil.pth": f"import os; os.system('id -un >> {told}')\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: evil-package\nVersion: 1\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
+    with zipfile.ZipFile(project / "evil_package-1-py3-none-any.whl", "w") as wheel:
+        for name, text in {**files, f"{info}/RECORD": record}.items():
+            wheel.writestr(name, text)
+    (project / "pyproject.toml").write_text(PROJECT_FILE)
+    subprocess.run([UV, "lock", "--quiet", "--offline"], cwd=project, check=True)
+    return project

@@ -1,0 +1,153 @@
+"""`make soak-unattended`: a month of nights, each gate broken, a job killed at ten points."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operations.artifact import pack
+from tests.faults.probed import FREE, Probed
+from tests.gated import PRODUCTION, fab, runner_for, variables
+from tests.server import PROJECT, Server
+
+JOBS = ("check", "app", "host", "staging", "production")
+NIGHTS, KILLS = 30, 10
+DAY = "FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f +{}d"
+MARK = "/run/marked"
+# The database writes at its own pace, and the app's worker into it; what is asked is logged.
+WRITTEN = (
+    f"find / -xdev -newer {MARK} -type f ! -path '/var/log/*' ! -path '/proc/*' ! -path '/sys/*'"
+    " ! -path '/run/*' ! -path '/var/lib/postgresql/*' ! -path '/tmp/*' | sort"
+)
+STARTED = (
+    "systemctl show '*.service' -p Id -p NRestarts -p MainPID"
+    " | grep -v -e user@ -e user-runtime -e '^$' | paste - - - | grep -v MainPID=0 | sort"
+)
+FAILING = "\n\ndef test_broken() -> None:\n    raise ValueError\n"
+BREAKS = {
+    "lint": ("check", "settings.py", "\nimport json\n", "F401"),
+    "types": ("check", "settings.py", '\nWRONG: int = "text"\n', "settings.py:"),
+    "unit": ("check", "tests/unit/test_settings.py", FAILING, "test_broken"),
+    "the app": ("app", "app/tests/test_health.py", FAILING, "test_broken"),
+    "end to end": (
+        "host", "templates/etc/onebox/nginx/nginx.conf.j2", "\nno_such;\n", "no_such"
+    ),
+}  # fmt: skip
+ONE_HOST = "-x -k 'test_a_name_is_taken_once or test_the_first_deploy_ends_at_the_apps_address'"
+
+
+@pytest.fixture(scope="module")
+def unwatched(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
+    """The probe in production, deployed once and verified."""
+    probed = Probed.on(copy("13"), tmp_path_factory.mktemp("unwatched"))
+    probed.server.entry["environment"] = "production"
+    probed.server.run(PRODUCTION)
+    result = fab(probed.server, "deploy")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return probed
+
+
+def night(server: Server, number: int) -> subprocess.CompletedProcess[str]:
+    """Deploy as the job would, so many days from now."""
+    command = f"{DAY.format(number)} {sys.executable} -m fabric deploy"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=PROJECT,
+        env={**os.environ, **variables(server)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def test_30_nights_touch_nothing_and_one_changed_line_is_one_release(
+    unwatched: Probed, figures: dict[str, Any]
+) -> None:
+    if not shutil.which("faketime"):
+        pytest.fail("This test needs faketime: apt-get install faketime")
+    server = unwatched.server
+    before, started, history = unwatched.live(), server.run(STARTED), entries(server)
+    server.run(f"touch {MARK}; sleep 1.1")
+    seconds = []
+    for number in range(NIGHTS):
+        begin = time.monotonic()
+        result = night(server, number)
+        seconds.append(round(time.monotonic() - begin, 1))
+        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+        assert "- nothing was changed" in result.stdout
+    written = server.run(WRITTEN).splitlines()
+    assert server.run(STARTED) == started
+    assert (unwatched.live(), entries(server)) == (before, history)
+    assert written == []
+    unwatched.become()
+    result = night(server, NIGHTS)
+    changed = [line for line in result.stdout.splitlines() if line.startswith("- changed: ")]
+    assert changed == ["- changed: Releases | Release probe"]
+    assert len(entries(server)) == len(history) + 1
+    figures |= {"nights": NIGHTS, "changes": 0, "restarts": 0, "written": 0, "seconds": seconds}
+
+
+def entries(server: Server) -> list[dict[str, Any]]:
+    lines = server.run("cat /var/lib/onebox/probe/history.jsonl").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("gate", BREAKS)
+def test_a_broken_gate_lets_nothing_through(
+    unwatched: Probed, tmp_path: Path, figures: dict[str, Any], gate: str
+) -> None:
+    job, file, more, told = BREAKS[gate]
+    runner = runner_for(unwatched.server, tmp_path)
+    runner.environment["PYTEST_ADDOPTS"] = ONE_HOST if job == "host" else ""
+    with (runner.folder / file).open("a") as text:
+        text.write(more)
+    before = unwatched.live()
+    stopped = next(name for name in JOBS if runner.job(name))
+    assert stopped == job, runner.output[-3000:]
+    assert told in runner.output
+    assert unwatched.live() == before
+    figures |= {"stopped_by": job, "told": told}
+
+
+def test_a_job_killed_at_ten_points_strands_nothing(
+    unwatched: Probed, chance: random.Random, figures: dict[str, Any]
+) -> None:
+    server, killed = unwatched.server, []
+    unwatched.become()
+    begin = time.monotonic()
+    assert fab(server, "deploy").returncode == 0
+    whole = time.monotonic() - begin
+    for number in range(KILLS):
+        unwatched.become()
+        moment = whole * (number + chance.random()) / KILLS
+        job = subprocess.Popen(
+            [sys.executable, "-m", "fabric", "deploy"],
+            cwd=PROJECT,
+            env={**os.environ, **variables(server)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(moment)
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+        server.wait_for(FREE, 10)
+        unwatched.settled()
+        result = fab(server, "deploy", "--digest", pack(unwatched.folder).digest)
+        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+        killed.append(round(moment, 1))
+    figures |= {"whole_s": round(whole, 1), "killed_at_s": killed, "stranded": 0}
