@@ -34,7 +34,9 @@ def system() -> None:
             template("etc/postgresql-common/createcluster.d/onebox.conf"),
         ],
     )
-    apt.installed(name="Install Debian's packages", packages=[*PACKAGES, *postgresql])
+    theirs = sorted({package for app in vm.apps for package in app.packages})
+    packages = [*PACKAGES, *postgresql, *theirs]
+    apt.installed(name="Install Debian's packages", packages=packages)
     systemd.running(
         name="Keep the journal bounded",
         unit="systemd-journald.service",

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import NoReturn, TypeAlias
 
-from . import durable, history, identity, lock, parameters, release, systemd, unit
+from . import credentials, durable, history, identity, lock, parameters, release, systemd, unit
 from .errors import LockedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -45,6 +45,8 @@ def main() -> int:
         places = Places(arguments.app)
         settings = parameters.read(places)
         if arguments.in_unit and not arguments.inside:
+            if "credentials" in arguments and arguments.credentials:
+                credentials.put(places, sys.stdin.read())
             return unit.run(places, sys.argv[1:])
         with _alone(places) if arguments.alone else nullcontext():
             arguments.run(places, settings, arguments)
@@ -164,6 +166,9 @@ def _parser() -> Parser:
     deploy.add_argument("digest", help="SHA-256 of the archive")
     deploy.add_argument(
         "--allow-incompatible", action="store_true", help="migrate though going back may be off"
+    )
+    deploy.add_argument(
+        "--credentials", action="store_true", help="read those for uv and git from standard input"
     )
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
     plan.add_argument("digest", help="SHA-256 of the archive")

@@ -12,7 +12,7 @@ from pathlib import Path
 from . import durable
 from .places import Places
 
-CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
+CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py", "static")
 
 
 def release_id(digest: str, places: Places, processes: list[str]) -> str:
@@ -28,9 +28,9 @@ def artifact(digest: str) -> str:
     return _digest(digest, *_platform())[:12]
 
 
-def environment_key(lock: bytes) -> str:
-    """Return the name of the virtual environment that a lock file makes on this server."""
-    return _digest(hashlib.sha256(lock).hexdigest(), *_platform())[:12]
+def environment_key(pins: bytes) -> str:
+    """Return the name of the virtual environment that a file of pinned packages makes here."""
+    return _digest(hashlib.sha256(pins).hexdigest(), *_platform())[:12]
 
 
 def configuration(places: Places, processes: list[str]) -> str:

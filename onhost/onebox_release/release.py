@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import database, faults, history, identity, resources, systemd
+from . import credentials, database, faults, history, identity, resources, systemd
 from .build import build
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
@@ -20,6 +20,7 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
 
     Raises ReleaseError where that fails; what served before still does, or does again.
     """
+    given = credentials.take(places)
     recover(places, parameters)
     before = live(places)
     release = identity.release_id(digest, places, parameters.processes)
@@ -31,7 +32,7 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
         history.prune(places, parameters.keep_releases, {release, before or release}, digest)
         faults.point("pruned")
         _check_memory(places, parameters, before)
-        build(places, parameters, digest, release)
+        build(places, parameters, digest, release, given)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
         switch(places, parameters, release, can_go_back=can_go_back)
     retire(places, parameters)

@@ -216,7 +216,7 @@ def test_the_web_service_is_started_again_whatever_ends_it(app: App) -> None:
     gunicorn = f"{release}/venv/bin/python -m gunicorn --config {release}/gunicorn.conf.py"
     assert {
         "Type=notify",
-        f"ExecStart={gunicorn} links.main:app",
+        f'ExecStart={gunicorn} "links.main:app"',
         "Restart=always",
         "RestartSec=2",
         "KillMode=mixed",

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from onebox_release import build, durable, faults, identity, resources
+from onebox_release.credentials import Credentials
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.places import Places
 
@@ -47,6 +48,7 @@ def uv(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 @pytest.fixture
 def configured(places: Places) -> Places:
     (places.configuration / "gunicorn.conf.py").write_text("workers = 1\n")
+    (places.configuration / "static").write_text("# nothing\n")
     (places.configuration / "app.env").write_text('A="b"\n')
     return places
 
@@ -68,7 +70,7 @@ def arrive(places: Places, files: dict[str, bytes] | None = None, **attributes: 
 
 
 def make(places: Places, digest: str) -> None:
-    build.build(places, PARAMETERS, digest, "a-1")
+    build.build(places, PARAMETERS, digest, "a-1", Credentials())
 
 
 def test_a_release_has_code_environment_and_links(
@@ -105,7 +107,9 @@ def test_what_is_there_is_not_made_again(configured: Places, uv: list[list[str]]
 
 
 def test_building_from_source_is_a_setting(configured: Places, uv: list[list[str]]) -> None:
-    build.build(configured, replace(PARAMETERS, build=True), arrive(configured), "a-1")
+    build.build(
+        configured, replace(PARAMETERS, build=True), arrive(configured), "a-1", Credentials()
+    )
     assert "--no-build" not in uv[0]
 
 
@@ -166,7 +170,7 @@ def test_room_is_asked_for_what_is_missing(
     monkeypatch.setattr(resources, "check_disk", check)
     digest = arrive(configured)
     for release in ("a-1", "a-1", "a-2"):
-        build.build(configured, PARAMETERS, digest, release)
+        build.build(configured, PARAMETERS, digest, release, Credentials())
     size = sum(map(len, FILES.values()))
     assert asked == [(size, True), (size, False)]
 

@@ -76,7 +76,7 @@ def test_a_module_in_another_form_is_refused(refusal: Refusal, module: str) -> N
         "apps[0].module",
         '"package.module:attribute"',
         f'"{module}"',
-        'write it as in "links.main:app"',
+        'write it as in "links.main:app", or "links.main:create_app()" if it is made by a call',
     )
     assert refusal(a_vm(an_app(module=module))) == message
 
