@@ -1,6 +1,6 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down check test verify dev soak-app soak-main soak-releases setup setup-lab
+.PHONY: help demo demo-down check test verify dev soak-app soak-hand soak-main soak-releases setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -45,6 +45,9 @@ soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL
 
 soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py
+
+soak-hand: setup-lab ## other people's apps, private packages; results in bench/results/
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_apps.py
 
 soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py

@@ -7,6 +7,7 @@ import re
 import subprocess
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 from validation.mistakes import wrong
@@ -30,12 +31,13 @@ def checkout(source: object) -> object:
     commit = ref if COMMIT.fullmatch(ref) else _resolved(url, ref)
     place = _cache() / sha256(url.encode()).hexdigest()[:12] / commit
     if not place.exists():
-        new = place.with_name(f".{commit}.{os.getpid()}")
-        new.mkdir(parents=True)
-        _git("init", "--quiet", str(new))
-        _git("-C", str(new), "fetch", "--quiet", "--depth=1", "--", url, commit)
-        _git("-C", str(new), "checkout", "--quiet", "--detach", commit)
-        new.rename(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=place.parent, prefix=".") as making:
+            new = Path(making, commit)
+            _git("init", "--quiet", str(new))
+            _git("-C", str(new), "fetch", "--quiet", "--depth=1", "--", url, commit)
+            _git("-C", str(new), "checkout", "--quiet", "--detach", commit)
+            new.rename(place)
     return place / folder
 
 

@@ -39,7 +39,7 @@ def _project(folder: Path) -> Path:
         raise wrong(
             f"{' and '.join(missing)} in {file}, to serve the app with",
             add.format(" ".join(missing)),
-            found="a lock file without",
+            found="a file without",
         )
     return folder
 
@@ -53,11 +53,22 @@ def packages(folder: Path) -> tuple[set[str], str]:
 
 def _locked(lock: Path) -> set[str]:
     try:
-        return {package["name"] for package in tomllib.loads(lock.read_text())["package"]}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        locked = {
+            p["name"]: p.get("source", {}) for p in tomllib.loads(lock.read_text())["package"]
+        }
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         raise wrong(
             "a uv.lock that uv can read", f"run `uv lock` in {lock.parent}", found=str(lock)
         ) from None
+    for name, source in locked.items():
+        # Its code changes without the lock, and environments are shared by releases of one lock.
+        if {source.get("editable", "."), source.get("directory", ".")} != {"."}:
+            raise wrong(
+                "packages from an index or from git in uv.lock",
+                f"publish {name}, or move its code into that of the app",
+                found=f"{name} in a folder of its own",
+            )
+    return set(locked)
 
 
 def _pinned(file: Path) -> set[str]:

@@ -22,7 +22,7 @@ class Credentials:
 
     def hidden_in(self, text: str) -> str:
         """Return a text without them."""
-        for value in sorted(self.environment.values(), key=len, reverse=True):
+        for value in sorted(filter(None, self.environment.values()), key=len, reverse=True):
             text = text.replace(value, "***")
         return text
 
