@@ -64,8 +64,8 @@ soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL
 soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py
 
-soak-hand: setup-lab ## all that people change by hand, told and mended; results in bench/results/
-	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py
+soak-hand: setup-lab ## drift of every kind, other people's apps; results in bench/results/
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py tests/soak/test_apps.py
 
 soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from validation.twice import places, used_twice
 from validation.values import (
     AcmeDirectory,
     Address,
+    DebianPackage,
     Domain,
     EnvironmentName,
     ExistingFile,
@@ -28,6 +30,7 @@ from validation.values import (
     OneLine,
     ProcessName,
     PublicKey,
+    RelativeFolder,
     Seconds,
     SecretByName,
     UrlPath,
@@ -105,19 +108,49 @@ class Process(Settings):
     """Seconds that it is given to finish."""
 
 
+class Static(Settings):
+    """A folder of files that nginx serves itself, without asking the app."""
+
+    path: UrlPath
+    """Where it is served, as in "/static"."""
+    folder: RelativeFolder
+    """The folder, seen from `source`. Everybody may read it."""
+    max_age: int = Field(default=3600, ge=0)
+    """Seconds that a browser may keep a file. A year, where names change with the content."""
+
+
+class Sandbox(Settings):
+    """What an app's processes may do beyond the least. Each setting opens one thing."""
+
+    jit: bool = False
+    """Memory that can be written and executed: compilers at run time, as numba's. Whoever can
+    write to the app's memory could then run what they wrote."""
+    netlink: bool = False
+    """Netlink sockets: libraries that list network interfaces. They show the server's addresses
+    and routes, and reach more of the kernel."""
+    proc: bool = False
+    """All of /proc beside processes: psutil and others that read memory, load and devices there.
+    Other users' processes stay invisible."""
+    priorities: bool = False
+    """Setting priority, CPU affinity and resource limits of its own processes: numerical
+    libraries that pin threads to cores. It could crowd out the server's other processes."""
+
+
 class App(Settings):
     """One FastAPI (or other ASGI) app."""
 
     name: Name
     """Its user, database, units and folders are called so."""
     source: Project
-    """Its folder, seen from the inventory's: pyproject.toml, uv.lock and the code."""
+    """Its folder, seen from the inventory's, or "git+https://example.com/links.git@main", as pip
+    writes it. It has the code, and uv.lock with pyproject.toml or a pinned requirements.txt."""
     module: Module
-    """What Gunicorn imports, as in "links.main:app"."""
+    """What Gunicorn imports from there, from src/ in it, or from an installed package, as in
+    "links.main:app"; or the call that makes the app, as in "links.main:create_app()"."""
     domains: list[Domain] = Field(min_length=1)
     """Names that it answers to; the first is its main one."""
     health: UrlPath = "/health/ready"
-    """Path that answers 200 when the app can serve."""
+    """Path that answers 200 when the app can serve; "/" where there is no better one."""
     migrate: OneLine | None = None
     """Command that brings the database up to date, as in "alembic upgrade head"."""
     env: dict[Variable, OneLine] = Field(default_factory=dict)
@@ -128,12 +161,26 @@ class App(Settings):
         Literal["local", "external", "none"], AfterValidator(lambda v, i: _database(v, i))
     ] = "local"
     """"local" makes one on the server; "external" is the secret DATABASE_URL."""
+    database_env: dict[Variable, OneLine] = Field(
+        default={"DATABASE_URL": "postgresql://{role}@/{name}?host=/run/postgresql"}
+    )
+    """How the app is told of its local database; {role} is the app's, or in migrations the
+    schema owner's. For a driver of SQLAlchemy: "postgresql+psycopg://{role}@/...", say."""
     web: Web = Web()
     """Gunicorn's settings."""
     processes: Annotated[list[Process], AfterValidator(lambda v: _apart(v))] = Field(
         default_factory=list
     )
     """What runs beside web."""
+    static: Annotated[list[Static], AfterValidator(lambda v, i: _served(v, i))] = Field(
+        default_factory=list
+    )
+    """Folders that nginx serves."""
+    sandbox: Sandbox = Sandbox()
+    """What its processes may do beyond the least."""
+    packages: list[DebianPackage] = Field(default_factory=list)
+    """Debian packages that it needs to run, or to be installed, as in "libmagic1". They stay:
+    the next change of a lock file needs those for building again."""
     max_body: int = Field(default=10, ge=1)
     """MiB that a request's body may have."""
     start_timeout: Seconds = 60
@@ -147,7 +194,18 @@ class App(Settings):
     keep_releases: int = Field(default=5, ge=2)
     """Releases kept on the server, to go back to."""
     build: bool = False
-    """Whether source distributions may be built; that runs their code as root."""
+    """Whether source distributions and git dependencies may be built; that runs their code as
+    root. Compilers come by `packages`, as in "build-essential", "python3-dev"."""
+    install_secrets: list[SecretByName] = Field(default_factory=list)
+    """Names of secrets that uv alone gets, as its environment, while it installs packages:
+    UV_INDEX_CORP_USERNAME and UV_INDEX_CORP_PASSWORD for an index named corp. They are sent with
+    each release and kept nowhere on the server."""
+    git_key: ExistingFile | None = None
+    """Private key for git dependencies over SSH, without a passphrase; sent and kept likewise."""
+    git_known_hosts: Annotated[ExistingFile | None, AfterValidator(lambda v, i: _known(v, i))] = (
+        None
+    )
+    """known_hosts with the keys of the servers that git asks."""
     migrations_compatible: bool = False
     """For tools other than Alembic and for external databases, where nobody can look: whether
     the release before can run on what a migration leaves."""
@@ -160,6 +218,14 @@ class App(Settings):
     def migrator(self) -> str:
         """Return the user and role that own the schema: the app can't drop its own tables."""
         return f"{self.name}-migrate"
+
+    @property
+    def credentials(self) -> str:
+        """Return what only the installation of packages gets, as JSON; nothing where that is
+        nothing."""
+        secrets = {secret.name: secret.value.get_secret_value() for secret in self.install_secrets}
+        key = self.git_key.read_text() if self.git_key else ""
+        return json.dumps({"environment": secrets, "key": key}) if secrets or key else ""
 
 
 class DeployKey(Settings):
@@ -209,6 +275,13 @@ class VM(Settings):
     def local_apps(self) -> list[App]:
         """Return the apps that have their database here."""
         return [app for app in self.apps if app.database == "local"]
+
+    def chosen(self, name: str | None) -> list[App]:
+        """Return the app of that name, or all; exit with code 4 where there is none."""
+        if name and name not in (app.name for app in self.apps):
+            names = ", ".join(app.name for app in self.apps)
+            _refuse(f"{self.address} has no app {name}, but {names}. Nothing was changed.")
+        return [app for app in self.apps if not name or app.name == name]
 
 
 def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[str, Any]]]:
@@ -269,6 +342,25 @@ def _for_known_apps(keys: list[DeployKey], info: ValidationInfo) -> list[DeployK
                 found=f'"{name}", which builds',
             )
     return keys
+def _known(value: Path | None, info: ValidationInfo) -> Path | None:
+    if info.data.get("git_key") and not value:
+        raise wrong(
+            "a file with the keys of the git server",
+            "run `ssh-keyscan` with its name, and compare the keys with those that it publishes",
+        )
+    return value
+
+
+def _served(folders: list[Static], info: ValidationInfo) -> list[Static]:
+    paths = [static.path.strip("/") for static in folders]
+    if "" in paths or len(set(paths)) < len(paths):
+        told = ", ".join(static.path for static in folders)
+        raise wrong('a path of its own for each folder, other than "/"', "change one", found=told)
+    for static in folders:
+        folder = info.data["source"] / static.folder if "source" in info.data else None
+        if folder and not folder.is_dir():
+            raise wrong("a folder in `source`", "correct `folder`", found=str(folder))
+    return folders
 
 
 def _host_data(vm: VM) -> dict[str, Any]:

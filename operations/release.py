@@ -11,14 +11,22 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.facts import FactBase
+from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.api.host import Host
-from pyinfra.api.operation import operation
+from pyinfra.api.operation import OperationMeta, operation
 from pyinfra.api.state import State
 
 from operations.artifact import Artifact
 from operations.difference import Difference, mends
 
 PROGRAM = "/usr/local/bin/onebox-release"
+# What came of the releases of this run, by host and app.
+outcomes: dict[tuple[str, str], OperationMeta] = {}
+
+
+def failed(host: Host) -> list[str]:
+    """Return the apps that this run could not release on a host."""
+    return [app for (name, app), o in outcomes.items() if name == host.name and o.did_error()]
 
 
 class Plan(FactBase[dict[str, Any] | None]):
@@ -36,8 +44,13 @@ class Plan(FactBase[dict[str, Any] | None]):
 
 
 @operation()
-def live(app: str, artifact: Artifact) -> Generator[StringCommand | FunctionCommand, None, None]:
-    """Make this archive, with the configuration that stands on the server, the live release."""
+def live(
+    app: str, artifact: Artifact, credentials: HiddenValue
+) -> Generator[StringCommand | FunctionCommand, None, None]:
+    """Make this archive, with the configuration that stands on the server, the live release.
+
+    `credentials` are for the installation of its packages alone, and travel on standard input.
+    """
     plan = host.get_fact(Plan, app=app, digest=artifact.digest)
     found = list(_differences(app, plan))
     if not found:
@@ -48,7 +61,7 @@ def live(app: str, artifact: Artifact) -> Generator[StringCommand | FunctionComm
         _stdin=base64.encodebytes(artifact.content).decode(),
     )
     yield mends(send, *found)
-    yield FunctionCommand(_deploy, (app, artifact.digest), {})
+    yield FunctionCommand(_deploy, (app, artifact.digest, credentials), {})
 
 
 def _differences(app: str, plan: dict[str, Any] | None) -> Iterator[Difference]:
@@ -70,9 +83,14 @@ def _differences(app: str, plan: dict[str, Any] | None) -> Iterator[Difference]:
         yield Difference(what, how)
 
 
-def _deploy(state: State, host: Host, app: str, digest: str) -> bool:  # noqa: ARG001 - pyinfra's signature
+def _deploy(state: State, host: Host, app: str, digest: str, credentials: HiddenValue) -> bool:  # noqa: ARG001 - pyinfra's signature
     """Run the switch, and let its progress be read line by line."""
-    consent = "--allow-incompatible" if host.data.get("allow_incompatible") else ""
-    command = StringCommand(f"{PROGRAM} deploy {app} {digest} {consent}")
-    done, _ = host.run_shell_command(command, print_output=True, _sudo=bool(host.data.get("_sudo")))
+    options = ["--allow-incompatible"] * bool(host.data.get("allow_incompatible"))
+    options += ["--credentials"] * bool(credentials.unmask())
+    done, _ = host.run_shell_command(
+        StringCommand(PROGRAM, "deploy", app, digest, *options),
+        print_output=True,
+        _stdin=credentials.unmask() or None,
+        _sudo=bool(host.data.get("_sudo")),
+    )
     return done

@@ -9,8 +9,9 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
+from operations import release
 from operations.release import PROGRAM
-from settings import VM
+from settings import VM, App
 
 
 class Silent(FactBase[str]):
@@ -31,15 +32,22 @@ class Silent(FactBase[str]):
 def announce() -> None:
     """Print each app's address."""
     vm: VM = host.data.vm
-    addresses(name="See that the apps answer", vm=vm)
+    addresses(name="See that the apps answer", apps=vm.chosen(host.data.get("app")))
 
 
 @operation()
-def addresses(vm: VM) -> Generator[StringCommand, None, None]:
-    """Print the addresses of apps that answer, and change nothing; fail if one doesn't."""
+def addresses(apps: list[App]) -> Generator[StringCommand, None, None]:
+    """Print the addresses of apps that answer, and change nothing; fail if one doesn't, or was
+    not released in this run."""
     if not state.is_executing:
         return
-    if problem := host.get_fact(Silent, apps=[app.name for app in vm.apps]):
-        yield StringCommand(f"echo {shlex.quote(problem)} >&2; false")
-    for app in vm.apps:
-        logger.info(f"{host.print_prefix}https://{app.domains[0]}/")
+    failed = release.failed(host)
+    released = [app for app in apps if app.name not in failed]
+    problems = [f"Not released: {', '.join(failed)}. Why is told above."] if failed else []
+    if released and (silent := host.get_fact(Silent, apps=[app.name for app in released])):
+        problems.append(silent)
+    else:
+        for app in released:
+            logger.info(f"{host.print_prefix}https://{app.domains[0]}/")
+    if problems:
+        yield StringCommand(f"echo {shlex.quote(' '.join(problems))} >&2; false")

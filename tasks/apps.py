@@ -23,7 +23,7 @@ MOST = 64  # workers, as many as the setting allows
 def apps() -> None:
     """Make ready all that releases need: one app after the other."""
     vm: VM = host.data.vm
-    for app in host.loop(vm.apps):
+    for app in host.loop(vm.chosen(host.data.get("app"))):
         _app(vm, app)
 
 
@@ -40,7 +40,7 @@ def _app(vm: VM, app: App) -> None:
             *_configuration(vm, app, machine(host)),
             *_units(app),
         ],
-        absent=[] if app.migrate else [f"/{target(MIGRATION, app=app)}"],
+        absent=_absent(app),
     )
     files.place_once(
         name=f"Generate a secret key for {app.name}, once",
@@ -48,6 +48,11 @@ def _app(vm: VM, app: App) -> None:
         content=lambda: f"SECRET_KEY={secrets.token_urlsafe(48)}\n",
     )
     systemd.running(name=f"Start {app.name} at boot", unit=f"{app.name}.service")
+
+
+def _absent(app: App) -> list[str]:
+    migration = [] if app.migrate else [f"/{target(MIGRATION, app=app)}"]
+    return migration + ([] if app.git_known_hosts else [f"/etc/{app.name}/known_hosts"])
 
 
 def workers(web: Web, machine: Machine) -> int:
@@ -101,11 +106,17 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             "etc/NAME/migrate.env",
             mode="600",
             app=app,
-            environment=_database_url(app, app.migrator),
+            environment=_database(app, app.migrator),
         ),
         template("etc/NAME/secrets.env", mode="600", app=app),
         template("etc/needrestart/conf.d/onebox-NAME.conf", app=app),
+        template("etc/NAME/static", app=app),
         template("etc/NAME/gunicorn.conf.py", app=app, workers=workers(app.web, machine)),
+        *(
+            [File(f"/etc/{app.name}/known_hosts", app.git_known_hosts.read_text())]
+            if app.git_known_hosts
+            else []
+        ),
     ]
 
 
@@ -129,10 +140,12 @@ def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
     if app.database == "local":
         share = vm.postgresql.max_connections // len(vm.local_apps)
         own["DATABASE_CONNECTIONS"] = str(share)
-    return {**_database_url(app, app.name), **own, **app.env}
+    return {**_database(app, app.name), **own, **app.env}
 
 
-def _database_url(app: App, role: str) -> dict[str, str]:
-    if app.database != "local":
-        return {}
-    return {"DATABASE_URL": f"postgresql://{role}@/{app.name}?host=/run/postgresql"}
+def _database(app: App, role: str) -> dict[str, str]:
+    told = app.database_env if app.database == "local" else {}
+    return {
+        key: value.replace("{role}", role).replace("{name}", app.name)
+        for key, value in told.items()
+    }

@@ -51,4 +51,5 @@ def packages(vm: VM) -> list[str]:
     """Return the Debian packages that a server needs."""
     postgresql = ["postgresql"] if vm.local_apps else []
     sudo = ["sudo"] if vm.deploy_keys else []
-    return [*PACKAGES, *postgresql, *sudo]
+    theirs = {package for app in vm.apps for package in app.packages}
+    return [*PACKAGES, *postgresql, *sudo, *sorted(theirs)]

@@ -57,7 +57,7 @@ def from_pydantic(error: ErrorDetails, model: type[BaseModel], root: str) -> Mis
     """Word one error of pydantic's; `root` is put before its path."""
     location = error["loc"]
     # Who gives secrets in another shape than a list of names may have written their values there.
-    private = location[-1] == "secrets" if location else False
+    private = location[-1] in {"secrets", "install_secrets"} if location else False
     found = f"a {type(error['input']).__name__}" if private else _shown(error["input"])
     path = path_of(location, root)
     context = error.get("ctx", {})

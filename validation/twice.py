@@ -55,9 +55,10 @@ def _of_apps(vm: Mapping[str, Any], root: str) -> Iterator[Claim]:
             yield Claim("name", str(app.get("name", f"apps[{i}]")), f"{root}[{i}].name")
             for j, domain in enumerate(_listed(app, "domains")):
                 yield Claim("domain", str(domain), f"{root}[{i}].domains[{j}]")
-            for j, secret in enumerate(_listed(app, "secrets")):
-                variable = f"{secret_prefix(str(app.get('name', i)))}{secret}"
-                yield Claim("variable", variable, f"{root}[{i}].secrets[{j}]")
+            for key in ("secrets", "install_secrets"):
+                for j, secret in enumerate(_listed(app, key)):
+                    variable = f"{secret_prefix(str(app.get('name', i)))}{secret}"
+                    yield Claim("variable", variable, f"{root}[{i}].{key}[{j}]")
 
 
 def _listed(settings: Mapping[str, Any], key: str) -> list[Any]:

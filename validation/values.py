@@ -98,6 +98,18 @@ def _url_path(value: str) -> str:
     return value
 
 
+def _relative_folder(value: str) -> str:
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", value) or ".." in value.split("/"):
+        raise wrong("a folder below `source`", 'write it as in "links/static"')
+    return value.rstrip("/")
+
+
+def _debian_package(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", value):
+        raise wrong("the name of a Debian package", 'write it as in "libmagic1"')
+    return value
+
+
 def _address(value: str) -> str:
     try:
         ip_address(value)
@@ -202,6 +214,8 @@ Domain = Annotated[str, AfterValidator(_domain)]
 Variable = Annotated[str, AfterValidator(_variable)]
 OneLine = Annotated[str, AfterValidator(_one_line)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
+RelativeFolder = Annotated[str, AfterValidator(_relative_folder)]
+DebianPackage = Annotated[str, AfterValidator(_debian_package)]
 Address = Annotated[str, AfterValidator(_address)]
 EnvironmentName = Annotated[str, AfterValidator(_environment)]
 PublicKey = Annotated[str, AfterValidator(_public_key)]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from . import durable, faults, identity, resources, verify
+from .credentials import Credentials
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -23,9 +24,13 @@ from .report import say
 UV = "/usr/local/lib/onebox/uv/bin/uv"
 CACHE = Path("/var/cache/onebox/uv")
 MARKER = ".complete"
+LOCK, REQUIREMENTS = "uv.lock", "requirements.txt"
+SSH = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes"
 
 
-def build(places: Places, parameters: Parameters, digest: str, release: str) -> None:
+def build(
+    places: Places, parameters: Parameters, digest: str, release: str, credentials: Credentials
+) -> None:
     """Make what is missing of a release: its folder, its packages, its environment.
 
     Raises RefusedError where there is no room, ReleaseError where the archive is absent or
@@ -34,11 +39,12 @@ def build(places: Places, parameters: Parameters, digest: str, release: str) -> 
     folder = places.release(release)
     if not folder.exists():
         files = _files(places, digest)
-        venv = places.home / "venvs" / identity.environment_key(files["uv.lock"].content, places)
+        pins = files.get(LOCK) or files[REQUIREMENTS]
+        venv = places.home / "venvs" / identity.environment_key(pins.content, places)
         size = sum(len(file.content) for file in files.values())
         resources.check_disk(places, size, environment=not (venv / MARKER).exists())
         _unpack(files, venv, folder, places, release)
-    _install(places.app, parameters, folder)
+    _install(places, parameters, folder, credentials)
     _configure(places, release)
     if not (folder / verify.MANIFEST).exists():
         verify.write_manifest(folder, places.environment(release), contents=True)
@@ -73,8 +79,8 @@ def _files(places: Places, digest: str) -> dict[str, File]:
                 raise ReleaseError(f"The archive has {member.name!r}, which is no plain file.")
             # No other bit: root owns these files, and one with setuid would make root of anybody.
             files[member.name] = File(data.read(), 0o755 if member.mode & 0o100 else 0o644)
-    if "uv.lock" not in files:
-        raise ReleaseError("The archive has no uv.lock.")
+    if not {LOCK, REQUIREMENTS} & files.keys():
+        raise ReleaseError(f"The archive has no {LOCK} and no {REQUIREMENTS}.")
     return files
 
 
@@ -91,6 +97,7 @@ def _unpack(files: dict[str, File], venv: Path, folder: Path, places: Places, re
     shutil.copy(places.configuration / "gunicorn.conf.py", new)
     (new / "venv").symlink_to(venv)
     (new / "run").symlink_to(places.socket(release).parent)
+    _publish(new, (places.configuration / "static").read_text())
     # nginx must get through to `run`; the code is nobody's business but the app's.
     new.chmod(0o755)
     _own(new / "app", places.app)
@@ -99,23 +106,57 @@ def _unpack(files: dict[str, File], venv: Path, folder: Path, places: Places, re
     faults.point("unpacked")
 
 
-def _install(app: str, parameters: Parameters, folder: Path) -> None:
+def _publish(release: Path, wanted: str) -> None:
+    """Give folders of the code a twin where nginx may read them; links take no room."""
+    folders = [line for line in wanted.splitlines() if not line.startswith("#")]
+    for number, folder in enumerate(folders):
+        if not (release / "app" / folder).is_dir():
+            raise ReleaseError(
+                f"The archive has no folder {folder} to serve. What git ignores is not in it."
+            )
+        shutil.copytree(
+            release / "app" / folder, release / f"static/{number}", copy_function=os.link
+        )
+
+
+def _install(
+    places: Places, parameters: Parameters, folder: Path, credentials: Credentials
+) -> None:
     venv = (folder / "venv").readlink()
     if (venv / MARKER).exists():
         return
-    say("Installing the packages of uv.lock")
     shutil.rmtree(venv, ignore_errors=True)
+    CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)  # private packages are in it, too
     options = [] if parameters.build else ["--no-build"]
+    if (folder / "app" / LOCK).exists():
+        say(f"Installing the packages of {LOCK}")
+        commands = [[UV, "sync", "--locked", "--no-install-project", "--no-dev", *options]]
+    else:
+        say(f"Installing the packages of {REQUIREMENTS}")
+        commands = [
+            [UV, "venv", "--quiet", str(venv)],
+            [UV, "pip", "sync", "--python", str(venv), *options, REQUIREMENTS],
+        ]
+    for command in commands:
+        _uv(command, venv, places, folder / "app", credentials)
+    _compile(venv)
+    (venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by everybody
+    _own(venv, places.app)
+    verify.write_manifest(venv, contents=False)
+    os.sync()
+    durable.write(venv / MARKER, "")
+    faults.point("installed")
+
+
+def _uv(
+    command: list[str], venv: Path, places: Places, folder: Path, credentials: Credentials
+) -> None:
+    """Run uv. Raises ReleaseError with what it said if it fails."""
+    if credentials.key:  # it is in the memory of an agent alone, which ends with uv
+        command = ["ssh-agent", "sh", "-c", 'ssh-add -q - && exec "$@"', "sh", *command]
     result = subprocess.run(
-        [
-            UV,
-            "sync",
-            "--locked",
-            "--no-install-project",
-            "--no-dev",
-            *options,
-        ],
-        cwd=folder / "app",
+        command,
+        cwd=folder,
         env={
             "PATH": "/usr/bin:/bin",
             "HOME": "/root",
@@ -124,21 +165,18 @@ def _install(app: str, parameters: Parameters, folder: Path) -> None:
             # By its version: an upgrade of the distribution leaves it, and releases that use it.
             "UV_PYTHON": os.path.realpath("/usr/bin/python3"),
             "UV_PYTHON_DOWNLOADS": "never",
+            "GIT_SSH_COMMAND": f"{SSH} -o UserKnownHostsFile={places.configuration}/known_hosts",
+            **credentials.environment,
         },
+        input=credentials.key,
         capture_output=True,
         text=True,
         check=False,
     )
     if result.returncode:
         shutil.rmtree(venv, ignore_errors=True)
-        raise ReleaseError(f"uv could not install the packages:\n{result.stderr.strip()}")
-    _compile(venv)
-    (venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by everybody
-    _own(venv, app)
-    verify.write_manifest(venv, contents=False)
-    os.sync()
-    durable.write(venv / MARKER, "")
-    faults.point("installed")
+        told = credentials.hidden_in(result.stderr.strip())
+        raise ReleaseError(f"uv could not install the packages:\n{told}")
 
 
 def forget_packages() -> None:

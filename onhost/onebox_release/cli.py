@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 from . import (
+    credentials,
     durable,
     history,
     identity,
@@ -63,6 +64,8 @@ def main() -> int:
         places = Places(arguments.app)
         settings = parameters.read(places)
         if arguments.in_unit and not arguments.inside:
+            if "credentials" in arguments and arguments.credentials:
+                credentials.put(places, sys.stdin.read())
             # What is being removed must not be started again.
             return unit.run(places, sys.argv[1:], mend=arguments.run is not _remove)
         with _alone(places) if arguments.alone else nullcontext():
@@ -223,6 +226,9 @@ def _parser() -> Parser:
     deploy.add_argument("digest", help="SHA-256 of the archive")
     deploy.add_argument(
         "--allow-incompatible", action="store_true", help="migrate though going back may be off"
+    )
+    deploy.add_argument(
+        "--credentials", action="store_true", help="read those for uv and git from standard input"
     )
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
     plan.add_argument("digest", help="SHA-256 of the archive")

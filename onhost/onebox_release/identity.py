@@ -13,7 +13,7 @@ from . import durable
 from .places import Places
 
 TWIN = ".twin"
-CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py")
+CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py", "static")
 
 
 def release_id(digest: str, places: Places, processes: list[str]) -> str:
@@ -29,11 +29,11 @@ def artifact(digest: str) -> str:
     return _digest(digest, *_platform())[:12]
 
 
-def environment_key(lock: bytes, places: Places) -> str:
-    """Return the name of the virtual environment that a lock file makes on this server."""
+def environment_key(pins: bytes, places: Places) -> str:
+    """Return the name of the virtual environment that a file of pinned packages makes here."""
     _, environments = _made_anew(places)
     again = [str(environments)] if environments else []
-    return _digest(hashlib.sha256(lock).hexdigest(), *_platform(), *again)[:12]
+    return _digest(hashlib.sha256(pins).hexdigest(), *_platform(), *again)[:12]
 
 
 def configuration(places: Places, processes: list[str]) -> str:

@@ -59,6 +59,11 @@ class Places:
         return self.root / "run" / f"onebox-{self.app}.lock"
 
     @property
+    def credentials(self) -> Path:
+        """Return where credentials wait, in memory, for the deploy that is just starting."""
+        return self.root / "run" / f"onebox-{self.app}.credentials"
+
+    @property
     def dumps(self) -> Path:
         """Return the folder of dumps that were taken before migrations."""
         return self.state / "dumps"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from . import database, faults, history, identity, resources, systemd, twin, verify
+from . import credentials, database, faults, history, identity, resources, systemd, twin, verify
 from .build import build, forget_packages
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
@@ -21,6 +21,7 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
 
     Raises ReleaseError where that fails; what served before still does, or does again.
     """
+    given = credentials.take(places)
     recover(places, parameters)
     before = live(places)
     release = _sound(places, parameters, digest, before)
@@ -36,7 +37,7 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
         history.prune(places, parameters.keep_releases, {release, before or release}, digest)
         faults.point("pruned")
         _check_memory(places, parameters, before)
-        build(places, parameters, digest, release)
+        build(places, parameters, digest, release, given)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
         spoilt = before and verify.altered(places, before)
         switch(places, parameters, release, can_go_back=can_go_back)

@@ -16,7 +16,7 @@ def make(places: Places, release: str) -> str:
     remove(places, release)
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o755)
-    for part in ("app", "venv", "gunicorn.conf.py"):
+    for part in ("app", "venv", "gunicorn.conf.py", "static"):
         (new / part).symlink_to(f"../{release}/{part}")
     (new / "run").symlink_to(places.socket(name).parent)
     durable.rename(new, folder)

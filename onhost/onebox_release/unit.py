@@ -47,6 +47,7 @@ def run(places: Places, arguments: list[str], *, mend: bool = True) -> int:
         return ReleaseError.code
     finally:
         progress.unlink()
+        places.credentials.unlink(missing_ok=True)  # where the unit never got so far
     if "already" in told:  # loaded: systemd has a unit of this name, so a deploy is under way
         raise LockedError(
             f"A deploy of {places.app} is under way. Follow it: journalctl -fu {places.unit}"

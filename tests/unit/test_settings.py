@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from operations.transport import no_delay
-from settings import TLS, VM, App, PostgreSQL, Process, Web, servers
-from tests.unit.inventories import a_vm, an_app, read
+from settings import REFUSED, TLS, VM, App, PostgreSQL, Process, Web, servers
+from tests.unit.inventories import a_vm, an_app, read, told
 from validation.env_file import read_env_file
+
+Refusal = Callable[..., str]
 
 HIDDEN = "sk_live_a1b2c3"
 WITH_SECRET = an_app(secrets=["STRIPE_KEY"])
@@ -195,6 +198,66 @@ def test_apps_with_a_database_on_the_server(
         for i, database in enumerate(databases)
     ]
     assert [app.name for app in read(folder, a_vm(*apps)).local_apps] == local
+
+
+def test_one_app_of_several_is_chosen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    apps = [an_app(name=name, domains=[f"{name}.example.com"]) for name in ("one", "two")]
+    vm = read(folder, a_vm(*apps))
+    assert vm.chosen(None) == vm.apps
+    assert vm.chosen("two") == vm.apps[1:]
+    with pytest.raises(SystemExit) as stopped:
+        vm.chosen("three")
+    assert stopped.value.code == REFUSED
+    said = "203.0.113.10 has no app three, but one, two. Nothing was changed.\n"
+    assert capsys.readouterr().err == said
+
+
+def test_what_only_the_installation_gets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [app] = read(folder, a_vm()).apps
+    assert app.credentials == ""
+    (folder / "key").write_text("KEY\n")
+    (folder / "known").write_text("git.example.com ssh-ed25519 AAAA\n")
+    monkeypatch.setenv("LINKS_UV_INDEX_CORP_PASSWORD", "s3cret")
+    files = {"git_key": "key", "git_known_hosts": "known"}
+    given = an_app(install_secrets=["UV_INDEX_CORP_PASSWORD"], **files)
+    [app] = read(folder, a_vm(given)).apps
+    assert json.loads(app.credentials) == {
+        "environment": {"UV_INDEX_CORP_PASSWORD": "s3cret"},
+        "key": "KEY\n",
+    }
+    assert "s3cret" not in repr(app) + json.dumps(app.to_json())
+    assert app.secrets == [], "the running app does not get it"
+
+
+def test_a_key_for_git_needs_the_keys_of_its_servers(refusal: Refusal, folder: Path) -> None:
+    (folder / "key").write_text("KEY\n")
+    assert refusal(a_vm(an_app(git_key="key"))) == told(
+        "apps[0].git_known_hosts",
+        "a file with the keys of the git server",
+        "none",
+        "run `ssh-keyscan` with its name, and compare the keys with those that it publishes",
+    )
+
+
+@pytest.mark.parametrize(
+    ("static", "expected"),
+    [
+        ([{"path": "/s", "folder": "none"}], "a folder in `source`"),
+        ([{"path": "/s", "folder": "../app"}], "a folder below `source`"),
+        ([{"path": "/s", "folder": "/etc"}], "a folder below `source`"),
+        ([{"path": "/", "folder": "links"}], 'a path of its own for each folder, other than "/"'),
+        ([{"path": p, "folder": "links"} for p in ("/s", "/s/")], "a path of its own for each"),
+    ],
+)
+def test_folders_that_nginx_can_not_serve_are_refused(
+    refusal: Refusal, static: list[dict[str, str]], expected: str
+) -> None:
+    assert expected in refusal(a_vm(an_app(static=static)))
+
+
+@pytest.mark.parametrize("package", ["lib magic", "-y", "git;id", "Libmagic1"])
+def test_what_is_no_debian_package_is_refused(refusal: Refusal, package: str) -> None:
+    assert "the name of a Debian package" in refusal(a_vm(an_app(packages=[package])))
 
 
 def test_secrets_env_reads_as_a_shell_would(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from jinja2 import UndefinedError
 
 from operations import templates
 from operations.templates import env_quote, render, target, template, unit_quote
-from settings import VM, App, Process
+from settings import VM, App, Process, Sandbox, Static
 from tests.unit.inventories import a_vm, an_app, read
 
 UNITS = "etc/systemd/system"
@@ -83,7 +83,7 @@ def site(app: App) -> Callable[..., list[str]]:
             "certificate": "/etc/letsencrypt/live/links",
             "webroot": "/var/lib/onebox/acme",
         }
-        return lines(render(SITE, app=app, **{**values, **changes}))
+        return lines(render(SITE, **{"app": app, **values, **changes}))
 
     return make
 
@@ -216,7 +216,7 @@ def test_the_web_service_is_started_again_whatever_ends_it(app: App) -> None:
     gunicorn = f"{release}/venv/bin/python -m gunicorn --config {release}/gunicorn.conf.py"
     assert {
         "Type=notify",
-        f"ExecStart={gunicorn} links.main:app",
+        f'ExecStart={gunicorn} "links.main:app"',
         "Restart=always",
         "RestartSec=2",
         "KillMode=mixed",
@@ -284,6 +284,55 @@ def test_a_process_beside_web_is_confined_as_web_is(app: App, queue: Process) ->
         return text[text.index("Group=links") :]
 
     assert sandbox("NAME-PROCESS@.service") == sandbox("NAME-web@.service")
+
+
+def test_a_sandbox_opens_one_thing_for_each_setting(app: App) -> None:
+    def confined(**opened: bool) -> set[str]:
+        changed = app.model_copy(update={"sandbox": Sandbox(**opened)})
+        return set(lines(render(f"{UNITS}/NAME-web@.service", app=changed)))
+
+    closed = confined()
+    families = "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6"
+    opened = {
+        "jit": ({"MemoryDenyWriteExecute=yes"}, set()),
+        "proc": ({"ProcSubset=pid"}, set()),
+        "netlink": ({families}, {f"{families} AF_NETLINK"}),
+        "priorities": (
+            {"SystemCallFilter=~@privileged @resources"},
+            {"SystemCallFilter=~@privileged"},
+        ),
+    }
+    assert opened.keys() == Sandbox.model_fields.keys()
+    for name, (gone, come) in opened.items():
+        now = confined(**{name: True})
+        assert (closed - now, now - closed) == (gone, come)
+
+
+def test_a_factory_reaches_gunicorn_as_one_argument(app: App) -> None:
+    made = app.model_copy(update={"module": "links.main:make(\"a b\", '100%$')"})
+    text = render(f"{UNITS}/NAME-web@.service", app=made)
+    assert 'gunicorn.conf.py "links.main:make(\\"a b\\", \'100%%$$\')"\n' in text
+
+
+def test_nginx_serves_folders_through_the_pointer(site: Callable[..., list[str]], app: App) -> None:
+    folders = [
+        Static(path="/static/", folder="a", max_age=60),
+        Static(path="/media", folder="b/c"),
+    ]
+    served = app.model_copy(update={"static": folders})
+    text = site(app=served)
+    first, second = text.index("location ^~ /static/ {"), text.index("location ^~ /media/ {")
+    assert text[first + 1 : first + 4] == [
+        "alias /srv/links/current/static/0/;",
+        "expires 60s;",
+        "}",
+    ]
+    assert text[second + 1 : second + 3] == [
+        "alias /srv/links/current/static/1/;",
+        "expires 3600s;",
+    ]
+    named = render("etc/NAME/static", app=served).splitlines()
+    assert named[1:] == ["a", "b/c"]
 
 
 def test_a_target_brings_all_processes_of_a_release(app: App, queue: Process) -> None:

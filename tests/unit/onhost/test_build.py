@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from onebox_release import build, durable, faults, identity, resources
+from onebox_release.credentials import Credentials
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.places import Places
 
@@ -26,7 +27,7 @@ FILES = {"uv.lock": b"lock", "links/main.py": b"app = None"}
 
 
 @pytest.fixture
-def uv(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """Stand in for uv, for the app's group, and for a disk with room."""
     ran: list[list[str]] = []
     compiled.clear()
@@ -37,11 +38,12 @@ def uv(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             return subprocess.CompletedProcess(command, 0, "", "")
         ran.append([*command, str(options["cwd"])])
         venv = Path(options["env"]["UV_PROJECT_ENVIRONMENT"])
-        venv.mkdir()
+        venv.mkdir(exist_ok=True)
         (venv / ".lock").touch()
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(build, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(resources, "check_disk", lambda *_, **__: None)
     monkeypatch.setattr(os, "sync", lambda: None)
     monkeypatch.setattr(grp, "getgrnam", lambda _: grp.getgrgid(os.getgid()))
@@ -52,6 +54,7 @@ def uv(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 @pytest.fixture
 def configured(places: Places) -> Places:
     (places.configuration / "gunicorn.conf.py").write_text("workers = 1\n")
+    (places.configuration / "static").write_text("# nothing\n")
     (places.configuration / "app.env").write_text('A="b"\n')
     return places
 
@@ -73,7 +76,7 @@ def arrive(places: Places, files: dict[str, bytes] | None = None, **attributes: 
 
 
 def make(places: Places, digest: str) -> None:
-    build.build(places, PARAMETERS, digest, "a-1")
+    build.build(places, PARAMETERS, digest, "a-1", Credentials())
 
 
 def test_a_release_has_code_environment_and_links(
@@ -112,8 +115,84 @@ def test_what_is_there_is_not_made_again(configured: Places, uv: list[list[str]]
     assert len(uv) == 1
 
 
+def test_requirements_stand_in_for_a_lock(configured: Places, uv: list[list[str]]) -> None:
+    files = {"requirements.txt": b"pins", "links/main.py": b"app = None"}
+    make(configured, arrive(configured, files))
+    folder = configured.release("a-1")
+    venv = configured.home / "venvs" / identity.environment_key(b"pins")
+    assert (folder / "venv").readlink() == venv
+    assert uv == [
+        [build.UV, "venv", "--quiet", str(venv), str(folder / "app")],
+        [
+            build.UV, "pip", "sync", "--python", str(venv), "--compile-bytecode", "--no-build",
+            "requirements.txt", str(folder / "app"),
+        ],
+    ]  # fmt: skip
+
+
+def test_folders_for_nginx_get_a_public_twin(configured: Places, uv: list[list[str]]) -> None:
+    del uv
+    (configured.configuration / "static").write_text("# Made by onebox\nlinks/static\n")
+    make(configured, arrive(configured, FILES | {"links/static/css/a.css": b"a {}"}, mode=0o644))
+    folder = configured.release("a-1")
+    twin, code = folder / "static/0/css/a.css", folder / "app/links/static/css/a.css"
+    assert twin.read_bytes() == b"a {}"
+    assert twin.stat().st_ino == code.stat().st_ino, "it takes no room"
+    assert (folder / "static").stat().st_mode & 0o777 == 0o755
+    assert not (folder / "static/1").exists()
+
+
+def test_a_folder_for_nginx_that_is_not_there_is_told(
+    configured: Places, uv: list[list[str]]
+) -> None:
+    del uv
+    (configured.configuration / "static").write_text("dist\n")
+    with pytest.raises(ReleaseError, match=r"no folder dist to serve. What git ignores"):
+        make(configured, arrive(configured))
+    assert not configured.release("a-1").exists()
+
+
+def test_credentials_reach_uv_and_an_agent_alone(
+    configured: Places, uv: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Credentials({"UV_INDEX_CORP_PASSWORD": "s3cret"}, "KEY\n")
+    calls: list[dict[str, Any]] = []
+    pretend = subprocess.run
+
+    def run(command: list[str], **options: Any) -> object:
+        calls.append(options)
+        return pretend(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    build.build(configured, PARAMETERS, arrive(configured), "a-1", given)
+    [command] = uv
+    assert command[:5] == ["ssh-agent", "sh", "-c", 'ssh-add -q - && exec "$@"', "sh"]
+    assert command[5:7] == [build.UV, "sync"]
+    [options] = calls
+    assert options["input"] == "KEY\n"
+    assert options["env"].items() >= given.environment.items()
+    known = configured.configuration / "known_hosts"
+    ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes"
+    assert options["env"]["GIT_SSH_COMMAND"] == f"{ssh} -o UserKnownHostsFile={known}"
+    files = [path for path in configured.root.rglob("*") if path.is_file()]
+    assert [path for path in files if b"s3cret" in path.read_bytes()] == []
+
+
+def test_what_uv_says_is_told_without_a_credential(
+    configured: Places, uv: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del uv
+    failed = subprocess.CompletedProcess([], 1, "", "401 for https://me:s3cret@host/")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
+    given = Credentials({"UV_EXTRA_INDEX_URL": "https://me:s3cret@host/"})
+    with pytest.raises(ReleaseError, match=r"401 for \*\*\*$"):
+        build.build(configured, PARAMETERS, arrive(configured), "a-1", given)
+
+
 def test_building_from_source_is_a_setting(configured: Places, uv: list[list[str]]) -> None:
-    build.build(configured, replace(PARAMETERS, build=True), arrive(configured), "a-1")
+    build.build(
+        configured, replace(PARAMETERS, build=True), arrive(configured), "a-1", Credentials()
+    )
     assert "--no-build" not in uv[0]
 
 
@@ -175,7 +254,7 @@ def test_room_is_asked_for_what_is_missing(
     monkeypatch.setattr(resources, "check_disk", check)
     digest = arrive(configured)
     for release in ("a-1", "a-1", "a-2"):
-        build.build(configured, PARAMETERS, digest, release)
+        build.build(configured, PARAMETERS, digest, release, Credentials())
     size = sum(map(len, FILES.values()))
     assert asked == [(size, True), (size, False)]
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from pyinfra.api.command import FunctionCommand
+from pyinfra.api.hiddenvalue import HiddenValue
 
 from operations.artifact import Artifact
 from operations.difference import mended
 from operations.release import Plan, live
 from tests.unit.hosts import commands, stdin, text
 
+NOTHING = HiddenValue("")
 ARTIFACT = Artifact(b"\x1f\x8b hidden bytes", "abc123")
 
 
@@ -30,7 +32,7 @@ def test_a_plan_is_asked_of_our_program() -> None:
 
 def test_a_release_that_is_live_is_left_alone() -> None:
     facts = {Plan: {"release": "a-b", "live": "a-b", "up": ["a-b"]}}
-    assert commands(live, "links", ARTIFACT, facts=facts) == []
+    assert commands(live, "links", ARTIFACT, NOTHING, facts=facts) == []
 
 
 @pytest.mark.parametrize(
@@ -44,12 +46,12 @@ def test_a_release_that_is_live_is_left_alone() -> None:
     ],
 )
 def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) -> None:
-    send, switch = commands(live, "links", ARTIFACT, facts={Plan: plan})
+    send, switch = commands(live, "links", ARTIFACT, NOTHING, facts={Plan: plan})
     path = "/var/lib/onebox/links/incoming/abc123.tar.gz"
     assert text(send) == f"base64 -d > {path}.new && mv {path}.new {path}"
     assert base64.b64decode(stdin(send)) == ARTIFACT.content
     assert isinstance(switch, FunctionCommand)
-    assert switch.args == ("links", "abc123")
+    assert switch.args == ("links", "abc123", NOTHING)
 
 
 @pytest.mark.parametrize(
@@ -74,5 +76,5 @@ def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) ->
     ],
 )
 def test_what_differs_is_told(plan: dict[str, Any] | None, words: list[str]) -> None:
-    found = commands(live, "links", ARTIFACT, facts={Plan: plan})
+    found = commands(live, "links", ARTIFACT, NOTHING, facts={Plan: plan})
     assert [f"{d.what} {d.how}" for command in found for d in mended(command)] == words

@@ -123,6 +123,26 @@ def test_another_database_is_left_to_the_secrets(vm: VM, app: App, database: str
     assert told.keys() == {"WEB_CONCURRENCY", "A"}
 
 
+def test_a_database_is_told_in_the_apps_own_way(vm: VM, app: App) -> None:
+    url = "postgresql+psycopg://{role}@/{name}"
+    other = app.model_copy(update={"database_env": {"PG_USER": "{role}", "PG_URL": url}})
+    told = environment(vm, other, BOOKWORM)
+    assert (told["PG_USER"], told["PG_URL"]) == ("links", "postgresql+psycopg://links@/links")
+    assert "DATABASE_URL" not in told
+    files = {file.path: file for file in apps._configuration(vm, other, BOOKWORM)}
+    migrating = files["/etc/links/migrate.env"].content
+    assert 'PG_URL="postgresql+psycopg://links-migrate@/links"' in migrating
+
+
+def test_the_keys_of_git_servers_come_and_go(vm: VM, app: App, tmp_path: Path) -> None:
+    path, file = "/etc/links/known_hosts", tmp_path / "known"
+    file.write_text("git.example.com ssh-ed25519 AAAA\n")
+    with_keys = app.model_copy(update={"git_known_hosts": file})
+    placed = {f.path: f.content for f in apps._configuration(vm, with_keys, BOOKWORM)}
+    assert placed[path] == file.read_text()
+    assert (path in apps._absent(with_keys), path in apps._absent(app)) == (False, True)
+
+
 def test_what_the_app_sets_wins(vm: VM, app: App) -> None:
     other = app.model_copy(update={"env": {"WEB_CONCURRENCY": "9"}})
     assert environment(vm, other, BOOKWORM)["WEB_CONCURRENCY"] == "9"

@@ -46,6 +46,22 @@ def test_a_lock_that_cannot_be_read_is_refused(refusal: Refusal, folder: Path, l
     assert refusal(a_vm()) == told(SOURCE, expected, str(app / "uv.lock"), mend)
 
 
+@pytest.mark.parametrize("kind", ["editable", "directory"])
+def test_a_package_in_another_folder_is_refused(refusal: Refusal, folder: Path, kind: str) -> None:
+    lock = folder / "app/uv.lock"
+    ours = '[[package]]\nname = "links"\nsource = { editable = "." }\n'
+    lock.write_text(f"{LOCK}\n{ours}")
+    assert read(folder, a_vm()).apps[0].name == "links"
+    lock.write_text(f'{LOCK}\n[[package]]\nname = "shared"\nsource = {{ {kind} = "../shared" }}\n')
+    message = told(
+        SOURCE,
+        "packages from an index or from git in uv.lock",
+        "shared in a folder of its own",
+        "publish shared, or move its code into that of the app",
+    )
+    assert refusal(a_vm()) == message
+
+
 @pytest.mark.parametrize(
     ("present", "expected", "add"),
     [
@@ -62,7 +78,7 @@ def test_a_lock_without_a_server_is_refused(
     message = told(
         SOURCE,
         f"{expected} in uv.lock, to serve the app with",
-        "a lock file without",
+        "a file without",
         f"run `uv add {add}` in {app}",
     )
     assert refusal(a_vm()) == message
@@ -76,7 +92,7 @@ def test_a_module_in_another_form_is_refused(refusal: Refusal, module: str) -> N
         "apps[0].module",
         '"package.module:attribute"',
         f'"{module}"',
-        'write it as in "links.main:app"',
+        'write it as in "links.main:app", or "links.main:create_app()" if it is made by a call',
     )
     assert refusal(a_vm(an_app(module=module))) == message
 
@@ -93,7 +109,12 @@ def test_a_module_without_a_file_is_refused(refusal: Refusal, folder: Path) -> N
 
 @pytest.mark.parametrize(
     ("file", "module"),
-    [("main.py", "main:app"), ("web/__init__.py", "web:app"), ("a/b/c.py", "a.b.c:make")],
+    [
+        ("main.py", "main:app"),
+        ("web/__init__.py", "web:app"),
+        ("src/web.py", "web:app"),
+        ("a/b/c.py", "a.b.c:make"),
+    ],
 )
 def test_a_module_is_found_in_the_source(folder: Path, file: str, module: str) -> None:
     path = folder / "app" / file
@@ -105,3 +126,96 @@ def test_a_module_is_found_in_the_source(folder: Path, file: str, module: str) -
 def test_two_kinds_of_server_in_the_lock_are_enough(folder: Path) -> None:
     (folder / "app/uv.lock").write_text(LOCK + '[[package]]\nname = "fastapi"\n')
     assert read(folder, a_vm()).apps[0].source == folder / "app"
+
+
+@pytest.fixture
+def pinned(folder: Path) -> Path:
+    """Return a requirements.txt that takes the place of the lock."""
+    for file in ("pyproject.toml", "uv.lock"):
+        (folder / "app" / file).unlink()
+    path = folder / "app/requirements.txt"
+    path.write_text("gunicorn==27.0.1\nuvicorn-worker==0.4.0\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Fast.API==1.2",
+        "fastapi[all]==1.2 ; python_version < '3.13'  # why",
+        "fastapi==1.2 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n    # via links",
+        f"corp @ git+ssh://git@git.example.com/corp.git@{'0a' * 20}",
+        "",
+    ],
+)
+def test_requirements_that_are_pinned_will_do(folder: Path, pinned: Path, line: str) -> None:
+    pinned.write_text(f"{pinned.read_text()}{line}\n")
+    assert read(folder, a_vm()).apps[0].source == pinned.parent
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("fastapi", "fastapi"),
+        ("fastapi>=1.2", "fastapi>=1.2"),
+        ("fastapi==1.*", "fastapi==1.*"),
+        ("-r base.txt", "-r base.txt"),
+        ("-e .", "-e ."),
+        ("--extra-index-url https://me:tok3n@example.com/", "--extra-index-url"),
+        ("corp @ git+https://example.com/corp.git@main", "corp"),
+    ],
+)
+def test_requirements_that_are_not_pinned_are_refused(
+    refusal: Refusal, pinned: Path, line: str, found: str
+) -> None:
+    pinned.write_text(f"{pinned.read_text()}{line}\n")
+    message = told(
+        SOURCE,
+        '"name==version" in each line of requirements.txt, and nothing else',
+        f'"{found}"',
+        "name what you need in requirements.in and run `uv pip compile --generate-hashes"
+        f" requirements.in -o requirements.txt` in {pinned.parent}",
+    )
+    assert refusal(a_vm()) == message
+
+
+def test_requirements_without_a_server_are_refused(refusal: Refusal, pinned: Path) -> None:
+    pinned.write_text("gunicorn==27.0.1\n")
+    message = told(
+        SOURCE,
+        "uvicorn-worker in requirements.txt, to serve the app with",
+        "a file without",
+        "add uvicorn-worker to requirements.in and run `uv pip compile --generate-hashes"
+        f" requirements.in -o requirements.txt` in {pinned.parent}",
+    )
+    assert refusal(a_vm()) == message
+
+
+def test_a_lock_wins_over_requirements(folder: Path) -> None:
+    (folder / "app/requirements.txt").write_text("fastapi\n")
+    assert read(folder, a_vm()).apps[0].source == folder / "app"
+
+
+@pytest.mark.parametrize("call", ["make()", "make('a', 2)", 'make(["x"], debug=True)'])
+def test_an_app_may_be_made_by_a_call_with_plain_values(folder: Path, call: str) -> None:
+    assert read(folder, a_vm(an_app(module=f"links.main:{call}"))).apps[0].module[11:] == call
+
+
+@pytest.mark.parametrize("call", ["make(open('x'))", "a.b", "make().app", "make(a)", "1", "a; b"])
+def test_what_gunicorn_can_not_call_is_refused(refusal: Refusal, call: str) -> None:
+    assert '"package.module:attribute"' in refusal(a_vm(an_app(module=f"links.main:{call}")))
+
+
+@pytest.mark.parametrize("module", ["gunicorn.app:app", "uvicorn_worker:app", "uvicorn:app"])
+def test_a_module_may_be_in_a_package(folder: Path, module: str) -> None:
+    assert read(folder, a_vm(an_app(module=module))).apps[0].module == module
+
+
+def test_a_module_that_is_nowhere_is_refused(refusal: Refusal, folder: Path) -> None:
+    message = told(
+        "apps[0].module",
+        f"linsk/main.py in {folder / 'app'}, or a package linsk in uv.lock",
+        '"linsk.main:app"',
+        "correct `module`, or `source`",
+    )
+    assert refusal(a_vm(an_app(module="linsk.main:app"))) == message

@@ -1,0 +1,234 @@
+"""Three apps on one server: released together or apart, and closed to each other."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server import PROJECT, Server
+
+ECHO = PROJECT / "tests/e2e/apps/echo"
+SECRETS = {"one": "secret-of-one", "two": "secret-of-two", "three": "secret-of-three"}
+# Gets nothing at all where the other app is well closed. {other} is its name.
+FILES = [
+    "cat /etc/{other}/*.env /etc/{other}/releases/*",
+    "ls /etc/{other} /var/lib/{other} /var/lib/onebox/{other}",
+    "cat /srv/{other}/current/app/echo.py /srv/{other}/releases/*/app/echo.py",
+    "ls /srv/{other}/current/app /srv/{other}/current/venv/",
+    "cat /var/log/nginx/{other}.access.log /etc/letsencrypt/live/{other}/privkey.pem",
+    "touch /srv/{other}/mine /run/{other}/mine /var/lib/{other}/mine && echo wrote",
+]
+ASKED = "s.connect(sys.argv[1]); s.send(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(99))"
+SOCKET = f'python3 -c "import socket, sys; s = socket.socket(socket.AF_UNIX); {ASKED}" {{socket}}'
+DATABASE = [
+    "psql -h /run/postgresql -d {other} -c 'select 1'",
+    "psql -h /run/postgresql -d {other} -U {other} -c 'select 1'",
+    "psql -h /run/postgresql -d {other} -U {other}-migrate -c 'select 1'",
+    "psql -h /run/postgresql -d postgres -U postgres -c 'select 1'",
+]
+PROCESSES = [
+    "cat /proc/{process}/environ /proc/{process}/maps",
+    "ls /proc/{process}/fd/ /proc/{process}/root/",
+    "kill -0 {process} && echo reached",
+    "setpriority() {{ renice -n 19 -p {process}; }}; setpriority && echo reached",
+]
+
+
+@pytest.fixture(scope="module")
+def three(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A copy that serves three small apps, two of them with a database."""
+    server = copy("12", "--domain=two.apps.test", "--domain=three.apps.test")
+    folder = tmp_path_factory.mktemp("apps")
+    shapes = {"one": {}, "two": packaged_otherwise(folder / "two"), "three": {"database": "none"}}
+    server.entry["apps"] = [
+        described(name, folder / name, server, **shape) for name, shape in shapes.items()
+    ]
+    patch = pytest.MonkeyPatch()
+    for name, value in SECRETS.items():
+        patch.setenv(f"{name.upper()}_TOKEN", value)
+    result = server.pyinfra("-y")
+    assert result.returncode == 0, result.stdout + result.stderr
+    return server
+
+
+def described(name: str, source: Path, server: Server, **settings: Any) -> dict[str, Any]:
+    """Return an app's settings, and make its folder if there is none."""
+    if not source.exists():
+        shutil.copytree(ECHO, source, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
+    return {
+        "name": name,
+        "source": str(source),
+        "module": "echo:app",
+        "domains": [f"echo.{server.domain}" if name == "one" else f"{name}.apps.test"],
+        "health": "/",
+        "secrets": ["TOKEN"],
+        "web": {"workers": 1},
+        "start_timeout": 8,
+        "settle": 1,
+        "watch": 1,
+        **settings,
+    }
+
+
+def packaged_otherwise(folder: Path) -> dict[str, Any]:
+    """Make the same app in src/, as a factory, with a requirements.txt and files for nginx."""
+    (folder / "src").mkdir(parents=True)
+    shutil.copy(ECHO / "requirements.txt", folder)
+    factory = (
+        "def create(greeting: str) -> Any:\n    os.environ['ECHO_A'] = greeting\n    return app"
+    )
+    (folder / "src/echo.py").write_text(f"{(ECHO / 'echo.py').read_text()}\n\n{factory}\n")
+    (folder / "files/deep").mkdir(parents=True)
+    (folder / "files/deep/a.css").write_text("a {}\n")
+    return {
+        "module": 'echo:create("hello")',
+        "static": [{"path": "/static/", "folder": "files", "max_age": 60}],
+        "sandbox": {"jit": True, "netlink": True, "proc": True, "priorities": True},
+        "database_env": {"MY_DATABASE": "postgresql+psycopg://{role}@/{name}"},
+    }
+
+
+def app(server: Server, name: str) -> dict[str, Any]:
+    """Return an app's settings."""
+    found: dict[str, Any] = next(app for app in server.entry["apps"] if app["name"] == name)
+    return found
+
+
+def inside(server: Server, name: str, command: str) -> str:
+    """Return what a shell prints in an app's sandbox."""
+    domain = app(server, name)["domains"][0]
+    told: dict[str, str] = server.request("POST", "/", domain=domain, content=command).json()
+    return told["output"]
+
+
+def release(server: Server, name: str) -> str:
+    """Return the release that answers the public."""
+    return server.request("GET", "/", domain=app(server, name)["domains"][0]).headers["x-release"]
+
+
+def change(server: Server, name: str, line: str) -> None:
+    """Add a line to an app's code."""
+    source = Path(app(server, name)["source"])
+    code = next(source.rglob("echo.py"))
+    code.write_text(f"{code.read_text()}{line}\n")
+
+
+def test_three_apps_and_then_nothing_to_do(three: Server) -> None:
+    assert three.deploy()["success"] == []
+    assert len({release(three, name) for name in SECRETS}) == 3
+
+
+def test_the_shape_of_the_second(three: Server) -> None:
+    """A factory with an argument in src/, requirements.txt, a database told in another way."""
+    domain = "two.apps.test"
+    told = three.request("GET", "/", domain=domain).json()
+    assert told["environment"] == {"ECHO_A": "hello"}
+    assert inside(three, "two", "echo $MY_DATABASE") == "postgresql+psycopg://two@/two\n"
+    assert inside(three, "one", "echo $MY_DATABASE") == "\n"
+    migrating = three.run("cat /etc/two/migrate.env")
+    assert 'MY_DATABASE="postgresql+psycopg://two-migrate@/two"' in migrating
+
+
+def test_nginx_serves_files_of_the_release(three: Server) -> None:
+    def get(path: str) -> tuple[int, str, str | None]:
+        answer = three.request("GET", path, domain="two.apps.test")
+        assert "strict-transport-security" in answer.headers
+        return answer.status_code, answer.text, answer.headers.get("cache-control")
+
+    assert get("/static/deep/a.css") == (200, "a {}\n", "max-age=60")
+    assert get("/static/none.css")[0] == 404
+    assert get("/static/..%2f..%2fapp/requirements.txt")[0] in {400, 404}
+    style = Path(app(three, "two")["source"]) / "files/deep/a.css"
+    style.write_text("b {}\n")
+    assert three.deploy()["success"] == ["Releases | Release two"]
+    assert get("/static/deep/a.css")[1] == "b {}\n"
+
+
+def test_a_sandbox_opens_what_it_was_told_and_nothing_else(three: Server) -> None:
+    tries = {
+        "jit": "import mmap; mmap.mmap(-1, 4096, prot=7)",
+        "netlink": "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)",
+        "proc": "open('/proc/meminfo')",
+        "priorities": "import os; os.setpriority(os.PRIO_PROCESS, 0, 1)",
+        "never": "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)",
+    }
+    script = "".join(
+        f"try:\n exec({code!r})\n print({name!r})\nexcept OSError: pass\n"
+        for name, code in tries.items()
+    )
+    command = f"python3 - <<'EOF'\n{script}EOF"
+    assert inside(three, "one", command).split() == []
+    assert inside(three, "two", command).split() == ["jit", "netlink", "proc", "priorities"]
+
+
+def attacks(server: Server, other: str) -> dict[str, str]:
+    """Return ways to reach another app, by what they are called."""
+    live = release(server, other)
+    unit = f"{other}-web@{live}.service"
+    values = {
+        "other": other,
+        "socket": f"/run/{other}/{live}/web.sock",
+        "process": server.run(f"systemctl show --value -p MainPID {unit}"),
+    }
+    return {text: text.format(**values) for text in [*FILES, SOCKET, *DATABASE, *PROCESSES]}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_app_reaches_another(three: Server, name: str) -> None:
+    """Not from its sandbox, and not as its plain user outside of it."""
+    for other in SECRETS.keys() - {name}:
+        for what, command in attacks(three, other).items():
+            tries = {
+                "sandbox": inside(three, name, f"( {command} ) 2>/dev/null"),
+                "user": three.run(
+                    f"cd /; runuser -u {name} -- sh -s 2>/dev/null", check=False, given=command
+                ),
+            }
+            assert tries == {"sandbox": "", "user": ""}, f"{name} reached {other}: {what}"
+        seen = inside(three, name, f"ls -l /proc | grep -cw {other}; pgrep -u {other}")
+        assert seen == "0\n", "its processes are not even seen from the sandbox"
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_an_app_reaches_what_is_its_own(three: Server, name: str) -> None:
+    """The attacks on others fail for a reason: on itself, the same ones succeed."""
+    itself = attacks(three, name)
+    assert "async def app" in inside(three, name, itself[FILES[2]])
+    assert inside(three, name, "echo $TOKEN") == f"{SECRETS[name]}\n"
+    assert "reached" in inside(three, name, itself[PROCESSES[2]])
+    if app(three, name).get("database") != "none":
+        assert "1 row" in inside(three, name, itself[DATABASE[0]])
+    assert "200 OK" in three.run(itself[SOCKET])
+
+
+def test_one_app_is_deployed_alone(three: Server) -> None:
+    before = {name: release(three, name) for name in SECRETS}
+    for name in ("one", "three"):
+        change(three, name, "# changed")
+    result = three.pyinfra("-y", "--data", "app=three")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert release(three, "three") != before["three"]
+    assert release(three, "one") == before["one"]
+    unknown = three.pyinfra("-y", "--data", "app=four")
+    assert unknown.returncode == 4
+    assert "has no app four, but one, two, three" in unknown.stderr
+
+
+def test_a_broken_app_holds_up_no_other(three: Server) -> None:
+    before = {name: release(three, name) for name in SECRETS}
+    change(three, "one", "raise RuntimeError('broken on purpose')")
+    for name in ("two", "three"):
+        change(three, name, "# changed once more")
+    result = three.pyinfra("-y")
+    told = result.stdout + result.stderr
+    assert result.returncode != 0
+    assert "Not released: one." in told
+    assert "RuntimeError: broken on purpose" in told
+    assert release(three, "one") == before["one"]
+    for name in ("two", "three"):
+        assert release(three, name) != before[name]
+        assert f"https://{app(three, name)['domains'][0]}/" in told
