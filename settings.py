@@ -342,6 +342,8 @@ def _for_known_apps(keys: list[DeployKey], info: ValidationInfo) -> list[DeployK
                 found=f'"{name}", which builds',
             )
     return keys
+
+
 def _known(value: Path | None, info: ValidationInfo) -> Path | None:
     if info.data.get("git_key") and not value:
         raise wrong(

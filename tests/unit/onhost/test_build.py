@@ -119,7 +119,7 @@ def test_requirements_stand_in_for_a_lock(configured: Places, uv: list[list[str]
     files = {"requirements.txt": b"pins", "links/main.py": b"app = None"}
     make(configured, arrive(configured, files))
     folder = configured.release("a-1")
-    venv = configured.home / "venvs" / identity.environment_key(b"pins")
+    venv = configured.home / "venvs" / identity.environment_key(b"pins", configured)
     assert (folder / "venv").readlink() == venv
     assert uv == [
         [build.UV, "venv", "--quiet", str(venv), str(folder / "app")],
