@@ -10,7 +10,9 @@ from tasks.postgresql import postgresql
 from tasks.releases import releases
 from tasks.ssh import ssh
 from tasks.system import system
+from tasks.timers import timers
 from tasks.tools import tools
+from tasks.watch import watch
 
 lock()
 system()
@@ -23,4 +25,6 @@ nginx()  # over HTTP alone where there is no certificate yet: certbot needs port
 releases()
 certificates()
 nginx()  # and now over HTTPS
+timers()
+watch()  # last: it knows the server as this run leaves it
 announce()

@@ -13,6 +13,7 @@ from settings import VM, App, Web
 
 UNITS = "etc/systemd/system"
 MIGRATION = f"{UNITS}/NAME-migrate@.service"
+HOOK = f"{UNITS}/NAME-hook@.service"
 # MiB for the system, PostgreSQL and nginx, before any worker.
 RESERVED = 350
 MOST = 64  # workers, as many as the setting allows
@@ -35,7 +36,7 @@ def _app(vm: VM, app: App) -> None:
     files.place(
         name=f"Place the folders, configuration and units of {app.name}",
         things=[*_folders(app), *_configuration(vm, app, machine(host)), *_units(app)],
-        absent=[] if app.migrate else [f"/{target(MIGRATION, app=app)}"],
+        absent=[f"/{target(unit, app=app)}" for unit, used in _optional(app).items() if not used],
     )
     files.place_once(
         name=f"Generate a secret key for {app.name}, once",
@@ -65,6 +66,7 @@ def _folders(app: App) -> list[Folder]:
         Folder(f"/var/lib/{app.name}", mode="700", owner=f"{app.name}:{app.name}"),
         Folder(f"/var/lib/onebox/{app.name}", mode="700"),
         Folder(f"/var/lib/onebox/{app.name}/incoming", mode="700"),
+        Folder(f"/var/lib/onebox/{app.name}/jobs", mode="700"),
     ]
 
 
@@ -84,6 +86,8 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             "watch": app.watch,
             "drain": app.drain,
             "keep_releases": app.keep_releases,
+            "jobs": [timer.name for timer in app.timers],
+            "hooks": app.hooks.commands,
         },
     }
     return [
@@ -104,12 +108,18 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
 
 def _units(app: App) -> list[File]:
     kinds = ["NAME.service", "NAME@.target", "NAME-web@.socket", "NAME-web@.service"]
-    paths = [f"{UNITS}/{kind}" for kind in kinds] + ([MIGRATION] if app.migrate else [])
+    optional = [path for path, used in _optional(app).items() if used]
+    paths = [f"{UNITS}/{kind}" for kind in kinds] + optional
     processes = [
         template(f"{UNITS}/NAME-PROCESS@.service", app=app, process=process)
         for process in app.processes
     ]
     return [template(path, app=app) for path in paths] + processes
+
+
+def _optional(app: App) -> dict[str, bool]:
+    """Return the units that an app may have, and whether it has."""
+    return {MIGRATION: bool(app.migrate), HOOK: bool(app.hooks.commands)}
 
 
 def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import NoReturn, TypeAlias
 
-from . import durable, history, identity, lock, parameters, release, systemd, unit
+from . import durable, history, identity, jobs, lock, parameters, problems, release, systemd, unit
 from .errors import LockedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -47,7 +47,11 @@ def main() -> int:
         if arguments.in_unit and not arguments.inside:
             return unit.run(places, sys.argv[1:])
         with _alone(places) if arguments.alone else nullcontext():
-            arguments.run(places, settings, arguments)
+            try:
+                arguments.run(places, settings, arguments)
+            finally:
+                if arguments.in_unit:  # what came of it is told now
+                    systemd.look()
     except ReleaseError as error:
         say(str(error))
         return error.code
@@ -63,6 +67,10 @@ def _deploy(places: Places, settings: Parameters, arguments: argparse.Namespace)
 
 def _rollback(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
     release.rollback(places, settings, arguments.release, force=arguments.force)
+
+
+def _run(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
+    jobs.run(places, arguments.job)
 
 
 def _recover(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
@@ -92,6 +100,8 @@ def _status(places: Places, settings: Parameters, arguments: argparse.Namespace)
         "healthy": history.healthy(places),
         "deploying": systemd.is_active(places.unit),
         "last": entries[-1] if entries else None,
+        "jobs": jobs.last(places, settings),
+        "problems": problems.read(),
     }
     print(document(places.app, data) if arguments.json else "\n".join(_told(data)))
 
@@ -165,6 +175,8 @@ def _parser() -> Parser:
     deploy.add_argument(
         "--allow-incompatible", action="store_true", help="migrate though going back may be off"
     )
+    job = _command(commands, "run", _run, "run one of the app's timers now, and wait for it")
+    job.add_argument("job", help="its name")
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
     plan.add_argument("digest", help="SHA-256 of the archive")
     hold = commands.add_parser("hold", help="keep deploys away from this server")

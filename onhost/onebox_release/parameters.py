@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import ReleaseError
 from .places import Places
@@ -29,6 +29,10 @@ class Parameters:
     watch: int
     drain: int
     keep_releases: int
+    jobs: list[str] = field(default_factory=list)
+    """Names of what runs by a timer."""
+    hooks: dict[str, str] = field(default_factory=dict)
+    """Commands to run before and after a deploy, by event."""
 
 
 def read(places: Places) -> Parameters:

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from . import database, faults, history, identity, resources, systemd
+from . import database, faults, history, hooks, identity, jobs, resources, systemd
 from .build import build
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import say
 from .switch import live, retire, switch
+from .who import who
 
 
 def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool) -> None:
@@ -26,12 +27,15 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
     if release == before:
         say(f"Release {release} is live already")
         return
-    with _recorded(places, "deploy", release, before):
+    with _recorded(places, parameters, "deploy", release, before):
         # Now, because what earlier ones left could be what fills the disk.
-        history.prune(places, parameters.keep_releases, {release, before or release}, digest)
+        needed = {release, before or release, *jobs.running(places, parameters)}
+        history.prune(places, parameters.keep_releases, needed, digest)
         faults.point("pruned")
         _check_memory(places, parameters, before)
         build(places, parameters, digest, release)
+        told = {"RELEASE": release, "BEFORE": before or ""}
+        hooks.run(places, parameters, hooks.BEFORE, within=release, **told)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
         switch(places, parameters, release, can_go_back=can_go_back)
     retire(places, parameters)
@@ -52,7 +56,7 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
         raise RefusedError(f"Release {release} is live already.")
     if not force:
         database.check_back(places, parameters, release, before)
-    with _recorded(places, "rollback", release, before):
+    with _recorded(places, parameters, "rollback", release, before):
         _check_memory(places, parameters, before)
         switch(places, parameters, release, can_go_back=True)
     retire(places, parameters)
@@ -79,9 +83,11 @@ def _check_memory(places: Places, parameters: Parameters, before: str | None) ->
 
 
 @contextmanager
-def _recorded(places: Places, what: str, release: str, before: str | None) -> Iterator[None]:
-    """Write to the history what came of it; on failure, say what serves now."""
-    entry = {"what": what, "release": release, "before": before or ""}
+def _recorded(
+    places: Places, parameters: Parameters, what: str, release: str, before: str | None
+) -> Iterator[None]:
+    """Write to the history what came of it, and run its hook; on failure, say what serves now."""
+    entry = {"what": what, "release": release, "before": before or "", "who": who()}
     start = time.monotonic()
     try:
         yield
@@ -89,9 +95,22 @@ def _recorded(places: Places, what: str, release: str, before: str | None) -> It
         known = error if isinstance(error, ReleaseError) else ReleaseError(_worded(error))
         took = round(time.monotonic() - start, 1)
         history.record(places, **entry, result=known.result, why=str(known), seconds=took)
+        _hook(places, parameters, entry, known.result, str(known))
         raise type(known)(f"{known}\n{_now(places, release)}") from error
     history.record(places, **entry, result="live", seconds=round(time.monotonic() - start, 1))
     faults.point("recorded")
+    _hook(places, parameters, entry, "live")
+
+
+def _hook(
+    places: Places, parameters: Parameters, entry: dict[str, str], result: str, why: str = ""
+) -> None:
+    """Run the hook of what came of it, in the release that serves now."""
+    event = hooks.EVENTS[result]
+    if result == "live" and entry["what"] == "rollback":
+        event = "rollback"
+    told = {"RELEASE": entry["release"], "BEFORE": entry["before"], "RESULT": result, "WHY": why}
+    hooks.run(places, parameters, event, within=live(places), **told)
 
 
 def _worded(error: Exception) -> str:

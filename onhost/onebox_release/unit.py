@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from . import who
 from .errors import LockedError, ReleaseError
 from .places import Places
 from .report import say
@@ -33,6 +35,7 @@ def run(places: Places, arguments: list[str]) -> int:
         "ExecStopPost": f"{PROGRAM} recover {places.app} {INSIDE}",
         "TimeoutStopSec": "infinity",
         "SyslogIdentifier": "onebox-release",
+        "Environment": shlex.quote(f"{who.VARIABLE}={who.who()}"),
     }
     options = [f"--property={name}={value}" for name, value in properties.items()]
     command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={places.unit}", *options]
