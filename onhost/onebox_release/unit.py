@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import sys
 import time
@@ -35,9 +34,9 @@ def run(places: Places, arguments: list[str]) -> int:
         "ExecStopPost": f"{PROGRAM} recover {places.app} {INSIDE}",
         "TimeoutStopSec": "infinity",
         "SyslogIdentifier": "onebox-release",
-        "Environment": shlex.quote(f"{who.VARIABLE}={who.who()}"),
     }
     options = [f"--property={name}={value}" for name, value in properties.items()]
+    options.append(f"--setenv={who.VARIABLE}={who.who()}")
     command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={places.unit}", *options]
     try:
         with subprocess.Popen(

@@ -54,20 +54,20 @@ class Past:
 
 
 def unknown(seen: Seen) -> set[str]:
-    """Return the keys, or beginnings of keys, that this round can't tell anything about."""
-    keys = {f"release:{app.name}" for app in seen.apps if app.deploying or seen.deploying}
-    if seen.deploying or keys:
-        keys.add("drift:")
-    return keys | ({"clock:"} if seen.clock is None else set())
+    """Return the checks that this round can't tell anything by."""
+    deploying = seen.deploying or any(app.deploying for app in seen.apps)
+    checks = {"release", "drift"} if deploying else set()
+    return checks | ({"clock"} if seen.clock is None else set())
 
 
 def judge(seen: Seen, past: Past) -> list[Finding]:
-    """Return all that is wrong."""
+    """Return all that is wrong, as far as this round can tell."""
     checks: list[Callable[[Seen, Past], Iterator[Finding]]] = [
         _answers, _releases, _units, _disks, _memory, _certificates, _clock, _reboot, _drift,
         _deploys, _jobs,
     ]  # fmt: skip
-    return [finding for check in checks for finding in check(seen, past)]
+    found = (finding for check in checks for finding in check(seen, past))
+    return [finding for finding in found if finding.check not in unknown(seen)]
 
 
 def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
@@ -80,8 +80,6 @@ def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
 
 def _releases(seen: Seen, past: Past) -> Iterator[Finding]:
     for app in seen.apps:
-        if app.deploying or seen.deploying:
-            continue
         told = []
         if app.down:
             told.append(f"not up: {', '.join(app.down)}")

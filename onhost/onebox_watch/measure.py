@@ -89,10 +89,10 @@ def _answer(domain: str, path: str) -> tuple[str, tuple[float, float] | None]:
     return ("" if good else f"{path} answered {answer}"), certificate
 
 
-def _life(certificate: bytes) -> tuple[float, float] | None:
+def _life(certificate: bytes | None) -> tuple[float, float] | None:
     """Return when a certificate begins and ends, in seconds of the epoch."""
     command = ["openssl", "x509", "-inform", "der", "-noout", "-dates"]
-    result = subprocess.run(command, input=certificate, capture_output=True, check=False)
+    result = subprocess.run(command, input=certificate or b"", capture_output=True, check=False)
     dates = [line.partition("=")[2] for line in result.stdout.decode().splitlines()]
     if len(dates) != 2:
         return None

@@ -8,6 +8,7 @@ is no problem.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,12 @@ class Memory:
 def take(
     memory: Memory, findings: list[Finding], unknown: set[str], now: float, every: int
 ) -> None:
-    """Open and close problems after a look. `unknown` could not be looked at, and stay."""
+    """Open and close problems after a look. What the checks in `unknown` found before, stays."""
     found = {finding.key: finding for finding in findings}
+
+    def gone(keys: Iterable[str]) -> list[str]:
+        return [k for k in keys if k not in found and k.partition(":")[0] not in unknown]
+
     for key, finding in found.items():
         if key in memory.open:
             problem = memory.open[key]
@@ -92,10 +97,9 @@ def take(
             memory.open[key] = Problem(
                 key, finding.what, finding.do, finding.patient, finding.urgent, finding.mark, since
             )
-    hidden = tuple(unknown)
-    for key in [key for key in memory.suspected if key not in found and not key.startswith(hidden)]:
+    for key in gone(memory.suspected):
         del memory.suspected[key]
-    for key in [key for key in memory.open if key not in found and not key.startswith(hidden)]:
+    for key in gone(memory.open):
         problem = memory.open[key]
         problem.good = now if problem.good is None else problem.good
         if not problem.patient or now - problem.good >= PATIENCE * every:

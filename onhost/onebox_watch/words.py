@@ -22,7 +22,7 @@ def message(host: str, raised: list[Problem], cured: list[Problem], events: list
         "cured": [as_data(problem) for problem in cured],
         "events": events,
     }
-    return Message(f"[{host}] {heads[0][:120]}{more}", "\n\n".join(parts) + "\n", data)
+    return Message(f"[{host}] {heads[0][:80]}{more}", "\n\n".join(parts) + "\n", data)
 
 
 def told(problem: Problem, host: str) -> str:

@@ -36,8 +36,13 @@ def script(path: Path, text: str) -> None:
 
 
 def test_the_command_line_is_exact(
-    places: Places, systemd_run: Path, progress: Path, tmp_path: Path
+    places: Places,
+    systemd_run: Path,
+    progress: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("SUDO_USER", "alice")
     script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
     assert unit.run(places, ["deploy", "links", "abc"]) == 0
     assert (tmp_path / "asked").read_text().splitlines() == [
@@ -50,6 +55,7 @@ def test_the_command_line_is_exact(
         "--property=ExecStopPost=/usr/local/bin/onebox-release recover links --inside",
         "--property=TimeoutStopSec=infinity",
         "--property=SyslogIdentifier=onebox-release",
+        "--setenv=ONEBOX_WHO=alice",
         "/usr/local/bin/onebox-release",
         "deploy",
         "links",

@@ -147,6 +147,8 @@ def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
             "watch": 60,
             "drain": 30,
             "keep_releases": 5,
+            "jobs": [],
+            "hooks": {},
         },
     }
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from settings import App
+from settings import VM, App
 from tests.unit.inventories import a_vm, an_app, told
 
 Refusal = Callable[..., str]
-OF_VM = "address, apps, journal, postgresql, ssh_config, ssh_key, ssh_port, ssh_user, tls"
+OF_VM = ", ".join(sorted(VM.model_fields))
 OF_APP = ", ".join(sorted(App.model_fields))
 OF_TLS = "email, profile, server, server_ca"
 OF_PROCESS = "command, name, stop_signal, stop_timeout"
