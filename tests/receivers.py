@@ -77,6 +77,10 @@ class Receivers:
         """Return what was "raised" or "cured" of a check."""
         return [p for post in self.posts for p in post["data"].get(part, []) if p["check"] == check]
 
+    def first(self, part: str, check: str) -> dict[str, str]:
+        """Return the first thing that was raised or cured of a check."""
+        return self.told(part, check)[0]
+
     def wait(self, condition: Callable[[], object], seconds: float) -> float:
         """Wait for something to be received; return after how long."""
         start = time.monotonic()
@@ -85,6 +89,12 @@ class Receivers:
             assert passed < seconds, f"not received in {seconds} s; but: {self.posts}"
             time.sleep(0.1)
         return time.monotonic() - start
+
+
+def text_of(mail: Message) -> str:
+    """Return a message's text."""
+    content = mail.get_payload(decode=True)
+    return content.decode() if isinstance(content, bytes) else ""
 
 
 @contextmanager
