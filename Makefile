@@ -1,6 +1,6 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down check test verify dev soak-app soak-main soak-releases setup setup-lab
+.PHONY: help demo demo-down check test verify dev soak-app soak-main soak-releases soak-unattended setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -48,3 +48,6 @@ soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in be
 
 soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py
+
+soak-unattended: setup-lab ## what goes wrong unseen, 100 minutes; results in bench/results/
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_unattended.py
