@@ -9,7 +9,7 @@ from pyinfra.api.deploy import deploy
 from operations import files, manifest, systemd, users
 from operations.machine import Machine, machine
 from operations.templates import template
-from settings import VM
+from settings import VM, App
 from tasks.certificates import CA
 
 FOLDER = "/etc/onebox/watch"
@@ -51,7 +51,7 @@ def settings(vm: VM, machine: Machine) -> dict[str, Any]:
             "host": vm.address,
             "every": vm.checks.every,
             "ping": _plain(vm.checks.ping),
-            "apps": [app.name for app in vm.apps],
+            "apps": {app.name: _units_of(app) for app in vm.apps},
             "units": _units(vm, machine),
             "authority": vm.tls.server,
             "authority_ca": CA if vm.tls.server_ca else None,
@@ -66,15 +66,12 @@ def settings(vm: VM, machine: Machine) -> dict[str, Any]:
 def _units(vm: VM, machine: Machine) -> list[str]:
     """Return the units that are up as long as all is well."""
     cluster = [f"postgresql@{machine.postgresql}-main.service"] if vm.local_apps else []
-    jobs = [f"onebox-job-{app.name}-{timer.name}.timer" for app in vm.apps for timer in app.timers]
-    return [
-        "nginx.service",
-        "onebox-firewall.service",
-        "onebox-certbot.timer",
-        *cluster,
-        *(f"{app.name}.service" for app in vm.apps),
-        *jobs,
-    ]
+    return ["nginx.service", "onebox-firewall.service", "onebox-certbot.timer", *cluster]
+
+
+def _units_of(app: App) -> list[str]:
+    jobs = [f"onebox-job-{app.name}-{timer.name}.timer" for timer in app.timers]
+    return [f"{app.name}.service", *jobs]
 
 
 def _plain(secret: SecretStr | None) -> str | None:

@@ -69,7 +69,7 @@ def _rollback(places: Places, settings: Parameters, arguments: argparse.Namespac
     release.rollback(places, settings, arguments.release, force=arguments.force)
 
 
-def _run(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
+def _job(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
     jobs.run(places, arguments.job)
 
 
@@ -175,7 +175,7 @@ def _parser() -> Parser:
     deploy.add_argument(
         "--allow-incompatible", action="store_true", help="migrate though going back may be off"
     )
-    job = _command(commands, "run", _run, "run one of the app's timers now, and wait for it")
+    job = _command(commands, "job", _job, "run one of the app's timers now, and wait for it")
     job.add_argument("job", help="its name")
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
     plan.add_argument("digest", help="SHA-256 of the archive")

@@ -37,6 +37,8 @@ def run(
     except (ReleaseError, OSError) as error:
         say(f"The hook `{event}` failed, and changed nothing: {error}. See journalctl -u {unit}")
         systemd.reset(unit)
+    finally:
+        places.hook.unlink(missing_ok=True)
 
 
 def _quote(value: str) -> str:

@@ -23,17 +23,22 @@ def run(places: Places, job: str) -> None:
     release that is switched from meanwhile is kept until the job is through.
     """
     systemd.wait_until_inactive(places.unit)
+    systemd.wait_until_inactive(f"{places.app}-{job}@*.service")  # somebody else started it
     release = live(places)
     if release is None:
         say(f"No release of {places.app} is live: {job} has nothing to run in")
         return
     unit, at, start = places.process(job, release), datetime.now(UTC), time.monotonic()
+    started = True
     try:
         systemd.systemctl("start", unit)
     except ReleaseError as error:
+        started = False
         say(str(error))
     state = systemd.show(unit, "Result", "ExecMainStatus")
-    result = state.get("Result", "")
+    result = state.get("Result", "success")
+    if not started and result == "success":  # systemd knows nothing of it, so it never ran
+        result = "not started"
     entry = {
         "at": at.isoformat(timespec="seconds"),
         "release": release,

@@ -12,7 +12,7 @@ from datetime import datetime
 from . import channels, judge, measure, memory, wanted, words
 from .channels import Message
 from .memory import Memory
-from .seen import App, Seen
+from .seen import Seen
 from .wanted import Wanted
 
 USER = "onebox-watch"
@@ -48,6 +48,9 @@ def main() -> int:
     except PermissionError:
         say("onebox-watch must be run by root: put sudo in front.")
         return 1
+    except (OSError, ValueError) as error:
+        say(f"{type(error).__name__}: {error}")
+        return 1
     return code
 
 
@@ -60,7 +63,7 @@ def _round(settings: Wanted) -> int:
     findings = judge.judge(seen, kept.past)
     memory.take(kept, findings, judge.unknown(seen), seen.at, settings.every)
     memory.sample(kept, seen, settings.every)
-    _tell(settings, kept, _events(settings, kept, seen), seen.at)
+    _tell(settings, kept, seen)
     kept.at = seen.at
     if settings.ping and kept.is_good:
         problem, date = channels.ping(settings.ping)
@@ -71,44 +74,46 @@ def _round(settings: Wanted) -> int:
     return 0
 
 
-def _tell(settings: Wanted, kept: Memory, events: list[str], now: float) -> None:
+def _tell(settings: Wanted, kept: Memory, seen: Seen) -> None:
     """Send one message with all that nobody knows yet, unless there were too many of late."""
     raised = [problem for problem in kept.open.values() if not problem.told]
-    cured = kept.cured
     for problem in raised:
         say(f"{problem.key}: {problem.what}")
-    if not (raised or cured or events) or not memory.may_send(kept, now):
-        return
-    results = channels.tell(settings, words.message(settings.host, raised, cured, events))
-    kept.undelivered = {name: why for name, why in results.items() if why}
-    for name, why in kept.undelivered.items():
-        say(f"Nobody could be told by {name}: {why}")
-    if not results or len(kept.undelivered) < len(results):
-        for problem in raised:
-            problem.told = True
-        kept.cured = []
-        kept.sent.append(now)
+    events = _events(settings, kept, seen)
+    if raised or kept.cured or events:
+        if not memory.may_send(kept, seen.at):
+            return
+        message = words.message(settings.host, raised, kept.cured, events)
+        results = channels.tell(settings, message)
+        kept.undelivered = {name: why for name, why in results.items() if why}
+        for name, why in kept.undelivered.items():
+            say(f"Nobody could be told by {name}: {why}")
+        if results and len(kept.undelivered) == len(results):
+            return
+        kept.sent.append(seen.at)
+    for problem in raised:
+        problem.told = True
+    kept.cured = []
+    kept.deploys = {app.name: app.last["at"] for app in seen.apps if app.last}
 
 
 def _events(settings: Wanted, kept: Memory, seen: Seen) -> list[str]:
-    """Return the deploys that went well since the last round, where those are told."""
-    told = []
-    for app in seen.apps:
-        at = app.last["at"] if app.last else ""
-        known = kept.deploys.get(app.name)
-        kept.deploys[app.name] = at
-        if settings.deploys and known not in {None, at} and _went_well(app):
-            told.append(judge.happened(app, app.last or {}))
-    return told
+    """Return the deploys that went well and that nobody knows of, where those are told."""
+    news = [
+        (app, app.last)
+        for app in seen.apps
+        if app.last and kept.deploys.get(app.name) not in {None, app.last["at"]}
+    ]
+    return [
+        judge.happened(app, last)
+        for app, last in news
+        if settings.deploys and last["result"] not in judge.BAD
+    ]
 
 
 def say(text: str) -> None:
     """Tell whoever ran this, or the journal."""
     print(text, file=sys.stderr)
-
-
-def _went_well(app: App) -> bool:
-    return bool(app.last) and app.last["result"] not in judge.BAD  # type: ignore[index]
 
 
 def _status(_: Wanted) -> int:

@@ -31,12 +31,14 @@ PATIENCE = 10  # seconds for an answer from outside
 
 def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
     """Look at everything."""
+    apps = [app for name in settings.apps if (app := _app(Places(name)))]
+    units = [*settings.units, *(unit for app in apps for unit in settings.apps[app.name])]
     return seen.Seen(
         at=time.time(),
-        apps=[app for name in settings.apps if (app := _app(Places(name)))],
+        apps=apps,
         deploying=is_locked(lock.LOCK),
         failed=systemd.units("--state=failed"),
-        stopped=[unit for unit in settings.units if not systemd.is_active(unit)],
+        stopped=[unit for unit in units if not systemd.is_active(unit)],
         disks=list(_disks("/", "/boot", "/var", "/var/lib/postgresql", "/srv")),
         memory=resources.memory(),
         pressure=_pressure(PRESSURE),
@@ -47,10 +49,10 @@ def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
 
 
 def _app(places: Places) -> seen.App | None:
-    """Return what an app looks like, or nothing where it isn't known here any more."""
+    """Return what an app looks like, or nothing where its parameters are gone or no longer such."""
     try:
         settings = parameters.read(places)
-    except ReleaseError:
+    except (ReleaseError, ValueError, TypeError, KeyError):
         return None
     release, domain = live(places), settings.domains[0]
     entries = history.read(places)

@@ -28,13 +28,14 @@ class Email:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The server's name for its owner, its apps and units, and who is told. Times are seconds."""
+    """The server's name for its owner, what should be up, and who is told. Times are seconds."""
 
     host: str
     every: int
     ping: str | None
-    apps: list[str]
     units: list[str]
+    apps: dict[str, list[str]]
+    """Its apps, each with the units that it has for itself."""
     authority: str
     """The ACME directory: it has the time, too."""
     authority_ca: str | None
