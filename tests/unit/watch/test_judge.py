@@ -115,6 +115,7 @@ def test_a_deploy_under_way_hides_what_it_does_itself(seen: Seen) -> None:
         ([3, 3], 7, False),  # what happened before lately is forgiven
         ([9, 9], 2, False),  # a unit started afresh counts from 0
         ([4, 0], 5, True),
+        ([9], 5, True),
         ([], 9, False),
     ],
 )

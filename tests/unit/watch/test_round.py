@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +159,20 @@ def test_nothing_that_goes_wrong_names_a_secret() -> None:
     ]
     assert all(told)
     assert HIDDEN not in str(told)
+
+
+def test_a_refusal_is_told_without_the_address() -> None:
+    class Refuses(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(403, "no such hook")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        told = channels.post(f"http://127.0.0.1:{server.server_port}/{HIDDEN}", b"{}")
+    assert told == "answered 403 no such hook"
 
 
 def test_a_command_gets_json_and_its_failure_is_told(tmp_path: Path) -> None:
