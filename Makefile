@@ -71,4 +71,4 @@ soak-main: setup-lab ## the long ones of the first deploy; results in bench/resu
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py
 
 soak-unattended: setup-lab ## the long ones of deploys that nobody watches; results in bench/results/
-	@$(AS_ROOT) $(RUN) pytest tests/soak/test_gates.py
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_unattended.py tests/soak/test_gates.py

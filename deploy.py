@@ -14,7 +14,9 @@ from tasks.preflight import preflight
 from tasks.releases import releases
 from tasks.ssh import ssh
 from tasks.system import system
+from tasks.timers import timers
 from tasks.tools import tools
+from tasks.watch import watch
 
 preflight()
 lock()
@@ -31,4 +33,6 @@ releases()
 certificates()
 nginx()  # and now over HTTPS
 access()
+timers()
+watch()  # last: it knows the server as this run leaves it
 announce()

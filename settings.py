@@ -26,15 +26,19 @@ from validation.values import (
     Domain,
     EnvironmentName,
     ExistingFile,
+    MailAddress,
     Name,
     OneLine,
     ProcessName,
     PublicKey,
     RelativeFolder,
+    Schedule,
     Seconds,
     SecretByName,
+    SecretOfServer,
     UrlPath,
     Variable,
+    WebAddress,
 )
 
 REFUSED = 4  # exit code of a run that stopped before it touched a server
@@ -136,6 +140,45 @@ class Sandbox(Settings):
     libraries that pin threads to cores. It could crowd out the server's other processes."""
 
 
+class Timer(Settings):
+    """A job that an app does at certain times, one run at a time, in its live release."""
+
+    name: ProcessName
+    """Its units are called so, behind the app's name."""
+    command: OneLine
+    """What it runs, in the app's folder, environment and sandbox."""
+    schedule: Schedule
+    """When, as systemd's OnCalendar= has it: "daily", "Mon..Fri 07:30". A time that was missed,
+    because the server was off, is made up for once."""
+    timeout: Seconds = 3600
+    """Seconds after which it is stopped and counts as failed."""
+
+
+class Hooks(Settings):
+    """Commands around a deploy, run in the sandbox of the release that serves then.
+
+    What happened is in ONEBOX_HOOK_RELEASE, _BEFORE, _WHO, _RESULT and _WHY. A hook that fails or
+    takes too long is told, and changes nothing."""
+
+    before: OneLine | None = None
+    """Before the migration, in the new release."""
+    after: OneLine | None = None
+    """When a new release is live and has held."""
+    failed: OneLine | None = None
+    """When a deploy or rollback came to nothing."""
+    put_back: OneLine | None = None
+    """When a release went live, went bad, and was put back."""
+    rollback: OneLine | None = None
+    """When an earlier release is live again because somebody asked for it."""
+    timeout: Seconds = 60
+    """Seconds that each is given; the deploy waits so long."""
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """Return the commands by event."""
+        return self.model_dump(exclude={"timeout"}, exclude_none=True)
+
+
 class App(Settings):
     """One FastAPI (or other ASGI) app."""
 
@@ -181,6 +224,12 @@ class App(Settings):
     packages: list[DebianPackage] = Field(default_factory=list)
     """Debian packages that it needs to run, or to be installed, as in "libmagic1". They stay:
     the next change of a lock file needs those for building again."""
+    timers: Annotated[list[Timer], AfterValidator(lambda v, i: _timers(v, i))] = Field(
+        default_factory=list
+    )
+    """What runs at certain times."""
+    hooks: Hooks = Hooks()
+    """What runs before and after a deploy."""
     max_body: int = Field(default=10, ge=1)
     """MiB that a request's body may have."""
     start_timeout: Seconds = 60
@@ -237,6 +286,53 @@ class DeployKey(Settings):
     """Names of the apps."""
 
 
+class Email(Settings):
+    """An account on a mail server of yours or your provider's."""
+
+    to: list[MailAddress] = Field(min_length=1)
+    """Who is told."""
+    sender: MailAddress
+    """Who it is from: an address that the mail server lets this account use."""
+    server: Address
+    """Its host name, as in "smtp.example.com"."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection is kept private; the server must have a certificate that is trusted."""
+    port: Annotated[int | None, AfterValidator(lambda v, i: v or _port(i))] = Field(
+        default=None, ge=1, le=65_535
+    )
+    """None takes 587 for "starttls", 465 for "tls", 25 for "none"."""
+    user: OneLine | None = None
+    """None sends without a login."""
+    password: SecretOfServer | None = None
+    """The name of a secret: "SMTP_PASSWORD" is ONEBOX_SMTP_PASSWORD in secrets.env."""
+
+
+class Notify(Settings):
+    """How the server tells somebody what it found, and that it is over: in every way that is set.
+
+    12 messages an hour at most. To try it, on the server: sudo onebox-watch test"""
+
+    email: Email | None = None
+    """E-mail."""
+    webhook: WebAddress | None = None
+    """An address that gets JSON; its `text` is what chat servers show. Or the name of the secret
+    that it is: "WEBHOOK" is ONEBOX_WEBHOOK in secrets.env."""
+    command: OneLine | None = None
+    """A command on the server that gets the same JSON on its standard input, and no rights."""
+    deploys: bool = False
+    """Whether deploys and rollbacks that went well are told, too."""
+
+
+class Checks(Settings):
+    """The server looks at itself, by a timer: docs/checks.md says at what."""
+
+    every: int = Field(default=300, ge=5, le=3600)
+    """Seconds between two rounds; most problems are told in the second that sees them."""
+    ping: WebAddress | None = None
+    """An address that is asked for after each round without an urgent problem, so that somebody
+    else notices a dead server by its silence. Or the name of the secret that it is."""
+
+
 class VM(Settings):
     """A server, and what runs on it."""
 
@@ -270,6 +366,10 @@ class VM(Settings):
         Field(default_factory=list)
     )
     """SSH keys that can do little, to release with."""
+    notify: Notify = Notify()
+    """Who is told when something is wrong."""
+    checks: Checks = Checks()
+    """What is looked at, and how often."""
 
     @property
     def local_apps(self) -> list[App]:
@@ -363,6 +463,21 @@ def _served(folders: list[Static], info: ValidationInfo) -> list[Static]:
         if folder and not folder.is_dir():
             raise wrong("a folder in `source`", "correct `folder`", found=str(folder))
     return folders
+
+
+def _timers(timers: list[Timer], info: ValidationInfo) -> list[Timer]:
+    names = [timer.name for timer in timers]
+    taken = [process.name for process in info.data.get("processes", [])]
+    if twice := [name for i, name in enumerate(names) if name in [*taken, *names[:i]]]:
+        raise wrong(
+            "a name of its own for each timer and process", "rename one of them",
+            found=", ".join(twice),
+        )  # fmt: skip
+    return timers
+
+
+def _port(info: ValidationInfo) -> int:
+    return {"tls": 465, "none": 25}.get(info.data.get("security", ""), 587)
 
 
 def _host_data(vm: VM) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Templates mirror the server's /: a template's path is its target's path.
 
-NAME, PROCESS and VERSION in a path stand for the app's name, one of its processes, and the major
-version of PostgreSQL.
+NAME, PROCESS, TIMER and VERSION in a path stand for the app's name, one of its processes or timers,
+and the major version of PostgreSQL.
 """
 
 from __future__ import annotations
@@ -66,4 +66,6 @@ def target(path: str, **values: Any) -> str:
         path = path.replace("NAME", values["app"].name)
     if "PROCESS" in path:
         path = path.replace("PROCESS", values["process"].name)
+    if "TIMER" in path:
+        path = path.replace("TIMER", values["timer"].name)
     return path.replace("VERSION", values.get("version", "VERSION"))

@@ -14,6 +14,7 @@ from settings import VM, App, Web
 
 UNITS = "etc/systemd/system"
 MIGRATION = f"{UNITS}/NAME-migrate@.service"
+HOOK = f"{UNITS}/NAME-hook@.service"
 # MiB for the system, PostgreSQL and nginx, before any worker.
 RESERVED = 350
 MOST = 64  # workers, as many as the setting allows
@@ -51,8 +52,8 @@ def _app(vm: VM, app: App) -> None:
 
 
 def _absent(app: App) -> list[str]:
-    migration = [] if app.migrate else [f"/{target(MIGRATION, app=app)}"]
-    return migration + ([] if app.git_known_hosts else [f"/etc/{app.name}/known_hosts"])
+    units = [f"/{target(unit, app=app)}" for unit, used in _optional(app).items() if not used]
+    return units + ([] if app.git_known_hosts else [f"/etc/{app.name}/known_hosts"])
 
 
 def workers(web: Web, machine: Machine) -> int:
@@ -75,6 +76,7 @@ def _folders(app: App) -> list[Folder]:
         Folder(f"/var/lib/{app.name}", mode="700", owner=f"{app.name}:{app.name}"),
         Folder(f"/var/lib/onebox/{app.name}", mode="700"),
         Folder(f"/var/lib/onebox/{app.name}/incoming", mode="700"),
+        Folder(f"/var/lib/onebox/{app.name}/jobs", mode="700"),
     ]
 
 
@@ -94,7 +96,12 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             "watch": app.watch,
             "drain": app.drain,
             "keep_releases": app.keep_releases,
-            "units": [PurePath(unit.path).name for unit in _units(app)],
+            "units": [
+                *(PurePath(unit.path).name for unit in _units(app)),
+                *(f"{app.name}-{timer.name}@.service" for timer in app.timers),
+            ],
+            "jobs": [timer.name for timer in app.timers],
+            "hooks": app.hooks.commands,
         },
     }
     return [
@@ -122,12 +129,18 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
 
 def _units(app: App) -> list[File]:
     kinds = ["NAME.service", "NAME@.target", "NAME-web@.socket", "NAME-web@.service"]
-    paths = [f"{UNITS}/{kind}" for kind in kinds] + ([MIGRATION] if app.migrate else [])
+    optional = [path for path, used in _optional(app).items() if used]
+    paths = [f"{UNITS}/{kind}" for kind in kinds] + optional
     processes = [
         template(f"{UNITS}/NAME-PROCESS@.service", app=app, process=process)
         for process in app.processes
     ]
     return [template(path, app=app) for path in paths] + processes
+
+
+def _optional(app: App) -> dict[str, bool]:
+    """Return the units that an app may have, and whether it has."""
+    return {MIGRATION: bool(app.migrate), HOOK: bool(app.hooks.commands)}
 
 
 def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:

@@ -11,9 +11,9 @@ PACKAGES = ["ca-certificates", "nftables", "nginx", "python3-venv", "unattended-
 # What stands in our folders beside what this file places: other tasks', and the server's own.
 CONFIGURATION = (
     "*.json", "acme-ca.pem", "deploy", "environment", "firewall.nft*", "nginx*", "postgresql",
-    "revision.key",
+    "revision.key", "watch",
 )  # fmt: skip
-TOOLS = ("certbot*", "onebox_release", "uv*")
+TOOLS = ("certbot*", "onebox_release", "onebox_watch", "uv*")
 JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 
 

@@ -7,7 +7,9 @@ from pyinfra.api.deploy import deploy
 from operations import files, python
 
 ONHOST = Path(__file__).resolve().parent.parent / "onhost"
-PACKAGE = "/usr/local/lib/onebox/onebox_release"
+BASE = "/usr/local/lib/onebox"
+PACKAGES = "onebox_release", "onebox_watch"
+PROGRAMS = "onebox-release", "onebox-submit", "onebox-watch"
 
 
 @deploy("Tools")
@@ -15,15 +17,18 @@ def tools() -> None:
     """Install uv and certbot as uv.lock pins them, and our own programs."""
     for package in ("uv", "certbot"):
         python.environment(name=f"Install {package} as uv.lock pins it", group=package)
-    modules = sorted((ONHOST / "onebox_release").glob("*.py"))
+    modules = sorted(path for package in PACKAGES for path in (ONHOST / package).glob("*.py"))
     files.place(
         name="Place our own programs",
         things=[
-            files.Folder(PACKAGE, holds=()),
-            *(files.File(f"{PACKAGE}/{path.name}", path.read_text()) for path in modules),
+            *(files.Folder(f"{BASE}/{package}", holds=()) for package in PACKAGES),
             *(
-                files.File(f"/usr/local/bin/{name}", (ONHOST / name).read_text(), mode="755")
-                for name in ("onebox-release", "onebox-submit")
+                files.File(f"{BASE}/{path.parent.name}/{path.name}", path.read_text())
+                for path in modules
+            ),
+            *(
+                files.File(f"/usr/local/bin/{program}", (ONHOST / program).read_text(), mode="755")
+                for program in PROGRAMS
             ),
         ],
     )

@@ -33,6 +33,16 @@ ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,3}( [\w@.+ -]*)?")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
+# As in "Mon..Fri *-*-* 07:30:00 Europe/Berlin"; the server's systemd has the last word.
+DAYS = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
+PART = r"[\d*][\d*/,.]*"
+SCHEDULE = re.compile(
+    r"minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly"
+    rf"|(?=\S)({DAYS}((,|\.\.){DAYS})* ?)?(({PART}-)?{PART}[-~]{PART} ?)?"
+    rf"({PART}:{PART}(:{PART})?)?( (UTC|[A-Z]\w+(/\w+)+))?"
+)
+OF_SERVER = "ONEBOX_"  # before the name of a secret that belongs to no app; no app is called so
+
 ACME_DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
@@ -63,9 +73,11 @@ def _name(value: str) -> str:
 
 def _process_name(value: str) -> str:
     # No dash: links-x with web and links with x-web would share a unit.
-    if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", value) or value in {"web", "migrate"}:
+    taken = {"web", "migrate", "hook"}
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", value) or value in taken:
         raise wrong(
-            'up to 16 lower-case letters and digits, not "web" or "migrate"', 'write "worker"'
+            'up to 16 lower-case letters and digits, not "web", "migrate" or "hook"',
+            'write "worker"',
         )
     return value
 
@@ -181,7 +193,11 @@ def _secret(name: object, info: ValidationInfo) -> Secret:
     _variable(name)
     if "name" not in info.data:  # that mistake is told already, and the prefix hangs on it
         return Secret(name, SecretStr(""))
-    variable = secret_prefix(info.data["name"]) + name
+    return Secret(name, _value(name, secret_prefix(info.data["name"]) + name, info))
+
+
+def _value(name: str, variable: str, info: ValidationInfo) -> SecretStr:
+    """Return what the file of secrets or the environment has under a variable."""
     context = info.context or {"secrets": {}, "secrets_file": "secrets.env"}
     value = context["secrets"].get(variable)
     if not value:
@@ -196,7 +212,54 @@ def _secret(name: object, info: ValidationInfo) -> Secret:
             f"take line breaks and control characters out of {variable}",
             found="a value with some",
         )
-    return Secret(name, SecretStr(value))
+    return SecretStr(value)
+
+
+def _of_server(name: object, info: ValidationInfo) -> SecretStr:
+    """Find the value of a secret that belongs to no app."""
+    if not isinstance(name, str):
+        raise wrong(
+            "a secret's name in quotes",
+            'write it as in "SMTP_PASSWORD"; its value goes to secrets.env',
+            found=f"a {type(name).__name__}",
+        )
+    if not VARIABLE.fullmatch(name):
+        raise wrong(
+            "a secret's name in upper case",
+            'write it as in "SMTP_PASSWORD"; its value goes to secrets.env',
+            found="something else",  # which may be the secret itself
+        )
+    return _value(name, OF_SERVER + name, info)
+
+
+def _web_address(value: object, info: ValidationInfo) -> SecretStr:
+    """Return an address, or the value of the secret that is named in its place."""
+    if isinstance(value, str) and VARIABLE.fullmatch(value):
+        value = _value(value, OF_SERVER + value, info).get_secret_value()
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
+        raise wrong(
+            "an https:// address, or the name of the secret that it is",
+            'write it as in "https://example.com/hook", or as in "WEBHOOK", with ONEBOX_WEBHOOK in'
+            " secrets.env",
+            found="something else",  # which may be the secret itself
+        )
+    return SecretStr(value)
+
+
+def _mail_address(value: str) -> str:
+    if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", value):
+        raise wrong("an e-mail address, nothing else", 'write it as in "you@example.com"')
+    return value
+
+
+def _schedule(value: str) -> str:
+    if not SCHEDULE.fullmatch(value):
+        raise wrong(
+            "a time as systemd's OnCalendar= has it",
+            'write it as in "daily", "Mon..Fri 07:30" or "*-*-* *:00/15:00 UTC";'
+            " see man systemd.time",
+        )
+    return value
 
 
 def _masked(secret: Secret) -> dict[str, str]:
@@ -223,4 +286,9 @@ AcmeDirectory = Annotated[str, AfterValidator(_acme_directory)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 ExistingFolder = Annotated[Path, AfterValidator(_folder)]
 SecretByName = Annotated[Secret, PlainValidator(_secret), PlainSerializer(_masked)]
+Masked = PlainSerializer(str, when_used="json")
+SecretOfServer = Annotated[SecretStr, PlainValidator(_of_server), Masked]
+WebAddress = Annotated[SecretStr, PlainValidator(_web_address), Masked]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
+Schedule = Annotated[str, AfterValidator(_schedule)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]

@@ -20,6 +20,7 @@ from . import (
     durable,
     history,
     identity,
+    jobs,
     lock,
     logs,
     maintenance,
@@ -69,7 +70,11 @@ def main() -> int:
             # What is being removed must not be started again.
             return unit.run(places, sys.argv[1:], mend=arguments.run is not _remove)
         with _alone(places) if arguments.alone else nullcontext():
-            return arguments.run(places, settings, arguments) or 0
+            try:
+                return arguments.run(places, settings, arguments) or 0
+            finally:
+                if arguments.in_unit:  # what came of it is told now
+                    systemd.look()
     except ReleaseError as error:
         say(str(error))
         return error.code
@@ -85,6 +90,10 @@ def _deploy(places: Places, settings: Parameters, arguments: argparse.Namespace)
 
 def _rollback(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
     release.rollback(places, settings, arguments.release, force=arguments.force)
+
+
+def _job(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
+    jobs.run(places, arguments.job)
 
 
 def _recover(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
@@ -230,6 +239,8 @@ def _parser() -> Parser:
     deploy.add_argument(
         "--credentials", action="store_true", help="read those for uv and git from standard input"
     )
+    job = _command(commands, "job", _job, "run one of the app's timers now, and wait for it")
+    job.add_argument("job", help="its name")
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
     plan.add_argument("digest", help="SHA-256 of the archive")
     _command(commands, "restart", _restart, "start the live release anew", in_unit=True)

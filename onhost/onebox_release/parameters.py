@@ -31,6 +31,10 @@ class Parameters:
     keep_releases: int
     units: list[str] = field(default_factory=list)
     """Names of the app's unit files; none where an older onebox wrote this down."""
+    jobs: list[str] = field(default_factory=list)
+    """Names of what runs by a timer."""
+    hooks: dict[str, str] = field(default_factory=dict)
+    """Commands to run before and after a deploy, by event."""
 
 
 def read(places: Places) -> Parameters:

@@ -77,6 +77,15 @@ class Places:
         """Return nginx's log of this app's requests."""
         return self.root / "var/log/nginx" / f"{self.app}.access.log"
 
+    def job(self, job: str) -> Path:
+        """Return where the last run of one of the app's jobs is written down."""
+        return self.state / "jobs" / f"{job}.json"
+
+    @property
+    def hook(self) -> Path:
+        """Return the environment of the hook that is run; a reboot empties it."""
+        return self.root / "run" / f"onebox-hook-{self.app}.env"
+
     @property
     def maintenance(self) -> Path:
         """Return the file that has nginx show a page in the app's place."""

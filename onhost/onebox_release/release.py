@@ -7,13 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from . import credentials, database, faults, history, identity, resources, systemd, twin, verify
+from . import (
+    credentials,
+    database,
+    faults,
+    history,
+    hooks,
+    identity,
+    jobs,
+    resources,
+    systemd,
+    twin,
+    verify,
+)
 from .build import build, forget_packages
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import say
 from .switch import live, retire, switch
+from .who import who
 
 
 def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool) -> None:
@@ -32,12 +45,15 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
     verify.set_aside(places, parameters)
     # Where the twin of a restart that died still serves, this is the rest of that restart.
     what = "restart" if before and release == identity.original(before) else "deploy"
-    with _recorded(places, what, release, before):
+    with _recorded(places, parameters, what, release, before):
         # Now, because what earlier ones left could be what fills the disk.
-        history.prune(places, parameters.keep_releases, {release, before or release}, digest)
+        needed = {release, before or release, *jobs.running(places, parameters)}
+        history.prune(places, parameters.keep_releases, needed, digest)
         faults.point("pruned")
         _check_memory(places, parameters, before)
         build(places, parameters, digest, release, given)
+        told = {"RELEASE": release, "BEFORE": before or ""}
+        hooks.run(places, parameters, hooks.BEFORE, within=release, **told)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
         spoilt = before and verify.altered(places, before)
         switch(places, parameters, release, can_go_back=can_go_back)
@@ -62,7 +78,7 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
         raise RefusedError(f"Release {release} is live already.")
     if not force:
         database.check_back(places, parameters, release, before)
-    with _recorded(places, "rollback", release, before):
+    with _recorded(places, parameters, "rollback", release, before):
         _check_memory(places, parameters, before)
         switch(places, parameters, release, can_go_back=True)
     retire(places, parameters)
@@ -79,7 +95,7 @@ def restart(places: Places, parameters: Parameters) -> None:
         raise RefusedError(f"No release of {places.app} is live. Deploy first.")
     release = identity.original(before)
     unwatched = replace(parameters, watch=0)  # the same code: nothing better to go back to
-    with _recorded(places, "restart", release, before):
+    with _recorded(places, parameters, "restart", release, before):
         _check_memory(places, parameters, before)
         hops = [twin.make(places, release), release] if before == release else [release]
         for hop in hops:
@@ -125,9 +141,12 @@ def _check_memory(places: Places, parameters: Parameters, before: str | None) ->
 
 
 @contextmanager
-def _recorded(places: Places, what: str, release: str, before: str | None) -> Iterator[None]:
-    """Write to the history what came of it; on failure, say what serves now."""
-    entry = {"what": what, "release": release, "before": identity.original(before or "")}
+def _recorded(
+    places: Places, parameters: Parameters, what: str, release: str, before: str | None
+) -> Iterator[None]:
+    """Write to the history what came of it, and run its hook; on failure, say what serves now."""
+    old = identity.original(before or "")
+    entry = {"what": what, "release": release, "before": old, "who": who()}
     start = time.monotonic()
     try:
         yield
@@ -135,9 +154,22 @@ def _recorded(places: Places, what: str, release: str, before: str | None) -> It
         known = error if isinstance(error, ReleaseError) else ReleaseError(_worded(error))
         took = round(time.monotonic() - start, 1)
         history.record(places, **entry, result=known.result, why=str(known), seconds=took)
+        _hook(places, parameters, entry, known.result, str(known))
         raise type(known)(f"{known}\n{_now(places, release)}") from error
     history.record(places, **entry, result="live", seconds=round(time.monotonic() - start, 1))
     faults.point("recorded")
+    _hook(places, parameters, entry, "live")
+
+
+def _hook(
+    places: Places, parameters: Parameters, entry: dict[str, str], result: str, why: str = ""
+) -> None:
+    """Run the hook of what came of it, in the release that serves now."""
+    event = hooks.EVENTS[result]
+    if result == "live" and entry["what"] == "rollback":
+        event = "rollback"
+    told = {"RELEASE": entry["release"], "BEFORE": entry["before"], "RESULT": result, "WHY": why}
+    hooks.run(places, parameters, event, within=live(places), **told)
 
 
 def _worded(error: Exception) -> str:

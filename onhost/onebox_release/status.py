@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import history, identity, lock, maintenance, resources, systemd
+from . import history, identity, jobs, lock, maintenance, problems, resources, systemd
 from .parameters import Parameters
 from .places import Places
 from .show import GREEN, RED, YELLOW, rows, size, when
@@ -46,6 +46,8 @@ def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
         "lock": lock.holder(),
         "hold": json.loads(lock.HOLD.read_text()) if lock.HOLD.exists() else None,
         "reboot": REBOOT.exists(),
+        "jobs": jobs.last(places, parameters),
+        "problems": problems.read(),
     }
 
 

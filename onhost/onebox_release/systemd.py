@@ -37,6 +37,22 @@ def releases_up(app: str, processes: list[str]) -> list[str]:
     return sorted({name.partition("@")[2].rpartition(".")[0] for name in names})
 
 
+def units(*filters: str) -> list[str]:
+    """Return the names of the units that systemctl's filters and patterns choose."""
+    listing = ("list-units", "--plain", "--no-legend", "--all", *filters)
+    return [line.split()[0] for line in _run("systemctl", *listing).stdout.splitlines()]
+
+
+def look() -> None:
+    """Have the server look at itself now, not at its next round; who can't be told, isn't."""
+    _run("systemctl", "start", "--no-block", "onebox-watch.service")
+
+
+def reset(unit: str) -> None:
+    """Forget that a unit failed, where that was told otherwise."""
+    _run("systemctl", "reset-failed", unit)
+
+
 def wait_until_inactive(pattern: str) -> None:
     """Wait for units to end by themselves: half a migration must not get company."""
     listing = ("list-units", "--plain", "--no-legend", "--state=activating,active,deactivating")

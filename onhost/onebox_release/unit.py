@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from . import who
 from .errors import LockedError, ReleaseError
 from .places import Places
 from .report import say
@@ -35,6 +36,7 @@ def run(places: Places, arguments: list[str], *, mend: bool = True) -> int:
         "SyslogIdentifier": "onebox-release",
     }
     options = [f"--property={name}={value}" for name, value in properties.items()]
+    options.append(f"--setenv={who.VARIABLE}={who.who()}")
     command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={places.unit}", *options]
     try:
         with subprocess.Popen(

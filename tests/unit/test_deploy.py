@@ -25,14 +25,16 @@ from tasks.preflight import preflight
 from tasks.releases import releases
 from tasks.ssh import ssh
 from tasks.system import system
+from tasks.timers import timers
 from tasks.tools import tools
+from tasks.watch import watch
 from tests.unit.hosts import Step, deployed, stdin, text
 from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DEPLOY: tuple[Any, ...] = (
     preflight, lock, environment, system, ssh, firewall, tools, deploy_keys, postgresql, apps,
-    nginx, releases, certificates, nginx, access, announce,
+    nginx, releases, certificates, nginx, access, timers, watch, announce,
 )  # fmt: skip
 HIDDEN = "sk_live_a1b2c3$`\"'\\"
 ENVIRONMENT = "value-of-an-environment-variable"
@@ -48,6 +50,8 @@ def vm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VM:
         env={"COLOUR": ENVIRONMENT},
         migrate="alembic upgrade head",
         processes=[{"name": "worker", "command": "python -m links.worker"}],
+        timers=[{"name": "report", "command": "python -m links.report", "schedule": "daily"}],
+        hooks={"after": "true"},
     )
     other = an_app(name="other", domains=["other.example.com"], database="none")
     keys = [{"key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ ci", "apps": ["links"]}]
@@ -116,6 +120,14 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "nginx | Have nginx read our configuration",
         "nginx | Run nginx",
         "Access | Put on record who gets in",
+        "Timers | Remove the timers that links no longer has",
+        "Timers | Describe the timer report of links",
+        "Timers | Run report of links daily",
+        "Timers | Remove the timers that other no longer has",
+        "Watch | Describe the checks, and who is told",
+        "Watch | Create the user of the checks",
+        "Watch | Write down how this deploy leaves its files",
+        "Watch | Look at the server by a timer",
         "Done | See that the apps answer",
     ]
 

@@ -15,11 +15,12 @@ from jinja2 import UndefinedError
 
 from operations import templates
 from operations.templates import env_quote, render, target, template, unit_quote
-from settings import VM, App, Process, Sandbox, Static
+from settings import VM, App, Process, Sandbox, Static, Timer
 from tests.unit.inventories import a_vm, an_app, read
 
 UNITS = "etc/systemd/system"
 SITE = "etc/onebox/nginx/sites/NAME.conf"
+JSON = {"etc/onebox/NAME.json.j2", "etc/onebox/watch/settings.json.j2"}  # it has no comments
 VALUES = [
     "plain",
     "",
@@ -103,7 +104,7 @@ def test_a_template_that_wants_a_value_fails_without_it(app: App) -> None:
 def test_every_template_says_who_made_it(path: str) -> None:
     text = (templates.FOLDER / path).read_text()
     assert text.endswith("\n")
-    if path not in {"sandbox.j2", "etc/onebox/NAME.json.j2"}:  # JSON has no comments
+    if path not in {"sandbox.j2", *JSON}:
         assert "Made by onebox" in "".join(text.splitlines()[:2])
 
 
@@ -531,3 +532,46 @@ def read_as_systemd(text: str) -> str:
         else:
             read, i = read + text[i], i + 1
     return read
+
+
+def test_a_job_runs_as_the_app_and_is_confined_as_web_is(app: App) -> None:
+    timer = Timer(name="report", command="echo 100%", schedule="Mon..Fri 07:30", timeout=9)
+    text = lines(render(f"{UNITS}/NAME-TIMER@.service", app=app, timer=timer))
+    web = lines(render(f"{UNITS}/NAME-web@.service", app=app))
+    assert text[text.index("Group=links") :] == web[web.index("Group=links") :]
+    assert {
+        "Type=oneshot",
+        'ExecStart=/bin/sh -c "echo 100%%"',
+        "TimeoutStartSec=9",
+        "User=links",
+        "StateDirectory=links",
+    } <= set(text)
+    clock = lines(render(f"{UNITS}/onebox-job-NAME-TIMER.timer", app=app, timer=timer))
+    assert {"OnCalendar=Mon..Fri 07:30", "Persistent=yes"} <= set(clock)
+    job = lines(render(f"{UNITS}/onebox-job-NAME-TIMER.service", app=app, timer=timer))
+    assert "ExecStart=/usr/local/bin/onebox-release job links report" in job
+
+
+def test_a_hook_is_confined_as_web_is_and_its_time_is_bounded(app: App) -> None:
+    text = lines(render(f"{UNITS}/NAME-hook@.service", app=app))
+    web = lines(render(f"{UNITS}/NAME-web@.service", app=app))
+    assert text[text.index("Group=links") : -1] == web[web.index("Group=links") :]
+    assert {"ExecStart=/bin/sh -c ${ONEBOX_HOOK_COMMAND}", "TimeoutStartSec=60"} <= set(text)
+
+
+@pytest.mark.parametrize(("every", "boot"), [(300, 120), (10, 10)])
+def test_the_server_looks_at_itself_as_often_as_set(folder: Path, every: int, boot: int) -> None:
+    vm = read(folder, a_vm(checks={"every": every}))
+    text = lines(render(f"{UNITS}/onebox-watch.timer", vm=vm))
+    assert {f"OnBootSec={boot}", f"OnUnitActiveSec={every}"} <= set(text)
+
+
+def test_who_looks_has_one_right(vm: VM) -> None:
+    text = lines(render(f"{UNITS}/onebox-watch.service", vm=vm))
+    assert {
+        "User=onebox-watch",
+        "AmbientCapabilities=CAP_DAC_READ_SEARCH",
+        "CapabilityBoundingSet=CAP_DAC_READ_SEARCH",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+    } <= set(text)

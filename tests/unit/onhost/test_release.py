@@ -515,3 +515,70 @@ def test_after_a_death_anywhere_in_the_switch_exactly_one_release_serves(
     release.recover(server.places, PARAMETERS)
     serving = "old" if died in {"started", "settled", "put back"} else "new"
     assert (server.pointer(), server.up) == (serving, {serving})
+
+
+@pytest.fixture
+def hooked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which hooks were run, within which release, about which result."""
+    ran: list[str] = []
+
+    def run(*plain: object, within: str | None, **told: str) -> None:
+        ran.append(f"{plain[-1]} within {within}: {told.get('RESULT', '')}".rstrip(": "))
+
+    monkeypatch.setattr(release.hooks, "run", run)  # type: ignore[attr-defined]
+    return ran
+
+
+@pytest.mark.usefixtures("steps")
+def test_hooks_run_before_and_after_a_deploy_in_the_new_release(
+    server: Server, hooked: list[str]
+) -> None:
+    server.make("old", live="old")
+    deploy(server)
+    assert hooked == ["before within new", "after within new: live"]
+
+
+@pytest.mark.usefixtures("steps")
+@pytest.mark.parametrize(
+    ("error", "ran"),
+    [
+        (ReleaseError("no"), "failed within old: failed"),
+        (RefusedError("no"), "failed within old: refused"),
+        (PutBackError("no"), "put_back within old: put back"),
+        (OSError("no"), "failed within old: failed"),
+    ],
+)
+def test_the_hook_of_a_failure_runs_in_what_serves(
+    server: Server, hooked: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception, ran: str
+) -> None:
+    monkeypatch.setattr(release, "switch", failing(error))
+    server.make("old", live="old")
+    with pytest.raises(ReleaseError):
+        deploy(server)
+    assert hooked == ["before within new", ran]
+
+
+@pytest.mark.usefixtures("steps")
+def test_a_rollback_has_a_hook_of_its_own(three: Server, hooked: list[str]) -> None:
+    rollback(three)
+    assert len(hooked) == 1
+    assert hooked[0].startswith("rollback within")
+
+
+@pytest.mark.usefixtures("steps")
+def test_a_release_that_a_job_still_runs_in_is_kept(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = {"first"}
+    monkeypatch.setattr(release.jobs, "running", lambda *_: running)  # type: ignore[attr-defined]
+    server.make("first", "second", "third", "fourth", live="fourth")
+    names = ("first", "second", "third", "fourth")
+    server.remember(*(("deploy", name, "live") for name in names))
+    deploy(server)
+    assert server.places.release("first").exists()
+    assert not server.places.release("second").exists()
+    running.clear()
+    server.make("last")
+    monkeypatch.setattr(identity, "release_id", lambda *_: "last")
+    deploy(server)
+    assert not server.places.release("first").exists()

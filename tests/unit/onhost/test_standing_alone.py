@@ -12,8 +12,9 @@ import pytest
 
 from tests.unit.onhost.conftest import ONHOST
 
-MODULES = sorted(path.stem for path in (ONHOST / "onebox_release").glob("[!_]*.py"))
-FILES = [ONHOST / "onebox-release", *(ONHOST / "onebox_release").glob("*.py")]
+PACKAGES = {"onebox_release", "onebox_watch"}
+MODULES = sorted(f"{p}.{path.stem}" for p in PACKAGES for path in (ONHOST / p).glob("[!_]*.py"))
+FILES = [path for path in [*ONHOST.glob("*"), *ONHOST.glob("*/*.py")] if path.is_file()]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -24,7 +25,7 @@ def test_only_the_standard_library_is_imported(path: Path) -> None:
             imported |= {name.name.partition(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
             imported.add((node.module or "").partition(".")[0])
-    assert imported <= sys.stdlib_module_names | {"onebox_release"}
+    assert imported <= sys.stdlib_module_names | PACKAGES
 
 
 def python(version: str) -> str:
@@ -37,7 +38,7 @@ def test_every_module_is_imported_without_a_warning(version: str) -> None:
     interpreter = python(version)
     if not interpreter:
         pytest.skip(f"there is no Python {version} on this machine")
-    lines = [f"import onebox_release.{name}" for name in MODULES]
+    lines = [f"import {name}" for name in MODULES]
     program = f"import sys; sys.path.insert(0, {str(ONHOST)!r}); {'; '.join(lines)}"
     command = [interpreter, "-I", "-B", "-W", "error", "-c", program]
     result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -44,8 +44,13 @@ def test_what_is_removed_is_not_started_again(
 
 
 def test_the_command_line_is_exact(
-    places: Places, systemd_run: Path, progress: Path, tmp_path: Path
+    places: Places,
+    systemd_run: Path,
+    progress: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("SUDO_USER", "alice")
     script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
     assert unit.run(places, ["deploy", "links", "abc"]) == 0
     assert (tmp_path / "asked").read_text().splitlines() == [
@@ -58,6 +63,7 @@ def test_the_command_line_is_exact(
         "--property=ExecStopPost=/usr/local/bin/onebox-release recover links --inside",
         "--property=TimeoutStopSec=infinity",
         "--property=SyslogIdentifier=onebox-release",
+        "--setenv=ONEBOX_WHO=alice",
         "/usr/local/bin/onebox-release",
         "deploy",
         "links",

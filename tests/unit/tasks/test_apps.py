@@ -171,6 +171,8 @@ def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
                 "links.service", "links@.target", "links-web@.socket", "links-web@.service",
                 "links-migrate@.service",
             ],
+            "jobs": [],
+            "hooks": {},
         },
     }  # fmt: skip
 

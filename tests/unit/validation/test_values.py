@@ -63,7 +63,7 @@ def test_a_bad_name_of_a_process_is_refused(refusal: Refusal, name: str) -> None
     process = {"name": name, "command": "x"}
     assert refusal(a_vm(an_app(processes=[process]))) == told(
         "apps[0].processes[0].name",
-        'up to 16 lower-case letters and digits, not "web" or "migrate"',
+        'up to 16 lower-case letters and digits, not "web", "migrate" or "hook"',
         f'"{name}"',
         'write "worker"',
     )

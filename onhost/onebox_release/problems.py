@@ -1,0 +1,22 @@
+"""What the server found when it looked at itself: onebox-watch keeps it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FILE = Path("/var/lib/onebox-watch/state.json")
+
+
+def read(path: Path = FILE) -> dict[str, Any] | None:
+    """Return when it looked last (seconds of the epoch) and what is wrong; None if never."""
+    try:
+        data = json.loads(path.read_text())["data"]
+    except (OSError, ValueError, KeyError):
+        return None
+    told = ("key", "what", "do", "since")
+    return {
+        "at": data["at"],
+        "open": [{name: problem[name] for name in told} for problem in data["open"].values()],
+    }

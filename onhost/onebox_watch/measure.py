@@ -1,0 +1,170 @@
+"""One look at the server. Whatever can't be seen is left out: it is found by its own check."""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json
+import os
+import re
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from onebox_release import health, history, lock, parameters, resources, systemd
+from onebox_release.errors import ReleaseError
+from onebox_release.places import Places
+from onebox_release.switch import live
+from onebox_release.who import is_locked
+
+from . import seen, wanted
+from .wanted import Wanted
+
+REBOOT = Path("/run/reboot-required")
+PRESSURE = Path("/proc/pressure/memory")
+PATIENCE = 10  # seconds for an answer from outside
+
+
+def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
+    """Look at everything."""
+    apps = [app for name in settings.apps if (app := _app(Places(name)))]
+    units = [*settings.units, *(unit for app in apps for unit in settings.apps[app.name])]
+    return seen.Seen(
+        at=time.time(),
+        apps=apps,
+        deploying=is_locked(lock.LOCK),
+        failed=systemd.units("--state=failed"),
+        stopped=[unit for unit in units if not systemd.is_active(unit)],
+        disks=list(_disks("/", "/boot", "/var", "/var/lib/postgresql", "/srv")),
+        memory=resources.memory(),
+        pressure=_pressure(PRESSURE),
+        clock=clock,
+        reboot=_reboot(REBOOT),
+        drift=_drift(wanted.MANIFEST),
+    )
+
+
+def _app(places: Places) -> seen.App | None:
+    """Return what an app looks like, or nothing where its parameters are gone or no longer such."""
+    try:
+        settings = parameters.read(places)
+    except (ReleaseError, ValueError, TypeError, KeyError):
+        return None
+    release, domain = live(places), settings.domains[0]
+    entries = history.read(places)
+    silence, certificate = _answer(domain, settings.health) if release else ("", None)
+    units = [places.process(p, release) for p in ("web", *settings.processes)] if release else []
+    states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
+    up = systemd.releases_up(places.app, settings.processes)
+    return seen.App(
+        name=places.app,
+        domain=domain,
+        live=release,
+        deploying=systemd.is_active(places.unit),
+        silence=silence,
+        certificate=certificate,
+        down=[unit for unit, state in states.items() if state.get("ActiveState") != "active"],
+        others=[other for other in up if other != release],
+        restarts={unit: int(state.get("NRestarts") or 0) for unit, state in states.items()},
+        last=entries[-1] if entries else None,
+        jobs={job: run for job in settings.jobs if (run := _job(places.job(job)))},
+    )
+
+
+def _answer(domain: str, path: str) -> tuple[str, tuple[float, float] | None]:
+    """Ask an app as a visitor would; return what is wrong, and the life of the certificate."""
+    connection, certificate = health.NginxConnection(domain), None
+    try:
+        connection.connect()
+        tls = connection.sock
+        certificate = _life(
+            tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLSocket) else None
+        )
+        answer = health.ask(connection, path)
+    except (OSError, http.client.HTTPException) as error:
+        return f"{type(error).__name__}: {error}", certificate
+    good = answer.status == http.client.OK
+    return ("" if good else f"{path} answered {answer}"), certificate
+
+
+def _life(certificate: bytes | None) -> tuple[float, float] | None:
+    """Return when a certificate begins and ends, in seconds of the epoch."""
+    command = ["openssl", "x509", "-inform", "der", "-noout", "-dates"]
+    result = subprocess.run(command, input=certificate or b"", capture_output=True, check=False)
+    dates = [line.partition("=")[2] for line in result.stdout.decode().splitlines()]
+    if len(dates) != 2:
+        return None
+    return ssl.cert_time_to_seconds(dates[0]), ssl.cert_time_to_seconds(dates[1])
+
+
+def _job(path: Path) -> dict[str, object] | None:
+    try:
+        run: dict[str, object] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return run
+
+
+def _disks(*mounts: str) -> Iterator[seen.Disk]:
+    """Return the file systems behind some paths, each once."""
+    devices = set()
+    for mount in mounts:
+        with suppress(OSError):
+            disk, device = os.statvfs(mount), Path(mount).stat().st_dev
+            if device not in devices and disk.f_blocks:
+                devices.add(device)
+                # Of what root alone may fill, nothing helps the database.
+                size = disk.f_blocks - disk.f_bfree + disk.f_bavail
+                yield seen.Disk(
+                    mount, size * disk.f_frsize, disk.f_bavail * disk.f_frsize,
+                    disk.f_files, disk.f_favail,
+                )  # fmt: skip
+
+
+def _pressure(path: Path) -> float:
+    """Return the share of five minutes lost; 0 where the kernel doesn't count."""
+    text = path.read_text() if path.exists() else ""
+    found = re.search(r"^full .*avg300=([\d.]+)", text, re.MULTILINE)
+    return float(found[1]) / 100 if found else 0
+
+
+def _reboot(path: Path) -> str:
+    if not path.exists():
+        return ""
+    packages = path.with_suffix(".pkgs")
+    names = packages.read_text().split() if packages.exists() else []
+    return ", ".join(sorted(set(names))) or "the kernel"
+
+
+def _drift(manifest: Path) -> list[str]:
+    """Return the files that differ from the sums that the last deploy wrote down, or are gone."""
+    command = ["sha256sum", "--check", "--quiet", str(manifest)]
+    environment = {**os.environ, "LC_ALL": "C"}
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment
+    ).stdout
+    return [line.rpartition(": FAILED")[0] for line in result.splitlines() if ": FAILED" in line]
+
+
+def skew(date: str | None) -> float | None:
+    """Return by how many seconds the clock is ahead of an HTTP date just received."""
+    moment = email.utils.parsedate_to_datetime(date) if date else None
+    return round(time.time() - moment.timestamp(), 1) if moment else None
+
+
+def ask_clock(settings: Wanted) -> float | None:
+    """Return by how much the clock is off, by that of the certificate authority."""
+    trust = ssl.create_default_context(cafile=settings.authority_ca)
+    try:
+        with urllib.request.urlopen(  # noqa: S310 - https, as the settings check
+            settings.authority, timeout=PATIENCE, context=trust
+        ) as answer:
+            off = skew(answer.headers["Date"])
+            # What a cache gave is as old as it says.
+            return None if off is None else off - int(answer.headers.get("Age") or 0)
+    except (OSError, ValueError, http.client.HTTPException):
+        return None

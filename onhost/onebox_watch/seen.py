@@ -1,0 +1,66 @@
+"""What one look at the server found: figures and names, no judgement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A file system, in bytes and inodes; some count no inodes."""
+
+    mount: str
+    size: int
+    free: int
+    files: int
+    files_free: int
+
+
+@dataclass(frozen=True)
+class App:
+    """An app, as nginx, systemd and its history show it. Times are seconds of the epoch."""
+
+    name: str
+    domain: str
+    live: str | None = None
+    deploying: bool = False
+    silence: str = ""
+    """What is wrong with its answer over HTTPS, or nothing."""
+    certificate: tuple[float, float] | None = None
+    """When the certificate that is served begins and ends."""
+    down: list[str] = field(default_factory=list)
+    """Units of the live release that are not up."""
+    others: list[str] = field(default_factory=list)
+    """Other releases that are up."""
+    restarts: dict[str, int] = field(default_factory=dict)
+    """How often systemd has restarted each unit of the live release."""
+    last: dict[str, Any] | None = None
+    """The last entry of its history."""
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How each of its jobs ended last."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The whole server."""
+
+    at: float
+    apps: list[App] = field(default_factory=list)
+    deploying: bool = False
+    """Whether a deployer holds the server's lock."""
+    failed: list[str] = field(default_factory=list)
+    """Units that have failed."""
+    stopped: list[str] = field(default_factory=list)
+    """Units that should be up and are not."""
+    disks: list[Disk] = field(default_factory=list)
+    memory: tuple[int, int] = (1, 1)
+    """Bytes available, and in all; swap counts as both."""
+    pressure: float = 0
+    """Share of the last five minutes in which everything waited for memory, 0 to 1."""
+    clock: float | None = None
+    """Seconds that the clock is off, where that was last asked."""
+    reboot: str = ""
+    """The packages that wait for a reboot."""
+    drift: list[str] = field(default_factory=list)
+    """Files that are not as the last deploy left them."""

@@ -1,0 +1,48 @@
+"""An app's timers, without those that its settings no longer have."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator, Sequence
+
+from pyinfra import host
+from pyinfra.api.command import StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+
+UNITS = "/etc/systemd/system"
+
+
+class Scheduled(FactBase[list[str]]):
+    """The names of an app's timers that are on the server."""
+
+    def command(self, app: str) -> str:
+        """Return the command. Another app's name may begin the same; a timer's has no dash."""
+        return (
+            f"find {UNITS} -maxdepth 1 -name 'onebox-job-{app}-*.timer' -printf '%f\\n'"
+            f" | sed -n 's/^onebox-job-{app}-\\([a-z0-9]*\\)\\.timer$/\\1/p'"
+        )
+
+    @staticmethod
+    def default() -> list[str]:
+        """Return what a host without any has."""
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        """Return the names."""
+        return output
+
+
+@operation()
+def gone(app: str, wanted: Sequence[str]) -> Generator[StringCommand, None, None]:
+    """Stop and remove an app's timers that are not wanted; one that runs is let finish."""
+    scheduled: list[str] = host.get_fact(Scheduled, app=app)
+    for timer in [timer for timer in scheduled if timer not in wanted]:
+        job = f"onebox-job-{app}-{timer}"
+        files = [f"{job}.timer", f"{job}.service", f"{app}-{timer}@.service"]
+        yield StringCommand(
+            f"systemctl disable --quiet --now {job}.timer"
+            f" && rm -f {shlex.join(f'{UNITS}/{file}' for file in files)}"
+            f" /var/lib/systemd/timers/stamp-{job}.timer /var/lib/onebox/{app}/jobs/{timer}.json"
+            " && systemctl daemon-reload"
+        )

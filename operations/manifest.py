@@ -1,0 +1,44 @@
+"""What a whole deploy left on the server, for the server to notice what was changed since."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from pyinfra import host
+from pyinfra.api.command import StringCommand
+from pyinfra.api.facts import FactBase
+from pyinfra.api.operation import operation
+
+# Our folders whole, and elsewhere whatever says that we made it; releases come and go.
+SUMS = (
+    "{ find /etc/onebox -type f ! -path '/etc/onebox/watch/manifest*' ! -name revision.key -print0;"
+    " grep -rlsIZ --exclude-dir=onebox --exclude-dir=releases 'Made by onebox' /etc;"
+    " find /usr/local/lib/onebox/onebox_* /usr/local/bin/onebox-* -type f -print0; }"
+    " | sort -z | xargs -0 sha256sum"
+)
+
+
+class Same(FactBase[bool]):
+    """Whether the sums of our files are those that are written down."""
+
+    def command(self, path: str) -> str:
+        """Return the command."""
+        return f"{SUMS} | cmp -s - {path} && echo yes || true"
+
+    @staticmethod
+    def default() -> bool:
+        """Return the state of a host where nothing is written down."""
+        return False
+
+    def process(self, output: list[str]) -> bool:
+        """Tell whether they are."""
+        return output == ["yes"]
+
+
+@operation()
+def written(path: str) -> Generator[StringCommand, None, None]:
+    """Write the sums of our files down."""
+    if not host.get_fact(Same, path=path):
+        yield StringCommand(
+            f"umask 077; {SUMS} > {path}.new && sync {path}.new && mv -T {path}.new {path}"
+        )

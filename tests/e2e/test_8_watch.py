@@ -1,0 +1,139 @@
+"""Somebody is told what goes wrong, and that it is over; jobs run in the live release."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.receivers import PASSWORD, Receivers, receivers, text_of
+from tests.server import Server
+
+EVERY = 5  # seconds a round
+# What a job may and may not: it writes to its app's folder, and nowhere else.
+TRIES = (
+    "touch /var/tmp/tick; touch /srv/links/tick 2> /dev/null && echo open > /var/lib/links/tick;"
+    " echo $ONEBOX_RELEASE $(id -un) >> /var/lib/links/tick"
+)
+TICK = {"name": "tick", "command": TRIES, "schedule": "*:*:0/2"}
+SORRY = {"name": "sorry", "command": "echo so sorry; exit 7", "schedule": "*:*:0/2"}
+HOOKS = {
+    "before": "echo before $ONEBOX_HOOK_RELEASE >> /var/lib/links/hooks; exit 1",
+    "after": 'echo "after $ONEBOX_HOOK_RELEASE" >> /var/lib/links/hooks; sleep 60',
+    "failed": 'echo "failed: $ONEBOX_HOOK_WHY" >> /var/lib/links/hooks',
+    "timeout": 2,
+}
+
+
+@dataclass
+class Watched:
+    """A server that looks at itself, and who is told."""
+
+    server: Server
+    inbox: Receivers
+
+
+@pytest.fixture(scope="module")
+def watched(
+    copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Watched]:
+    server = copy("12")
+    with (
+        receivers(tmp_path_factory.mktemp("receivers")) as inbox,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        environment.setenv("ONEBOX_SMTP_PASSWORD", PASSWORD)
+        environment.setenv("ONEBOX_PING", f"{inbox.url}/ping")
+        inbox.trusted_by(server)
+        server.entry |= {
+            "notify": inbox.settings(),
+            "checks": {"every": EVERY, "ping": "PING"},
+        }
+        server.app["timers"] = [TICK, SORRY]
+        server.deploy()
+        yield Watched(server, inbox)
+
+
+def test_what_goes_wrong_is_told_and_that_it_is_over(watched: Watched) -> None:
+    server, inbox = watched.server, watched.inbox
+    inbox.wait(lambda: inbox.pings, 3 * EVERY)
+    server.run("systemctl stop nginx")
+    inbox.wait(lambda: inbox.told("raised", "answer"), 3 * EVERY)
+    inbox.wait(lambda: inbox.mails, EVERY)
+    told = inbox.first("raised", "answer")
+    mail = next(mail for mail in inbox.mails if told["what"] in text_of(mail))
+    text = text_of(mail)
+    assert mail["To"] == "you@example.com"
+    for word in (told["what"], told["do"], "Where   " + server.host.name, "docs/checks.md, answer"):
+        assert word in text
+    status = json.loads(server.run("onebox-release status links --json"))
+    assert "answer:links" in {p["key"] for p in status["data"]["problems"]["open"]}
+    assert server.domain in server.run("onebox-watch status")
+    inbox.pings.clear()
+    server.run("systemctl start nginx")
+    inbox.wait(lambda: inbox.told("cured", "answer"), 4 * EVERY)
+    inbox.wait(lambda: inbox.pings, 2 * EVERY)
+    assert len(inbox.told("raised", "answer")) == 1
+
+
+def test_a_job_is_confined_and_one_that_fails_is_told(watched: Watched) -> None:
+    server, inbox = watched.server, watched.inbox
+    server.wait_for(f"grep -q '{server.release()} links' /var/lib/links/tick", 10)
+    assert "open" not in server.run(
+        "cat /var/lib/links/tick; ls /var/tmp/tick && echo open", check=False
+    )
+    status: dict[str, Any] = json.loads(server.run("onebox-release status links --json"))
+    jobs = status["data"]["jobs"]
+    assert jobs["tick"]["release"] == server.release()
+    assert {name: (run["result"], run["exit"]) for name, run in jobs.items()} == {
+        "tick": ("success", 0),
+        "sorry": ("exit-code", 7),
+    }
+    assert "so sorry" in inbox.first("raised", "job")["what"]
+    assert server.run("systemctl --failed --no-legend") == ""
+
+
+def test_jobs_and_hooks_follow_the_release(watched: Watched) -> None:
+    """One hook fails and one takes too long, and the deploy goes through all the same."""
+    server, inbox = watched.server, watched.inbox
+    server.app.update({"hooks": HOOKS, "timers": [TICK], "env": {"ANOTHER": "release"}})
+    before = server.release()
+    server.deploy()
+    live = server.release()
+    assert live != before
+    assert server.run("cat /var/lib/links/hooks") == f"before {live}\nafter {live}"
+    server.wait_for(f"grep -q '{live} links' /var/lib/links/tick", 10)
+    assert "sorry" not in server.run("systemctl list-timers --all; ls /etc/systemd/system")
+    assert server.run("systemctl --failed --no-legend") == ""
+    inbox.wait(lambda: inbox.told("cured", "job"), 3 * EVERY)
+    assert server.deploy()["success"] == []
+
+
+def test_a_deploy_that_fails_is_told_and_has_its_hook(watched: Watched) -> None:
+    server, inbox = watched.server, watched.inbox
+    live = server.release()
+    server.app.update({"env": {"DATABASE_URL": "postgresql://nowhere/at-all"}, "start_timeout": 3})
+    assert server.pyinfra("-y").returncode != 0
+    assert "failed: Release" in server.run("cat /var/lib/links/hooks")
+    inbox.wait(lambda: inbox.told("raised", "deploy"), 2 * EVERY)
+    assert f"Release {live} serves" in inbox.first("raised", "deploy")["what"]
+
+
+def test_a_user_can_try_whether_messages_come(watched: Watched) -> None:
+    server, inbox = watched.server, watched.inbox
+    inbox.forget()
+    server.run("onebox-watch test")
+    inbox.wait(lambda: inbox.mails and inbox.posts, 5)
+    inbox.broken = True
+    assert "failed" in server.run("onebox-watch test 2>&1 || echo failed")
+    inbox.broken = False
+
+
+def test_secrets_of_messages_are_for_root_alone(watched: Watched) -> None:
+    server = watched.server
+    assert server.run("stat -c %a:%U /etc/onebox/watch/settings.json") == "600:root"
+    assert server.run("runuser -u onebox-watch -- cat /etc/onebox/watch/*", check=False) == ""
+    assert PASSWORD not in server.run("cat /var/lib/onebox-watch/*; journalctl -u onebox-watch")

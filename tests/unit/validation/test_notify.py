@@ -1,0 +1,131 @@
+"""Who is told, when jobs run: values that are refused, and secrets that are found."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.watch import settings
+from tests.unit.hosts import BOOKWORM
+from tests.unit.inventories import a_vm, an_app, read, told
+
+Refusal = Callable[..., str]
+EMAIL = {"to": ["you@example.com"], "sender": "box@example.com", "server": "smtp.example.com"}
+HIDDEN = "https://hooks.example.com/T0/secret"
+SCHEDULES = [
+    "daily", "hourly", "Mon..Fri 07:30", "*-*-* 03:00:00", "*:0/15", "Sat,Sun 10:00 UTC",
+    "*-*-01 04:00 Europe/Berlin", "Mon *-05~07/1 12:00", "2027-01-01", "*:*:0/2", "Sun",
+]  # fmt: skip
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEBOX_WEBHOOK", HIDDEN)
+    monkeypatch.setenv("ONEBOX_SMTP_PASSWORD", "pa$$")
+
+
+@pytest.mark.usefixtures("secrets")
+def test_secrets_are_found_and_reach_nothing_but_the_servers_file(folder: Path) -> None:
+    notify = {"email": {**EMAIL, "user": "u", "password": "SMTP_PASSWORD"}, "webhook": "WEBHOOK"}
+    vm = read(folder, a_vm(notify=notify, checks={"ping": "https://ping.example.com/x"}))
+    assert HIDDEN not in str(vm) + vm.model_dump_json()
+    assert "pa$$" not in str(vm) + vm.model_dump_json()
+    data = settings(vm, BOOKWORM)["data"]
+    assert (data["webhook"], data["ping"]) == (HIDDEN, "https://ping.example.com/x")
+    assert (data["email"]["password"], data["email"]["port"]) == ("pa$$", 587)
+
+
+@pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
+def test_the_port_is_what_the_security_has(folder: Path, security: str, port: int) -> None:
+    def email(**changes: Any) -> Any:
+        found = read(folder, a_vm(notify={"email": {**EMAIL, "security": security, **changes}}))
+        return found.notify.email
+
+    assert email().port == port
+    assert email(port=2525).port == 2525
+
+
+@pytest.mark.parametrize("value", ["ftp://x", "hooks.example.com", "https://u:p@x/", "a b", 7])
+def test_an_address_that_is_none_is_refused_unseen(refusal: Refusal, value: object) -> None:
+    message = refusal(a_vm(notify={"webhook": value}))
+    assert "notify.webhook\n  expected: an https:// address, or the name of the secret" in message
+    assert "found:    something else" in message
+
+
+def test_a_secret_without_a_value_is_refused_by_its_variable(refusal: Refusal) -> None:
+    assert refusal(a_vm(checks={"ping": "MY_PING"})) == told(
+        "checks.ping",
+        "a value for the secret MY_PING",
+        "none",
+        "set ONEBOX_MY_PING in the environment or in secrets.env",
+    )
+
+
+def test_a_password_in_place_of_its_name_is_not_repeated(refusal: Refusal) -> None:
+    message = refusal(a_vm(notify={"email": {**EMAIL, "password": "hunter2"}}))
+    assert "hunter2" not in message
+    assert 'write it as in "SMTP_PASSWORD"' in message
+
+
+@pytest.mark.parametrize("value", ["you", "a@b@c", "You <you@example.com>", ""])
+def test_a_bad_address_of_a_person_is_refused(refusal: Refusal, value: str) -> None:
+    assert refusal(a_vm(notify={"email": {**EMAIL, "to": [value]}})) == told(
+        "notify.email.to[0]",
+        "an e-mail address, nothing else",
+        f'"{value}"',
+        'write it as in "you@example.com"',
+    )
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_schedule_is_taken(folder: Path, schedule: str) -> None:
+    timer = {"name": "report", "command": "x", "schedule": schedule}
+    [app] = read(folder, a_vm(an_app(timers=[timer]))).apps
+    assert app.timers[0].schedule == schedule
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_systemd_takes_what_is_taken_here(schedule: str) -> None:
+    command = ["systemd-analyze", "calendar", schedule]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no systemd on this machine")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "schedule", ["", "every day", "0 3 * * *", "7:30pm", "daily\n", "Foo 1:00"]
+)
+def test_a_schedule_that_systemd_does_not_know_is_refused(refusal: Refusal, schedule: str) -> None:
+    timer = {"name": "report", "command": "x", "schedule": schedule}
+    assert "a time as systemd's OnCalendar= has it" in refusal(a_vm(an_app(timers=[timer])))
+
+
+@pytest.mark.parametrize("names", [["report", "report"], ["queue"]])
+def test_two_of_one_name_are_refused(refusal: Refusal, names: list[str]) -> None:
+    timers = [{"name": name, "command": "x", "schedule": "daily"} for name in names]
+    app = an_app(processes=[{"name": "queue", "command": "x"}], timers=timers)
+    assert refusal(a_vm(app)) == told(
+        "apps[0].timers",
+        "a name of its own for each timer and process",
+        names[-1],
+        "rename one of them",
+    )
+
+
+def test_the_units_that_should_be_up(folder: Path) -> None:
+    timer = {"name": "report", "command": "x", "schedule": "daily"}
+    vm = read(folder, a_vm(an_app(timers=[timer])))
+    data = settings(vm, BOOKWORM)["data"]
+    assert data["units"] == [
+        "nginx.service",
+        "onebox-firewall.service",
+        "onebox-certbot.timer",
+        "postgresql@15-main.service",
+    ]
+    assert data["apps"] == {"links": ["links.service", "onebox-job-links-report.timer"]}
