@@ -1,6 +1,6 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down check test verify dev soak-app soak-main soak-releases setup setup-lab
+.PHONY: help bench-serving demo demo-down check test verify dev soak-app soak-main soak-releases setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -40,8 +40,11 @@ verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change not
 dev: setup-lab ## the sample app here, reloading, with a database of its own
 	@cd app && $(APP) python dev.py
 
-soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL
-	@cd app && $(APP) pytest --quiet -s -m soak
+soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL; results in bench/results/
+	@$(RUN) bench.soak_app
+
+bench-serving: setup-lab ## the sample app against the tutorials' set-up, 20 minutes; results in bench/results/
+	@$(AS_ROOT) $(RUN) bench.serving
 
 soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py
