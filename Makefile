@@ -1,7 +1,7 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down check lint unit test test-app test-host verify dev nightly-timer audit \
-	soak-app soak-hand soak-main soak-releases soak-unattended setup setup-lab
+	bench-serving soak-app soak-hand soak-main soak-releases soak-unattended setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -58,8 +58,11 @@ nightly-timer: setup ## have this machine redeploy ONEBOX_INVENTORY every night,
 audit: setup ## ask for known vulnerabilities in what is pinned
 	@.ci/audit
 
-soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL
-	@cd app && $(APP) pytest --quiet -s -m soak
+soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL; results in bench/results/
+	@$(RUN) bench.soak_app
+
+bench-serving: setup-lab ## the sample app against the tutorials' set-up, 20 minutes; results in bench/results/
+	@$(AS_ROOT) $(RUN) bench.serving
 
 soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py

@@ -91,9 +91,9 @@ class Web(Settings):
     """Seconds that a stopping worker gives its requests."""
     keepalive: Seconds = 5
     """Seconds that an idle connection is kept."""
-    max_requests: int = Field(default=10_000, ge=0)
+    max_requests: int = Field(default=100_000, ge=0)
     """Requests after which a worker is replaced, against slow leaks; 0 means never."""
-    max_requests_jitter: int = Field(default=1_000, ge=0)
+    max_requests_jitter: int = Field(default=10_000, ge=0)
     """Up to so many requests more, so that workers are not all replaced at once."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
     """What Gunicorn writes to the journal."""

@@ -21,6 +21,20 @@ SOURCES = (
     "deploy.py", "settings.py", "uv.lock", "tasks", "operations", "templates", "onhost",
     "validation", "tests/faults/probe",
 )  # fmt: skip
+APP = ("app/links", "app/migrations", "app/uv.lock")
+# By the results' folder, where they depend on something else.
+SOURCES_OF = {
+    "serving": (
+        *APP, "tasks/apps.py", "tasks/nginx.py", "templates/etc/NAME", "templates/etc/onebox/nginx",
+        "templates/etc/systemd/system", "templates/sandbox.j2", "bench/serving.py", "bench/wrk.py",
+    ),
+    "app": (*APP, "app/tests/test_soak.py"),
+}  # fmt: skip
+
+
+def sources_of(name: str) -> tuple[str, ...]:
+    """Return what a result depends on."""
+    return SOURCES_OF.get(name.partition("/")[0], SOURCES)
 
 
 def digest(sources: tuple[str, ...] = SOURCES) -> str:
@@ -40,7 +54,7 @@ def record(name: str, **figures: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sources": digest(),
+        "sources": digest(sources_of(name)),
         **figures,
     }
     path.write_text(json.dumps(result, indent=1) + "\n")
@@ -49,7 +63,7 @@ def record(name: str, **figures: Any) -> None:
 def is_fresh(name: str) -> bool:
     """Tell whether a result is there, and was measured on these sources."""
     path = FOLDER / f"{name}.json"
-    return path.exists() and json.loads(path.read_text())["sources"] == digest()
+    return path.exists() and json.loads(path.read_text())["sources"] == digest(sources_of(name))
 
 
 def stale() -> list[str]:

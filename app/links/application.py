@@ -15,8 +15,8 @@ from links.limits import LimitBody
 from links.observe import Observe
 from links.settings import Settings
 
-# follow is last, because /{code} matches any path of one segment.
-PARTS = (health, metrics, auth, routes, login, pages, follow)
+# Asked in this order whether a path is theirs: a redirect, which is nearly every request, asks one.
+PARTS = (follow, health, metrics, auth, routes, login, pages)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -44,8 +44,16 @@ def create_app(settings: Settings) -> FastAPI:
         await app.state.reader.close()
         await engine.dispose()
 
-    # No page of documentation: FastAPI's loads its scripts from a CDN, into our origin.
-    app = FastAPI(title="links", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="links",
+        version="1",
+        lifespan=lifespan,
+        # No page of documentation: FastAPI's loads its scripts from a CDN, into our origin.
+        docs_url=None,
+        redoc_url=None,
+        # FastAPI would look at each request whether OpenTelemetry is set up. It isn't.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
     problems.install(app)
     app.add_middleware(LimitBody)
     app.add_middleware(Observe)  # the outer one

@@ -9,16 +9,14 @@ from datetime import timedelta
 
 from pgqueuer import AsyncpgDriver, Queries
 from pgqueuer.errors import RetryRequested
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from links.fetch import FetchError, status_of
 from links.models import Link
 
 JOB = "check_link"
-EVERY = timedelta(days=1)
-BATCH = 1000  # links looked for at a time
 KEEP = "7 days"  # of the queue's log
 
 CLEANING = (
@@ -32,34 +30,8 @@ log = logging.getLogger(__name__)
 
 async def order(session: AsyncSession, link: int) -> None:
     """Have a link checked once this transaction is committed, and not at all if it isn't."""
-    queue = await _queue(await session.connection())
-    await queue.enqueue(JOB, str(link).encode())
-
-
-async def order_due(engine: AsyncEngine) -> int:
-    """Have those links checked whose last check is too long ago, and tell how many."""
-    due = (
-        select(Link.id)
-        .where(
-            or_(Link.checked_at.is_(None), Link.checked_at < func.now() - EVERY),
-            or_(Link.expires_at.is_(None), Link.expires_at > func.now()),
-        )
-        .order_by(text("checked_at NULLS FIRST"))
-        .limit(BATCH)
-    )
-    async with engine.begin() as connection:
-        links = [str(link) for link in await connection.scalars(due)]
-        if links:
-            queue = await _queue(connection)
-            await queue.enqueue(
-                [JOB] * len(links),
-                [link.encode() for link in links],
-                [0] * len(links),
-                # Those that still wait since the last time are not ordered again.
-                dedupe_key=[f"{JOB} {link}" for link in links],
-                on_conflict="skip",
-            )
-    return len(links)
+    raw = await (await session.connection()).get_raw_connection()
+    await Queries(AsyncpgDriver(raw.driver_connection)).enqueue(JOB, str(link).encode())
 
 
 async def check(engine: AsyncEngine, link: int) -> None:
@@ -95,8 +67,3 @@ async def _fault(url: str) -> str | None:
     except FetchError as error:
         return str(error)
     return f"status {status}" if status >= 400 else None
-
-
-async def _queue(connection: AsyncConnection) -> Queries:
-    raw = await connection.get_raw_connection()
-    return Queries(AsyncpgDriver(raw.driver_connection))

@@ -43,7 +43,7 @@ current: ContextVar[RequestInfo | None] = ContextVar("request", default=None)
 
 def route_template(scope: Scope) -> str | None:
     """The matched route's path with its parameters' names; None if there is none."""
-    return getattr(scope.get("route"), "path", None)
+    return getattr(scope.get("route"), "path_format", None)
 
 
 class JSONFormatter(logging.Formatter):

@@ -14,7 +14,6 @@ from sqlalchemy import (
     String,
     Text,
     func,
-    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -63,12 +62,8 @@ class Link(Base):
     """A short code and where it leads."""
 
     __tablename__ = "links"
-    __table_args__ = (
-        # A user's links in the order of their pages.
-        Index("ix_links_user_id_id", "user_id", "id"),
-        # The links whose check is due, the longest unchecked first.
-        Index("ix_links_checked_at", text("checked_at NULLS FIRST")),
-    )
+    # A user's links in the order of their pages.
+    __table_args__ = (Index("ix_links_user_id_id", "user_id", "id"),)
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     code: Mapped[str] = mapped_column(String(32), unique=True)

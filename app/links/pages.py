@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request, Response, status
 
-from links import cookies, plot, store
+from links import cookies, store
 from links.database import Session
 from links.html import checked, end_of, render, to
 from links.routes import MAX_ID, shown
@@ -97,7 +97,6 @@ async def _stats(
     link = await store.find(session, user, code)
     if link is None:
         raise HTTPException(status.HTTP_404_NOT_FOUND, "you have no such link")
-    days = await store.clicks_by_day(session, link.id, DAYS)
     return render(
         request,
         "stats.html",
@@ -105,10 +104,5 @@ async def _stats(
         link=shown(link, request),
         # Its end is the first moment of the day after.
         last_day=(link.expires_at - timedelta(microseconds=1)).date() if link.expires_at else None,
-        days=days,
-        bars=plot.bars(days),
-        step=plot.STEP,
-        height=plot.HEIGHT,
-        most=max(clicks for _, clicks in days),
-        total=sum(clicks for _, clicks in days),
+        days=await store.clicks_by_day(session, link.id, DAYS),
     )

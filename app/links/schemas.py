@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 MAX_URL = 2048  # characters
+CODE = "[0-9A-Za-z_-]{3,32}"  # a regular expression
 
 # First segments of our own paths: a code must not hide behind one.
 # fmt: off
@@ -54,7 +55,7 @@ Target = Annotated[
     UrlConstraints(allowed_schemes=["http", "https"]),
     AfterValidator(_short_enough),
 ]
-Code = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_-]{3,32}$")]
+Code = Annotated[str, StringConstraints(pattern=f"^{CODE}$")]
 Expiry = Annotated[AwareDatetime, AfterValidator(_to_come)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{2,31}$")]
 # Long, and of any characters. https://pages.nist.gov/800-63-4/sp800-63b.html#passwordver

@@ -34,10 +34,6 @@ def register(queue: PgQueuer, engine: AsyncEngine) -> None:
         await checks.check(engine, int(job.payload or b"0"))
 
     # By the clock, too, only one worker of all does it.
-    @queue.schedule("order_due", "* * * * *")
-    async def order_due(_: Schedule) -> None:
-        await checks.order_due(engine)
-
     @queue.schedule("clean", "17 3 * * *")
     async def clean(_: Schedule) -> None:
         await checks.clean(engine)

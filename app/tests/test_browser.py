@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome, ChromeOptions, Keys
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -80,7 +81,9 @@ def focused(browser: Chrome) -> WebElement:
 
 
 def title(browser: Chrome, text: str) -> None:
-    WebDriverWait(browser, 10).until(lambda b: text in b.find_element(By.TAG_NAME, "main").text)
+    # The page may go between the two questions.
+    wait = WebDriverWait(browser, 10, ignored_exceptions=[StaleElementReferenceException])
+    wait.until(lambda b: text in b.find_element(By.TAG_NAME, "main").text)
 
 
 def resize(browser: Chrome, size: tuple[int, int]) -> None:

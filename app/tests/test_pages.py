@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from links import plot
 from links.application import create_app
-from links.html import end_of
+from links.html import _templates, end_of
 from tests.cluster import APP, Cluster
 from tests.conftest import PASSWORD, TARGET, serving, settings, shorten
 
@@ -169,12 +168,15 @@ def test_the_style_sheet_is_ours(client: httpx.Client) -> None:
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=366))
 def test_bars_fit_the_plot_and_keep_their_order(counts: list[int]) -> None:
-    made = plot.bars([(date(2026, 1, 1) + timedelta(n), c) for n, c in enumerate(counts)])
-    assert all(bar.y >= 0 and bar.y + bar.height == plot.HEIGHT for bar in made)
-    for count, bar in zip(counts, made, strict=True):
-        assert (bar.height > 0) == (count > 0)
-        assert (bar.height == plot.HEIGHT) or count < max(counts) or count == 0
-    heights = [bar.height for _, bar in sorted(zip(counts, made, strict=True), key=lambda x: x[0])]
+    days = [(date(2026, 1, 1) + timedelta(n), count) for n, count in enumerate(counts)]
+    page = _templates.get_template("stats.html").render(link={}, days=days, form={})
+    found = re.findall(r'"bar".* y="(.+?)".* height="(.+?)"', page)
+    made = [(float(y), float(high)) for y, high in found]
+    assert all(y >= 0 and y + high == pytest.approx(120) for y, high in made)
+    for count, (_, high) in zip(counts, made, strict=True):
+        assert (high > 0) == (count > 0)
+        assert high == 120 or count < max(counts) or count == 0
+    heights = [high for _, (_, high) in sorted(zip(counts, made, strict=True))]
     assert heights == sorted(heights)
 
 

@@ -65,7 +65,6 @@ async def everything(engine: AsyncEngine) -> None:
         counted.count(link.id)
         await counted._flush()
         await store.remove(session, user, link.code)
-    await checks.order_due(engine)
     await checks.clean(engine)
 
 

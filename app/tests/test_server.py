@@ -1,5 +1,7 @@
 """The app under Gunicorn, as the deployer runs it."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -7,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 
@@ -37,7 +39,7 @@ def gunicorn(
 
 @contextmanager
 def started(listener: int, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Gunicorn, dead afterwards."""
+    """Gunicorn, dead afterwards with its workers."""
     options = [
         "--no-control-socket",
         "-k",
@@ -53,11 +55,13 @@ def started(listener: int, environment: dict[str, str]) -> Iterator[subprocess.P
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         try:
             yield process
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # workers outlive a master that is killed
 
 
 def test_sigterm_lets_requests_finish(cluster: Cluster, database: str) -> None:

@@ -205,24 +205,6 @@ def test_a_check_without_the_database_is_tried_again(cluster: Cluster) -> None:
         run(cluster, "nowhere", lambda engine: checks.check(engine, 1))
 
 
-def test_links_that_are_due_are_checked_again_once(
-    user: httpx.Client, cluster: Cluster, database: str
-) -> None:
-    for _ in range(4):
-        shorten(user)
-    cluster.sql(
-        "DELETE FROM pgqueuer",
-        "UPDATE links SET checked_at = now()",
-        "UPDATE links SET checked_at = now() - interval '25 hours' WHERE id % 2 = 0",
-        database=database,
-    )
-    assert run(cluster, database, checks.order_due) == 2
-    assert run(cluster, database, checks.order_due) == 2
-    assert cluster.ask(QUEUED, database) == "2"
-    cluster.sql("UPDATE links SET expires_at = now()", database=database)
-    assert run(cluster, database, checks.order_due) == 0
-
-
 def test_what_is_over_is_deleted(user: httpx.Client, cluster: Cluster, database: str) -> None:
     shorten(user)
     cluster.sql(

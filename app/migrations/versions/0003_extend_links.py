@@ -26,13 +26,11 @@ def upgrade() -> None:
     op.add_column("links", sa.Column("fault", sa.Text()))
     op.create_foreign_key(op.f("fk_links_user_id_users"), "links", "users", ["user_id"], ["id"])
     # Not CONCURRENTLY, which can't be undone with the rest when a later revision fails. Inserts
-    # wait for these two.
+    # wait for it.
     op.create_index(op.f("ix_links_user_id_id"), "links", ["user_id", "id"])
-    op.create_index(op.f("ix_links_checked_at"), "links", [sa.text("checked_at NULLS FIRST")])
 
 
 def downgrade() -> None:
-    op.drop_index(op.f("ix_links_checked_at"), "links")
     op.drop_index(op.f("ix_links_user_id_id"), "links")
     op.drop_constraint(op.f("fk_links_user_id_users"), "links")
     for column in ("fault", "checked_at", "expires_at", "user_id"):
