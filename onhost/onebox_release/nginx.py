@@ -26,6 +26,9 @@ def leave_out(places: Places) -> None:
     files = {str(path.relative_to(link)): path.read_text() for path in paths}
     if files.pop(site, None) is not None:
         _place(link, files)
+    for old in link.parent.glob(f"{link.name}.*"):
+        if old.is_dir() and old != link.readlink():
+            shutil.rmtree(old)
     systemd.systemctl("reload", "nginx.service")
 
 
@@ -36,11 +39,9 @@ def _place(link: Path, files: dict[str, str]) -> None:
         path = new / name
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write(path, text, 0o644)
-    old = link.readlink()
     command = [*TEST, str(new / "nginx.conf")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         shutil.rmtree(new)
         raise ReleaseError(f"nginx refuses a configuration without it: {result.stderr}")
     durable.point(link, str(new))
-    shutil.rmtree(old)

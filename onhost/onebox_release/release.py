@@ -114,7 +114,13 @@ def recover(places: Places, parameters: Parameters) -> None:
     if release and identity.original(release) not in history.healthy(places):
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(places)), "")
-        history.record(places, what="deploy", release=release, before=earlier, result="live")
+        history.record(
+            places,
+            what="deploy",
+            release=identity.original(release),
+            before=earlier,
+            result="live",
+        )
 
 
 def _sound(places: Places, parameters: Parameters, digest: str, before: str | None) -> str:
