@@ -28,6 +28,9 @@ def nginx() -> None:
         name="Have nginx read our configuration",
         things=[
             files.Folder(WEBROOT),
+            # Apps' users could read there what visitors ask of other apps. nginx's workers must
+            # get in, to open new files after a rotation.
+            files.Folder("/var/log/nginx", mode="750", owner="root:www-data"),
             files.Folder(f"/{DROP_IN.rpartition('/')[0]}"),
             template(DROP_IN),
         ],

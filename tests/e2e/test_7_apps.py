@@ -11,18 +11,20 @@ import pytest
 
 from tests.server import PROJECT, Server
 
+MARK = "<<<<"
 ECHO = PROJECT / "tests/e2e/apps/echo"
 SECRETS = {"one": "secret-of-one", "two": "secret-of-two", "three": "secret-of-three"}
 # Gets nothing at all where the other app is well closed. {other} is its name.
 FILES = [
     "cat /etc/{other}/*.env /etc/{other}/releases/*",
     "ls /etc/{other} /var/lib/{other} /var/lib/onebox/{other}",
-    "cat /srv/{other}/current/app/echo.py /srv/{other}/releases/*/app/echo.py",
+    "cat /srv/{other}/current/app/*.py /srv/{other}/releases/*/app/src/*.py",
     "ls /srv/{other}/current/app /srv/{other}/current/venv/",
     "cat /var/log/nginx/{other}.access.log /etc/letsencrypt/live/{other}/privkey.pem",
     "touch /srv/{other}/mine /run/{other}/mine /var/lib/{other}/mine && echo wrote",
 ]
-ASKED = "s.connect(sys.argv[1]); s.send(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(99))"
+REQUEST = "GET / HTTP/1.0\\r\\nX-Forwarded-For: 192.0.2.1\\r\\n\\r\\n"
+ASKED = f"s.connect(sys.argv[1]); s.send(b'{REQUEST}'); print(s.recv(99))"
 SOCKET = f'python3 -c "import socket, sys; s = socket.socket(socket.AF_UNIX); {ASKED}" {{socket}}'
 DATABASE = [
     "psql -h /run/postgresql -d {other} -c 'select 1'",
@@ -177,18 +179,30 @@ def attacks(server: Server, other: str) -> dict[str, str]:
     return {text: text.format(**values) for text in [*FILES, SOCKET, *DATABASE, *PROCESSES]}
 
 
+def scripted(commands: dict[str, str]) -> str:
+    """Return a script that runs commands one after the other, with a mark before each."""
+    return "\n".join(f"echo '{MARK}'\n( {command}\n) 2>/dev/null" for command in commands.values())
+
+
+def got(commands: dict[str, str], output: str) -> dict[str, str]:
+    """Return what each command of a script printed, if it printed anything."""
+    answers = output.split(MARK)[1:]
+    assert len(answers) == len(commands), "the script ran to its end"
+    told = zip(commands, answers, strict=True)
+    return {name: answer for name, answer in told if answer.strip()}
+
+
 @pytest.mark.parametrize("name", SECRETS)
 def test_no_app_reaches_another(three: Server, name: str) -> None:
     """Not from its sandbox, and not as its plain user outside of it."""
     for other in SECRETS.keys() - {name}:
-        for what, command in attacks(three, other).items():
-            tries = {
-                "sandbox": inside(three, name, f"( {command} ) 2>/dev/null"),
-                "user": three.run(
-                    f"cd /; runuser -u {name} -- sh -s 2>/dev/null", check=False, given=command
-                ),
-            }
-            assert tries == {"sandbox": "", "user": ""}, f"{name} reached {other}: {what}"
+        commands = attacks(three, other)
+        outside = three.run(
+            f"cd /; runuser -u {name} -- sh -s; true", given=f"{scripted(commands)}\n"
+        )
+        in_sandbox = inside(three, name, scripted(commands))
+        reached = (got(commands, in_sandbox), got(commands, outside))
+        assert reached == ({}, {}), f"{name} reached {other}, from its sandbox or as its user"
         seen = inside(three, name, f"ls -l /proc | grep -cw {other}; pgrep -u {other}")
         assert seen == "0\n", "its processes are not even seen from the sandbox"
 
@@ -197,12 +211,16 @@ def test_no_app_reaches_another(three: Server, name: str) -> None:
 def test_an_app_reaches_what_is_its_own(three: Server, name: str) -> None:
     """The attacks on others fail for a reason: on itself, the same ones succeed."""
     itself = attacks(three, name)
-    assert "async def app" in inside(three, name, itself[FILES[2]])
-    assert inside(three, name, "echo $TOKEN") == f"{SECRETS[name]}\n"
-    assert "reached" in inside(three, name, itself[PROCESSES[2]])
+    reached = got(itself, inside(three, name, scripted(itself)))
+    expected = {FILES[2], *PROCESSES[:3]}
     if app(three, name).get("database") != "none":
-        assert "1 row" in inside(three, name, itself[DATABASE[0]])
-    assert "200 OK" in three.run(itself[SOCKET])
+        expected |= set(DATABASE[:2])
+    assert expected <= reached.keys()
+    assert "async def app" in reached[FILES[2]]
+    assert SECRETS[name] in reached[PROCESSES[0]]
+    as_root = got(itself, three.run(f"{scripted(itself)}\ntrue"))
+    assert "200 OK" in as_root[SOCKET]
+    assert as_root.keys() >= {*FILES[:5], *PROCESSES}
 
 
 def test_one_app_is_deployed_alone(three: Server) -> None:

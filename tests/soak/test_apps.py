@@ -213,7 +213,9 @@ def git_server(box: Server, tmp_path: Path) -> tuple[Path, Path, str]:
     key, known = tmp_path / "deploy_key", tmp_path / "known_hosts"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     address = box.host.address
-    box.run("apt-get -qq update && apt-get -qq install git >/dev/null")
+    plain = described("corp", "simple-index.apps.test", ECHO, module="echo:app", health="/")
+    box.entry["apps"] = [plain | {"database": "none", "packages": ["git"]}]
+    box.deploy()
     box.run("useradd --create-home --shell /bin/sh git")
     public = key.with_suffix(".pub").read_text()
     box.run("install -d -o git -m 700 ~git/.ssh; cat > ~git/.ssh/authorized_keys", given=public)
@@ -259,16 +261,14 @@ def test_private_packages_leave_no_credential(
     gateway = box.host.address.rpartition(".")[0] + ".1"
     wheels = {"corp_index": private.wheel("corp_index", "said = 'from a private index'\n")}
     seen: list[str] = []
-    look = (
-        "ps -eo args; for u in nobody private; do runuser -u $u -- cat /proc/[0-9]*/environ; done"
-    )
+    look = "ps -eo args; for u in nobody corp; do runuser -u $u -- cat /proc/[0-9]*/environ; done"
 
     def asked() -> None:
         seen.append(box.run(f"{look} 2>/dev/null", check=False))
 
     with private.index(gateway, USER, PASSWORD, wheels, asked) as address:
         (folder / "pyproject.toml").write_text(
-            '[project]\nname = "private"\nversion = "0"\nrequires-python = ">=3.11"\n'
+            '[project]\nname = "corp"\nversion = "0"\nrequires-python = ">=3.11"\n'
             'dependencies = ["gunicorn", "uvicorn-worker", "corp-index", "corp-git"]\n'
             f'[[tool.uv.index]]\nname = "corp"\nurl = "{address}"\nexplicit = true\n'
             '[tool.uv.sources]\ncorp-index = { index = "corp" }\n'
@@ -281,7 +281,7 @@ def test_private_packages_leave_no_credential(
             UV_INDEX_CORP_PASSWORD=PASSWORD,
             GIT_SSH_COMMAND=f"ssh -i {key} -o IdentitiesOnly=yes -o UserKnownHostsFile={known}",
         )
-        app = described("private", "simple-index.apps.test", folder, module="echo:app", health="/")
+        app = described("corp", "simple-index.apps.test", folder, module="echo:app", health="/")
         app |= {"database": "none", "build": True, "packages": ["git"]}
         box.entry["apps"] = [app]
 
@@ -293,21 +293,21 @@ def test_private_packages_leave_no_credential(
             "git_key": str(key),
             "git_known_hosts": str(known),
         }
-        monkeypatch.setenv("PRIVATE_UV_INDEX_CORP_USERNAME", USER)
-        monkeypatch.setenv("PRIVATE_UV_INDEX_CORP_PASSWORD", f"not-{PASSWORD}")
+        monkeypatch.setenv("CORP_UV_INDEX_CORP_USERNAME", USER)
+        monkeypatch.setenv("CORP_UV_INDEX_CORP_PASSWORD", f"not-{PASSWORD}")
         wrong = box.pyinfra("-y")
         assert wrong.returncode != 0
         assert "401" in wrong.stdout + wrong.stderr
         assert PASSWORD not in wrong.stdout + wrong.stderr
 
         seen.clear()
-        monkeypatch.setenv("PRIVATE_UV_INDEX_CORP_PASSWORD", PASSWORD)
+        monkeypatch.setenv("CORP_UV_INDEX_CORP_PASSWORD", PASSWORD)
         right = box.pyinfra("-y", "-vvv", "--debug")
         told = right.stdout + right.stderr
         assert right.returncode == 0, told[-5000:]
     assert box.deploy()["success"] == [], "and neither is needed again"
     code = "import corp_git, corp_index; print(corp_git.said, corp_index.said)"
-    said = box.run(f"/srv/private/current/venv/bin/python -c '{code}'")
+    said = box.run(f"/srv/corp/current/venv/bin/python -c '{code}'")
     assert said == "from a private repository from a private index"
 
     processes = "\n".join(seen)
