@@ -9,6 +9,8 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
+from operations.difference import Difference, mends
+
 # Our folders whole, and elsewhere whatever says that we made it; releases come and go.
 SUMS = (
     "{ find /etc/onebox -type f ! -path '/etc/onebox/watch/manifest*' ! -name revision.key -print0;"
@@ -39,6 +41,5 @@ class Same(FactBase[bool]):
 def written(path: str) -> Generator[StringCommand, None, None]:
     """Write the sums of our files down."""
     if not host.get_fact(Same, path=path):
-        yield StringCommand(
-            f"umask 077; {SUMS} > {path}.new && sync {path}.new && mv -T {path}.new {path}"
-        )
+        write = f"umask 077; {SUMS} > {path}.new && sync {path}.new && mv -T {path}.new {path}"
+        yield mends(StringCommand(write), Difference(path, "is of another deploy"))

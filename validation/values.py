@@ -26,11 +26,10 @@ NAME = re.compile(r"[a-z][a-z0-9-]{0,21}[a-z0-9]")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
-PUBLIC_KEY = re.compile(r"(sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+=*( [ -~]*)?")
 CONTROL = {chr(code) for code in (*range(32), 127)}
 ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # An option before the key, or a line break in it, could take the limits off.
-PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]{16,}={0,3}( [\w@.+ -]*)?")
+PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,3}( [\w@.+ -]*)?")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 # As in "Mon..Fri *-*-* 07:30:00 Europe/Berlin"; the server's systemd has the last word.

@@ -87,7 +87,8 @@ def test_nginx_is_asked_on_the_loopback_by_the_domains_name(
 ) -> None:
     asked: list[object] = []
 
-    def connect(address: tuple[str, int], patience: float) -> None:
+    def connect(address: tuple[str, int], patience: float, source: object) -> None:
+        assert source is None
         asked.append((*address, patience))
         raise ConnectionRefusedError
 
