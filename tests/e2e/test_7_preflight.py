@@ -11,17 +11,18 @@ import pytest
 from tests.drifts import fab
 from tests.e2e.test_1_deploy import NEW_FILES
 from tests.lab_hosts import PREFIX
-from tests.server import Server, lab
+from tests.server import LONG, Server, lab, local
 
 REFUSED = 4
+# firewalld masked, or its package would start it, and cut this connection.
 INSTALL = (
-    "export DEBIAN_FRONTEND=noninteractive; apt-get -qq update"
-    " && apt-get -qq install -y --no-install-recommends apache2 ufw firewalld iptables >/dev/null"
+    "systemctl mask firewalld && apt-get -qq update && DEBIAN_FRONTEND=noninteractive"
+    " apt-get -qq install -y --no-install-recommends apache2 ufw firewalld >/dev/null"
 )
 SITE = "mkdir -p /etc/nginx/conf.d && echo 'server { listen 8081; }' > /etc/nginx/conf.d/shop.conf"
 FOREIGN = {
-    "Apache at port 80": f"{INSTALL} && systemctl enable --now apache2",
-    "ufw": "ufw --force enable && ufw allow 22",
+    "Apache at port 80": "systemctl enable --now apache2",
+    "ufw": "ufw allow 22 && ufw --force enable",
     "a site of nginx": SITE,
     "a folder of the app's name": "mkdir /srv/links",
     "a listener": "systemd-run --quiet --unit=foreign python3 -m http.server 3000",
@@ -37,6 +38,9 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     lab("up", name, "--debian", "12", "--owner", str(os.getpid()))
     try:
         server = Server.of(name, tmp_path_factory.mktemp("foreign"), "root")
+        ssh = ["ssh", "-F", str(server.host.ssh_config), name, INSTALL]
+        installed = local(ssh, LONG)
+        assert installed.returncode == 0, installed.stderr
         for command in FOREIGN.values():
             server.run(command)
         server.wait_for("ss -Htln | grep -q :3000", 10)
@@ -100,10 +104,10 @@ def test_what_may_be_taken_over_is_no_problem(foreign: Server) -> None:
 
 
 def test_a_service_that_comes_at_the_next_boot_is_named(foreign: Server) -> None:
-    foreign.run("systemctl enable apache2 && systemctl enable --now firewalld && ufw disable")
+    foreign.run("systemctl enable apache2 && ufw disable")
+    foreign.run("systemctl unmask firewalld && systemctl enable firewalld")
     foreign.entry["take_over"] = ["nginx"]
     code, problems, _ = told(foreign)
-    foreign.run("systemctl disable --now firewalld; systemctl disable apache2")
     assert (code, problems) == (
         REFUSED,
         {"Apache": "apache2.service is enabled", "firewall": "firewalld"},
