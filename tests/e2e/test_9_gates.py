@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def probe(copy: Callable[..., Server], folder: Path) -> Probed:
     """The probe, released once, on a server that is production."""
-    return Probed.on(copy("12"), folder)
+    return Probed.on(copy("12"), folder, start_timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_root_runs_no_code_of_a_release(
     probe.server.run(f"install -m 666 /dev/null {WHO}")
     before = probe.live()
     result = keyholder.submit(pack(evil_project(tmp_path, WHO)))
-    assert result.returncode == 1
+    assert result.returncode in {1, REFUSED}  # it has no migrations, and could not serve
     assert b"Installing the packages" in result.stderr
     assert b"could not install" not in result.stderr
     assert "root" not in probe.server.run(f"cat {WHO}").split()
