@@ -310,7 +310,7 @@ class Email(Settings):
 class Notify(Settings):
     """How the server tells somebody what it found, and that it is over: in every way that is set.
 
-    12 messages an hour at most. To try it, on the server: sudo onebox-watch test"""
+    To try it, on the server: sudo onebox-watch test"""
 
     email: Email | None = None
     """E-mail."""
@@ -321,6 +321,8 @@ class Notify(Settings):
     """A command on the server that gets the same JSON on its standard input, and no rights."""
     deploys: bool = False
     """Whether deploys and rollbacks that went well are told, too."""
+    hourly: int = Field(default=12, ge=1, le=1000)
+    """Messages an hour at most; what is found meanwhile is told later, in one."""
 
 
 class Checks(Settings):

@@ -56,6 +56,7 @@ def settings(vm: VM, machine: Machine) -> dict[str, Any]:
             "authority": vm.tls.server,
             "authority_ca": CA if vm.tls.server_ca else None,
             "deploys": vm.notify.deploys,
+            "hourly": vm.notify.hourly,
             "email": {**email.model_dump(), "password": _plain(email.password)} if email else None,
             "webhook": _plain(vm.notify.webhook),
             "command": vm.notify.command,

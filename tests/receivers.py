@@ -60,6 +60,7 @@ class Receivers:
                 "password": "SMTP_PASSWORD",
             },
             "webhook": f"{self.url}/hook",
+            "hourly": 1000,
         }
 
     def trusted_by(self, server: Server) -> None:

@@ -81,7 +81,7 @@ def _tell(settings: Wanted, kept: Memory, seen: Seen) -> None:
         say(f"{problem.key}: {problem.what}")
     events = _events(settings, kept, seen)
     if raised or kept.cured or events:
-        if not memory.may_send(kept, seen.at):
+        if not memory.may_send(kept, seen.at, settings.hourly):
             return
         message = words.message(settings.host, raised, kept.cured, events)
         results = channels.tell(settings, message)

@@ -22,7 +22,6 @@ FILE = problems.FILE
 SCHEMA = 1
 PATIENCE = 0.5  # of a round
 HOUR = 3600
-MESSAGES = 12  # an hour at most; what came meanwhile is told together
 Samples = dict[str, list[tuple[float, int]]]
 
 
@@ -122,10 +121,10 @@ def sample(memory: Memory, seen: Seen, every: int) -> None:
             samples[key] = kept
 
 
-def may_send(memory: Memory, now: float) -> bool:
-    """Tell whether one more message is bearable."""
+def may_send(memory: Memory, now: float, most: int) -> bool:
+    """Tell whether one more message is bearable, with so many an hour; what waits is told later."""
     memory.sent = [at for at in memory.sent if at > now - HOUR]
-    return len(memory.sent) < MESSAGES
+    return len(memory.sent) < most
 
 
 def load(path: Path = FILE) -> Memory:

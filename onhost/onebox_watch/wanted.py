@@ -41,6 +41,8 @@ class Wanted:
     authority_ca: str | None
     deploys: bool
     """Whether deploys that went well are told."""
+    hourly: int
+    """How many messages an hour are bearable."""
     email: Email | None
     webhook: str | None
     command: str | None

@@ -25,6 +25,7 @@ SETTINGS = Wanted(
     authority="https://ca.test/",
     authority_ca=None,
     deploys=False,
+    hourly=12,
     email=None,
     webhook="https://hook.test/",
     command=None,
@@ -104,7 +105,7 @@ def test_one_way_of_two_is_enough(world: World) -> None:
 
 def test_too_many_messages_are_told_together_later(world: World) -> None:
     kept = memory.load()
-    kept.sent = [900.0] * memory.MESSAGES
+    kept.sent = [900.0] * SETTINGS.hourly
     memory.save(kept)
     world.round(1000)
     assert world.sent == []
