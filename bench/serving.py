@@ -30,7 +30,7 @@ from lab import cgroup
 from lab.place import this_lab
 from tests.server import Server, lab
 
-SECONDS = 7  # of each load
+SECONDS = 6  # of each load
 ACCOUNT = {"name": "bench", "password": "correct horse battery"}
 CODE = "measured"
 TICK = os.sysconf("SC_CLK_TCK")
@@ -160,13 +160,13 @@ class Bench:
             self._load(f"https://{domain}/{CODE}", 1)
             redirects, used = self._load(f"https://{domain}/{CODE}", SECONDS)
             creates, spent = self._load(f"https://{domain}/links", SECONDS, self.create)
-            runs.memory.append(self._memory(unit))
+            runs.memory.append(round(self._memory(unit)))
         finally:
             self.server.run(f"systemctl stop {unit}")
-        runs.redirects.append(redirects.requests / sum(used.values()))
-        runs.creates.append(creates.requests / sum(spent.values()))
-        runs.redirects_per_second.append(redirects.requests / SECONDS)
-        runs.creates_per_second.append(creates.requests / SECONDS)
+        runs.redirects.append(round(redirects.requests / sum(used.values())))
+        runs.creates.append(round(creates.requests / sum(spent.values())))
+        runs.redirects_per_second.append(round(redirects.requests / SECONDS))
+        runs.creates_per_second.append(round(creates.requests / SECONDS))
         for kind, load in (("redirect", redirects), ("create", creates)):
             getattr(runs, f"{kind}_p50").append(load.p50)
             getattr(runs, f"{kind}_p99").append(load.p99)
@@ -249,18 +249,16 @@ def keep(
     name: str, runs: dict[str, Runs], raw: list[str], **figures: Any
 ) -> dict[str, dict[str, float]]:
     """Keep and return medians, and keep every round's figures and wrk's own reports."""
-    medians = {
-        setup: {
-            key: round(median(values), 1)
-            for key, values in asdict(run).items()
-            if key not in {"failed", "microseconds"}
-        }
-        for setup, run in runs.items()
-    }
+    medians = {setup: _medians(run) for setup, run in runs.items()}
     every = {setup: asdict(run) for setup, run in runs.items()}
     results.record(f"serving/{name}", seconds=SECONDS, **figures, medians=medians, rounds=every)
     (results.FOLDER / "serving" / f"{name}.txt").write_text("\n".join(raw))
     return medians
+
+
+def _medians(runs: Runs) -> dict[str, float]:
+    every = {key: values for key, values in asdict(runs).items() if key != "microseconds"}
+    return {"failed": every.pop("failed"), **{key: round(median(v), 1) for key, v in every.items()}}
 
 
 @contextmanager
