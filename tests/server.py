@@ -18,7 +18,7 @@ from lab.inventory_entry import entry
 
 SHORT, LONG = 60, 300  # seconds after which a command is stuck
 # A laptop does not take its server's CPU; here both are one machine.
-PYINFRA = ["nice", "-n", "19", sys.executable, "-m", "pyinfra"]
+PYINFRA = ["nice", "-n", "5", sys.executable, "-m", "pyinfra"]
 PROJECT = Path(__file__).resolve().parent.parent
 
 
