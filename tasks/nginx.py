@@ -60,7 +60,6 @@ def configuration(vm: VM, machine: Machine, certificates: set[str]) -> dict[str,
         # OpenSSL knows the post-quantum exchange from 3.5 on.
         "curves": ("X25519MLKEM768:" if newer else "") + "X25519:prime256v1:secp384r1",
         "webroot": WEBROOT,
-        "folder": FOLDER,
     }
     pages = ["nginx.conf", MAINTENANCE]
     texts = {page: render(f"etc/onebox/nginx/{page}", **values) for page in pages}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,26 +24,29 @@ def leave_out(places: Places) -> None:
     deploy without the app finds nothing to do.
     """
     link = places.nginx
-    site = f"sites/{places.app}.conf"
-    paths = (path for path in link.rglob("*") if path.is_file() and path.name != ".sums")
-    files = {str(path.relative_to(link)): path.read_text() for path in paths}
-    if files.pop(site, None) is not None:
-        digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
-        _place(link, link.with_name(f"{link.name}.{digest}"), files)
+    if (link / "sites" / f"{places.app}.conf").exists():
+        _place(link, f"sites/{places.app}.conf")
+    for old in link.parent.glob(f"{link.name}.*"):
+        if old.is_dir() and old != link.readlink():
+            shutil.rmtree(old)
     systemd.systemctl("reload", "nginx.service")
 
 
-def _place(link: Path, new: Path, files: dict[str, str]) -> None:
+def _place(link: Path, site: str) -> None:
+    paths = (path for path in link.rglob("*") if path.is_file() and path.name != ".sums")
+    files = {str(path.relative_to(link)): path.read_text() for path in paths}
+    del files[site]
+    digest = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
+    new = link.with_name(f"{link.name}.{digest}")
     shutil.rmtree(new, ignore_errors=True)
-    for name, text in files.items():
-        path = new / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(path, text, 0o644)
-    old = link.readlink()
-    steps = f'cd {shlex.quote(str(new))} && sums=$({SUMS}) && echo "$sums" > .sums && sync .sums'
-    for command in (["sh", "-c", steps], [*TEST, str(new / "nginx.conf")]):
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
-        if result.returncode:
-            raise ReleaseError(f"nginx refuses a configuration without it: {result.stderr}")
+    shutil.copytree(link, new)
+    (new / site).unlink()
+    sums = subprocess.run(SUMS, shell=True, cwd=new, check=True, capture_output=True, text=True)  # noqa: S602 - ours
+    durable.write(new / ".sums", sums.stdout, 0o644)
+    result = subprocess.run(
+        [*TEST, str(new / "nginx.conf")], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        raise ReleaseError(f"nginx refuses a configuration without it: {result.stderr}")
+    os.sync()
     durable.point(link, str(new))
-    shutil.rmtree(old)

@@ -91,7 +91,13 @@ def recover(places: Places, parameters: Parameters) -> None:
     if release and identity.original(release) not in history.healthy(places):
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(places)), "")
-        history.record(places, what="deploy", release=release, before=earlier, result="live")
+        history.record(
+            places,
+            what="deploy",
+            release=identity.original(release),
+            before=earlier,
+            result="live",
+        )
 
 
 def _check_memory(places: Places, parameters: Parameters, before: str | None) -> None:

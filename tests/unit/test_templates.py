@@ -156,6 +156,19 @@ def test_a_site_with_a_certificate_sends_http_to_https(site: Callable[..., list[
     assert "proxy_pass http://links;" in text[https:]
 
 
+def test_a_page_takes_the_apps_place_for_visitors_alone(
+    site: Callable[..., list[str]],
+) -> None:
+    text = site()
+    test = text.index("if (-f $maintenance/links.maintenance) {")
+    assert text[test - 1 : test + 2] == ["location / {", text[test], "return 503;"]
+    assert "error_page 503 /.onebox/maintenance.html;" in text
+    whole = lines(render("etc/onebox/nginx/nginx.conf", addresses=[""], curves="X25519"))
+    at = whole.index("geo $maintenance {")
+    assert whole[at + 1] == "default /var/lib/onebox;"
+    assert whole[at + 2 : at + 4] == ["127.0.0.1 /nowhere;", "::1 /nowhere;"]
+
+
 def test_a_site_answers_to_all_domains_of_its_app(site: Callable[..., list[str]]) -> None:
     assert site().count("server_name links.example.com www.example.com;") == 2
 

@@ -21,6 +21,7 @@ def vm(folder: Path) -> VM:
 def test_each_app_has_a_site(vm: VM) -> None:
     assert list(configuration(vm, BOOKWORM, certificates=set())) == [
         "nginx.conf",
+        ".onebox/maintenance.html",
         "sites/links.conf",
         "sites/other.conf",
     ]
@@ -44,8 +45,9 @@ def test_what_each_debian_can_do_is_used(vm: VM) -> None:
 def test_ipv6_is_listened_on_where_the_server_has_it(vm: VM) -> None:
     for ipv6 in (True, False):
         machine = replace(BOOKWORM, ipv6=ipv6)
-        for text in configuration(vm, machine, certificates={"links", "other"}).values():
-            assert ("[::]:" in text) is ipv6
+        files = configuration(vm, machine, certificates={"links", "other"})
+        for name, text in files.items():
+            assert ("[::]:" in text) is (ipv6 and name.endswith(".conf"))
 
 
 def test_a_certificate_elsewhere_changes_no_other_site(vm: VM) -> None:
