@@ -106,8 +106,8 @@ MEMINFO = (
     " /proc/meminfo > /var/tmp/meminfo && mount --bind /var/tmp/meminfo /proc/meminfo"
 )
 INODES = (
-    "mkdir /many && cd /many && seq -f f%.0f"
-    " $(($(df --output=iavail / | tail -1) - 9000)) | xargs touch"
+    "mount -t tmpfs -o nr_inodes=1000 few /boot && mkdir /boot/many && cd /boot/many"
+    " && seq 950 | xargs touch"
 )
 # What is wrong, how it comes about, how it is cured; and the limits that are not the usual ones.
 CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
@@ -151,8 +151,8 @@ CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
     "the inodes are used up": (
         "disk",
         INODES,
-        "rm -r /many",
-        {"cured": 4 * EVERY},
+        "rm -r /boot/many",
+        {},
     ),
     "the disk fills": (
         "disk",
