@@ -255,7 +255,13 @@ def test_a_removal_has_to_be_meant_and_mends_nothing_at_its_end(
     command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mended: list[bool] = []
-    monkeypatch.setattr(unit, "run", lambda _p, _a, *, mend: mended.append(mend) or 0)
+
+    def run(_: Places, arguments: list[str], *, mend: bool) -> int:
+        del arguments
+        mended.append(mend)
+        return 0
+
+    monkeypatch.setattr(unit, "run", run)
     with pytest.raises(SystemExit):
         command("remove", "links")
     assert mended == []

@@ -401,7 +401,7 @@ def test_a_restart_goes_to_the_twin_and_back(
     server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hops: list[str] = []
-    given = release.switch
+    given = switch.switch
 
     def switched(places: Places, parameters: Parameters, name: str, **options: bool) -> None:
         assert parameters.watch == 0

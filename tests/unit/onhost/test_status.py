@@ -82,7 +82,10 @@ def test_the_lock_is_only_looked_at(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
-    gather = lambda: status.gather(server.places, PARAMETERS)["lock"]  # noqa: E731
+
+    def gather() -> object:
+        return status.gather(server.places, PARAMETERS)["lock"]
+
     assert gather() is None
     with (tmp_path / "lock").open("w+") as file:
         assert lock.take(file, "ann at home")
