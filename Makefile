@@ -68,7 +68,7 @@ soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in be
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py
 
 soak-hand: setup-lab ## drift of every kind, other people's apps; results in bench/results/
-	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py tests/soak/test_apps.py
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py tests/soak/test_apps.py tests/soak/test_moving.py
 
 soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py

@@ -30,7 +30,7 @@ def fab(server: Server, *arguments: str, **more: str) -> subprocess.CompletedPro
 
 def variables(server: Server) -> dict[str, str]:
     """Return the environment in which commands are about this server."""
-    inventory = {"ONEBOX_INVENTORY": str(server._write())}
+    inventory = {"ONEBOX_INVENTORY": str(server.write())}
     return {**inventory, "SSL_CERT_FILE": str(server.host.acme_root)}
 
 

@@ -35,7 +35,7 @@ class Hosts:
     def bare(self, debian: str) -> Server:
         """Return the host of a Debian, as it is: bare, until `provisioned` was called."""
         if debian not in self.servers:
-            name = self._up(f"{PREFIX}-{debian}", "--debian", debian)
+            name = self.up(f"{PREFIX}-{debian}", "--debian", debian)
             self.servers[debian] = Server.of(name, self.folder, USERS[debian])
         return self.servers[debian]
 
@@ -57,7 +57,7 @@ class Hosts:
             origin.seconds_until_ready(30)
         names = (f"--domain={more}.{origin.domain}" for more in MORE)
         name = f"{PREFIX}-{debian}-{next(self.numbers)}"
-        self._up(name, "--from", snapshot, *names, *options)
+        self.up(name, "--from", snapshot, *names, *options)
         server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
         server.seconds_until_ready(30)
         return server
@@ -74,7 +74,8 @@ class Hosts:
         for snapshot in self.snapshots:
             lab("forget", snapshot)
 
-    def _up(self, name: str, *options: str) -> str:
+    def up(self, name: str, *options: str) -> str:
+        """Boot a host of this run; return its name."""
         self.made.append(name)
         lab("up", name, "--owner", str(os.getpid()), *options)
         return name

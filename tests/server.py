@@ -55,18 +55,19 @@ class Server:
         self, *arguments: str, deploy: str = "deploy.py"
     ) -> subprocess.CompletedProcess[str]:
         """Run pyinfra with this server's inventory."""
-        command = [*PYINFRA, *arguments, str(self._write()), deploy]
+        command = [*PYINFRA, *arguments, str(self.write()), deploy]
         return local(command, LONG)
 
     def start_deploy(self, *arguments: str, deploy: str = "deploy.py") -> subprocess.Popen[bytes]:
         """Start a deploy, and don't wait for it."""
-        command = [*PYINFRA, "-y", *arguments, str(self._write()), deploy]
+        command = [*PYINFRA, "-y", *arguments, str(self.write()), deploy]
         with self.inventory.with_suffix(".log").open("ab") as output:
             return subprocess.Popen(
                 command, cwd=PROJECT, stdout=output, stderr=output, stdin=subprocess.DEVNULL
             )
 
-    def _write(self) -> Path:
+    def write(self) -> Path:
+        """Write the inventory as it is now; return where."""
         text = f"from settings import servers\n\nhosts = servers({self.entry!r}, beside=__file__)\n"
         self.inventory.write_text(text)
         return self.inventory

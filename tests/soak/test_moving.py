@@ -1,0 +1,132 @@
+"""`make soak-hand`: the pages of docs/ on moving house, done as they are written."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gated import variables
+from tests.lab_hosts import PREFIX, Hosts
+from tests.server import PROJECT, Server, lab
+
+BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+AWAY = 900  # seconds that a block may take
+SSH = """#!/bin/sh
+# Stands in for a user's ssh_config.
+case $1 in old) host={old} ;; new) host={new} ;; esac
+shift
+exec /usr/bin/ssh -F {config} $host "$@"
+"""
+BIN = PROJECT / ".venv/bin"
+
+
+def page(name: str) -> Iterator[tuple[str, str]]:
+    """Yield where each block of a page is run, and its commands."""
+    for match in BLOCK.finditer((PROJECT / f"docs/{name}.md").read_text()):
+        yield match[1], match[2]
+
+
+def on_laptop(commands: str, folder: Path, server: Server) -> None:
+    """Run commands as a user would in a clone with this server's inventory."""
+    env = os.environ | {"PATH": f"{BIN}:{folder}:{os.environ['PATH']}"} | variables(server)
+    bash(["bash", "-eu", "-o", "pipefail", "-c", commands], env=env)
+
+
+def on_server(server: Server, commands: str) -> None:
+    """Run commands as root on a server; a reboot is the lab's to do."""
+    if commands.strip() == "reboot":
+        lab("reboot", server.host.name)
+        return
+    ssh = ["ssh", "-F", str(server.host.ssh_config), server.host.name]
+    bash([*ssh, f"bash -eu -c {quoted(commands)}"])
+
+
+def quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def bash(command: list[str], **options: Any) -> None:
+    result = subprocess.run(
+        command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=AWAY,
+        stdin=subprocess.DEVNULL, **options,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+
+
+@pytest.fixture
+def moved(copy: Callable[..., Server], tmp_path: Path) -> Callable[[], tuple[Server, Path]]:
+    """Makes a server with a link in its app, and a laptop's folder with its inventory."""
+
+    def make() -> tuple[Server, Path]:
+        server = copy("12")
+        assert server.create_link("https://example.org/kept").is_success
+        server.write()
+        return server, tmp_path
+
+    return make
+
+
+def links(server: Server) -> str:
+    """Return the links that are in the database."""
+    query = "select code, url from links order by code"
+    return server.run(f"cd /; runuser -u postgres -- psql -XqAt -d links -c '{query}'")
+
+
+def test_debian_12_to_13(moved: Callable[[], tuple[Server, Path]], figures: dict[str, Any]) -> None:
+    server, folder = moved()
+    before = links(server)
+    for where, commands in page("debian-12-to-13"):
+        begin = time.monotonic()
+        if where == "server":
+            on_server(server, commands)
+        else:
+            text = commands.replace("inventory.py", str(server.inventory))
+            on_laptop(text, folder, server)
+        figures.setdefault("seconds", []).append(
+            [where, commands.splitlines()[-1], round(time.monotonic() - begin, 1)]
+        )
+        if "full-upgrade" in commands:
+            server.seconds_until_ready(10)
+    assert server.run("cat /etc/debian_version").startswith("13")
+    assert links(server) == before
+    server.seconds_until_ready(30)
+    assert server.deploy()["success"] == []
+    assert "certbot" in server.run("/usr/local/lib/onebox/certbot/bin/certbot --version")
+
+
+def test_new_server(
+    moved: Callable[[], tuple[Server, Path]],
+    hosts: Hosts,
+    figures: dict[str, Any],
+) -> None:
+    old, folder = moved()
+    new = Server.of(hosts.up(f"{PREFIX}-new", "--debian", "13"), folder, "root", domain=old.domain)
+    new.write()
+    (folder / "ssh").write_text(
+        SSH.format(old=old.host.name, new=new.host.name, config=old.host.ssh_config)
+    )
+    (folder / "ssh").chmod(0o755)
+    before = links(old)
+    for where, commands in page("new-server"):
+        begin = time.monotonic()
+        text = commands.replace("new.py", str(new.inventory))
+        if where == "laptop":
+            on_laptop(text, folder, old)
+        else:
+            assert links(new) == before
+            new.seconds_until_ready(10)
+            assert new.create_link("https://example.org/more").is_success, "the old password works"
+            on_laptop(text, folder, old)
+        figures.setdefault("seconds", []).append(
+            [where, commands.splitlines()[-1], round(time.monotonic() - begin, 1)]
+        )
+    assert new.deploy()["success"] == []
+    old.seconds_until_ready(30)
+    assert links(old) == before
