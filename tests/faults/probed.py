@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import itertools
 import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 from bench.load import Sample, read
@@ -72,6 +76,14 @@ class Probed:
         path = f"/var/lib/onebox/probe/incoming/{artifact.digest}.tar.gz"
         self.server.run(f"base64 -d > {path}", given=base64.b64encode(artifact.content).decode())
         return artifact.digest
+
+    def is_whole(self) -> bool:
+        """Tell whether the live release has each file as it is in the folder."""
+        with tarfile.open(fileobj=BytesIO(gzip.decompress(pack(self.folder).content))) as archive:
+            files = {m.name: archive.extractfile(m) for m in archive.getmembers()}
+            sums = [f"{sha256(f.read()).hexdigest()}  {n}" for n, f in files.items() if f]
+        check = "cd /srv/probe/current/app && sha256sum --check --quiet && echo whole"
+        return "whole" in self.server.run(check, check=False, given="\n".join(sums) + "\n")
 
     def release(self, kind: str = "good") -> None:
         """Deploy a new release that must go live."""
