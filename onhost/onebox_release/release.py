@@ -98,10 +98,13 @@ def restart(places: Places, parameters: Parameters) -> None:
     with _recorded(places, parameters, "restart", release, before):
         _check_memory(places, parameters, before)
         hops = [twin.make(places, release), release] if before == release else [release]
-        for hop in hops:
-            switch(places, unwatched, hop, can_go_back=True)
-            retire(places, parameters)
-        twin.remove(places, release)
+        try:
+            for hop in hops:
+                switch(places, unwatched, hop, can_go_back=True)
+                retire(places, parameters)
+        finally:
+            if live(places) == release:
+                twin.remove(places, release)
 
 
 def recover(places: Places, parameters: Parameters) -> None:

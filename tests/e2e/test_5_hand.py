@@ -23,7 +23,7 @@ ELSEWHERE = (
     "/var/lib/apt", "/var/lib/dpkg", "/var/lib/postgresql", "/var/lib/logrotate", "/run/sudo",
     "/var/backups/onebox", "/var/lib/sudo",
 )  # fmt: skip
-KILLED = 255  # TODO
+KILLED = 255  # what systemd-run says of a program that was killed
 LOOK = r"""
 find /etc /srv /home /usr/local /opt /run /tmp /var/lib /var/log/nginx /var/backups -xdev
 getent passwd; getent group
@@ -37,7 +37,8 @@ cd /; runuser -u postgres -- psql -XqAt -c 'select rolname from pg_roles' \
 @pytest.fixture(scope="module")
 def hand(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
     """The probe, released once, on a server that a sudo user is let into."""
-    probed = Probed.on(copy("12"), tmp_path_factory.mktemp("hand"), watch=1, settle=1)
+    folder = tmp_path_factory.mktemp("hand")
+    probed = Probed.on(copy("12"), folder, watch=1, settle=1, start_timeout=60)
     probed.release()
     return probed
 
@@ -99,7 +100,7 @@ def test_a_restart_fails_no_request(hand: Probed, tmp_path: Path) -> None:
     release = hand.live()
     unit = f"probe-web@{release}.service"
     before = hand.server.run(f"systemctl show --value -p MainPID {unit}")
-    with hand.load(tmp_path / "load.csv") as traffic:
+    with hand.load(tmp_path / "load.csv", gets=50, posts=10) as traffic:
         fab(hand, "restart")
     assert not traffic.failures, traffic.told()
     assert traffic.releases == {release, f"{release}.twin"}
@@ -164,7 +165,7 @@ def test_a_removed_app_leaves_nothing_and_disturbs_nobody(hand: Probed, tmp_path
     fab(hand, "hold", "moving the office")
     assert "moving the office" in fab(hand, "remove", "--app=gone", "--yes", code=3).stderr
     fab(hand, "unhold")
-    with hand.load(tmp_path / "load.csv") as traffic:
+    with hand.load(tmp_path / "load.csv", gets=50, posts=10) as traffic:
         for point in REMOVAL:
             hand.server.run(f"echo kill {point} > /run/onebox-fault")
             fab(hand, "remove", "--app=gone", "--yes", code=KILLED)

@@ -139,8 +139,10 @@ class Probed:
         assert self.server.run("systemctl --failed --no-legend") == ""
 
     @contextmanager
-    def load(self, path: Path, seconds: float = 300) -> Iterator[Traffic]:
-        """Send 200 GET/s and 50 POST/s as long as the block runs."""
+    def load(
+        self, path: Path, seconds: float = 300, *, gets: float = 200, posts: float = 50
+    ) -> Iterator[Traffic]:
+        """Send so many requests a second as long as the block runs."""
         traffic = Traffic(path)
         host = self.server.host
         options = {
@@ -149,6 +151,8 @@ class Probed:
             "ca": str(host.acme_root),
             "out": str(path),
             "seconds": str(seconds),
+            "gets": str(gets),
+            "posts": str(posts),
         }
         arguments = [text for key, value in options.items() for text in (f"--{key}", value)]
         process = subprocess.Popen([sys.executable, "-m", "bench.load", *arguments], cwd=PROJECT)

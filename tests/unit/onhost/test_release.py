@@ -422,6 +422,20 @@ def test_a_restart_goes_to_the_twin_and_back(
     del steps
 
 
+def test_a_restart_whose_twin_does_not_start_leaves_all_as_it_was(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.make("one", live="one")
+    server.remember(("deploy", "one", "live"))
+    monkeypatch.setattr(resources, "check_memory", lambda _: None)
+    server.answers["one.twin"] = lambda: 503
+    with pytest.raises(ReleaseError, match=r"one\.twin did not become ready"):
+        release.restart(server.places, PARAMETERS)
+    assert (server.pointer(), server.up) == ("one", {"one"})
+    assert history.healthy(server.places) == ["one"]
+    assert not server.places.release("one.twin").exists()
+
+
 @pytest.mark.usefixtures("steps")
 def test_a_restart_that_died_at_the_twin_is_finished_by_whoever_comes_next(server: Server) -> None:
     server.make("old", "new", live="new")
