@@ -159,6 +159,7 @@ def test_requirements_that_are_pinned_will_do(folder: Path, pinned: Path, line: 
         ("fastapi", "fastapi"),
         ("fastapi>=1.2", "fastapi>=1.2"),
         ("fastapi==1.*", "fastapi==1.*"),
+        ("fastapi==1.2 more", "fastapi==1.2 more"),
         ("-r base.txt", "-r base.txt"),
         ("-e .", "-e ."),
         ("--extra-index-url https://me:tok3n@example.com/", "--extra-index-url"),
