@@ -56,12 +56,14 @@ class Unattended:
     ) -> dict[str, Any]:
         """Bring something about and cure it; return how long each message took."""
         self.calm()
-        cause()
-        rounds = limits.get("rounds", 2) * EVERY + SLACK
-        raised = self.inbox.wait(lambda: self.inbox.told("raised", check), rounds)
-        self.inbox.wait(lambda: self.inbox.mails, SLACK)
-        words = self.inbox.first("raised", check)["what"]
-        cure()
+        try:
+            cause()
+            rounds = limits.get("rounds", 2) * EVERY + SLACK
+            raised = self.inbox.wait(lambda: self.inbox.told("raised", check), rounds)
+            self.inbox.wait(lambda: self.inbox.mails, SLACK)
+            words = self.inbox.first("raised", check)["what"]
+        finally:
+            cure()
         cured = self.inbox.wait(
             lambda: self.inbox.told("cured", check), limits.get("cured", 3 * EVERY) + SLACK
         )
