@@ -60,6 +60,7 @@ class Hosts:
         self.up(name, "--from", snapshot, *names, *options)
         server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
         server.seconds_until_ready(30)
+        server.deploy()  # it has a name of its own, by which its checks speak of it
         return server
 
     def drop(self, name: str) -> None:
@@ -118,16 +119,3 @@ def copy(hosts: Hosts) -> Iterator[Callable[..., Server]]:
     yield make
     for name in copies:
         hosts.drop(name)
-
-
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what shares a host, where several processes share the tests."""
-    for item in items:
-        if item.path.name == "test_lab.py":
-            group = "lab"
-        elif "tests/faults" in str(item.path):
-            group = "faults"
-        else:
-            group = "13" if "13" in item.name.partition("[")[2] else "12"
-        item.add_marker(pytest.mark.xdist_group(group))
