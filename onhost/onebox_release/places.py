@@ -81,6 +81,15 @@ class Places:
         """Return where the last run of one of the app's jobs is written down."""
         return self.state / "jobs" / f"{job}.json"
 
+    def timer_stamp(self, timer: str) -> Path:
+        """Return the file by whose age systemd knows when a timer ran last."""
+        return self.root / f"var/lib/systemd/timers/stamp-{timer}.timer"
+
+    @property
+    def manifest(self) -> Path:
+        """Return the sums of all files as the last deploy left them."""
+        return self.root / "etc/onebox/watch/manifest"
+
     @property
     def hook(self) -> Path:
         """Return the environment of the hook that is run; a reboot empties it."""

@@ -52,6 +52,7 @@ def remove(places: Places, parameters: Parameters, who: str, *, keep: bool) -> N
         _delete(places)
         faults.point("deleted")
         places.parameters.unlink()
+        _expect_less(places)
         durable.sync_folder(places.parameters.parent)
     say(f"{places.app} is gone from this server.")
     for copy in copies:
@@ -75,7 +76,12 @@ def _stop(places: Places, parameters: Parameters) -> None:
     say(f"Stopping {app}")
     if places.boot_unit.exists():
         systemd.systemctl("disable", "--now", "--quiet", places.boot_unit.name)
-    kinds = (f"{kind}@*.service" for kind in ("migrate", "web", *parameters.processes))
+    for job in _jobs(places):
+        systemd.systemctl("disable", "--now", "--quiet", job.with_suffix(".timer").name)
+        systemd.systemctl("stop", job.name)
+        _vanish(places.timer_stamp(job.stem))
+    own = ("migrate", "web", "hook", *parameters.processes, *parameters.jobs)
+    kinds = (f"{kind}@*.service" for kind in own)
     units = [f"{app}@*.target", f"{app}-web@*.socket", *(f"{app}-{kind}" for kind in kinds)]
     units.append(f"onebox-run-{app}@*.service")
     systemd.systemctl("stop", *units)
@@ -131,7 +137,22 @@ def _units(places: Places) -> list[Path]:
     for path in places.web_unit.parent.glob(f"{places.app}-*@.service"):
         if f"=/srv/{places.app}/" in path.read_text() and path not in found:
             found.append(path)
-    return found
+    jobs = _jobs(places)
+    return [*found, *jobs, *(job.with_suffix(".timer") for job in jobs)]
+
+
+def _jobs(places: Places) -> list[Path]:
+    """Return the units of the app's timers. Another app's name may begin the same."""
+    found = places.web_unit.parent.glob(f"onebox-job-{places.app}-*.service")
+    return [path for path in found if f" job {places.app} " in path.read_text()]
+
+
+def _expect_less(places: Places) -> None:
+    """Let the server's look at itself no longer miss what is gone."""
+    if places.manifest.exists():
+        lines = places.manifest.read_text().splitlines(keepends=True)
+        kept = (line for line in lines if Path(line.split(maxsplit=1)[1].rstrip()).exists())
+        durable.write(places.manifest, "".join(kept))
 
 
 def _vanish(path: Path) -> None:
