@@ -19,7 +19,8 @@ from paramiko.ssh_exception import SSHException
 from commands import inventory
 
 if TYPE_CHECKING:
-    from settings import VM, App
+    from app_settings import App
+    from settings import VM
 
 PROGRAM = "/usr/local/bin/onebox-release"
 PATIENCE = 10  # seconds for a connection

@@ -16,7 +16,8 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 
-from settings import VM, App
+from app_settings import App
+from settings import VM
 
 PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/preflight.py"
 PATIENCE = 120  # seconds for another apt to end

@@ -9,9 +9,10 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
+from app_settings import App
 from operations import release
 from operations.release import PROGRAM
-from settings import VM, App
+from settings import VM
 
 
 class Silent(FactBase[str]):

@@ -3,12 +3,13 @@
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
+from app_settings import App
 from operations import files, systemd
 from operations import postgresql as cluster
 from operations.machine import machine
 from operations.postgresql import Database
 from operations.templates import template
-from settings import VM, App
+from settings import VM
 
 DROP_IN = "etc/systemd/system/postgresql@.service.d/onebox.conf"
 

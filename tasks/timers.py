@@ -5,9 +5,10 @@ import shlex
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
+from app_settings import App
 from operations import files, jobs, systemd
 from operations.templates import template
-from settings import VM, App
+from settings import VM
 
 UNITS = "etc/systemd/system"
 

@@ -6,10 +6,11 @@ from pydantic import SecretStr
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
+from app_settings import App
 from operations import files, manifest, systemd, users
 from operations.machine import Machine, machine
 from operations.templates import template
-from settings import VM, App
+from settings import VM
 from tasks.certificates import CA
 
 FOLDER = "/etc/onebox/watch"

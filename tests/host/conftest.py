@@ -18,7 +18,8 @@ import pytest
 from .server import Host, Server, Unreachable, is_lost
 
 if TYPE_CHECKING:
-    from settings import VM, App
+    from app_settings import App
+    from settings import VM
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 REFUSED = 4  # exit code of a run that could not begin

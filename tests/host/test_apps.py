@@ -9,7 +9,8 @@ import pytest
 from .server import Host
 
 if TYPE_CHECKING:
-    from settings import VM, App
+    from app_settings import App
+    from settings import VM
 
 FOLDERS = [
     ("/srv/{app}", "root", 0o755),

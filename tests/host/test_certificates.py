@@ -13,7 +13,8 @@ from . import outside
 from .server import Host
 
 if TYPE_CHECKING:
-    from settings import VM, App
+    from app_settings import App
+    from settings import VM
 
 TIMER = "onebox-certbot.timer"
 WEBROOT = "/var/lib/onebox/acme"

@@ -11,7 +11,8 @@ from .server import Host
 from .sql import ask, can_open
 
 if TYPE_CHECKING:
-    from settings import VM, App
+    from app_settings import App
+    from settings import VM
 
 PORT = 5432
 TABLES = """

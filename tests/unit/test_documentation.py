@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from settings import VM, App, servers
+from app_settings import App
+from settings import VM, servers
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 NAMED = re.compile(

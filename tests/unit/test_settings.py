@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from app_settings import App, Process, Web
 from operations.transport import no_delay
-from settings import REFUSED, TLS, VM, App, PostgreSQL, Process, Web, servers
+from settings import REFUSED, TLS, VM, PostgreSQL, servers
 from tests.unit.inventories import a_vm, an_app, read, told
 from validation.env_file import read_env_file
 

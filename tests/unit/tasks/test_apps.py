@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from app_settings import App, Process, Web
 from operations.files import File, Folder
 from operations.machine import Machine
-from settings import VM, App, Process, Web
+from settings import VM
 from tasks import apps
 from tasks.apps import environment, workers
 from tests.unit.hosts import BOOKWORM

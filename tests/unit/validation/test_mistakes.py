@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from settings import VM, App
+from app_settings import App
+from settings import VM
 from tests.unit.inventories import a_vm, an_app, told
 
 Refusal = Callable[..., str]
