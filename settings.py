@@ -1,6 +1,7 @@
 """Every knob of a server: typed, frozen, with its unit and its default.
 
-An app's are in app_settings.py. `servers()` checks a whole inventory before the first connection and tells every mistake at once.
+An app's are in app_settings.py. `servers()` checks a whole inventory before the first connection,
+and tells every mistake at once.
 """
 
 from __future__ import annotations
