@@ -73,6 +73,17 @@ def test_every_secret_of_the_inventory_is_there(host: Host, app: App) -> None:
     assert names == [secret.name for secret in app.secrets]
 
 
+def test_every_process_may_write_to_the_apps_own_folder(host: Host, app: App) -> None:
+    for process in ("web", *(process.name for process in app.processes)):
+        pattern = f"{app.name}-{process}@*.service"
+        pids = host.check_output(f"systemctl show --value -p MainPID '{pattern}' | grep .").split()
+        assert pids, pattern
+        for pid in pids:  # root, too, can't write where its file system is read-only
+            command = f"nsenter --target {pid} --mount test -w"
+            assert host.run(f"{command} /var/lib/{app.name}").rc == 0, pattern
+            assert host.run(f"{command} /srv/{app.name}").rc == 1, pattern
+
+
 def test_code_is_roots_and_nobody_else_can_write_it(host: Host, app: App) -> None:
     command = "find /srv/%s ! -type l '(' ! -user root -o -perm /022 ')'"
     assert host.check_output(command, app.name) == ""

@@ -290,6 +290,7 @@ def test_a_process_beside_web_starts_again_and_gets_its_time_to_stop(
         "KillSignal=SIGINT",
         "TimeoutStopSec=7",
         "User=links",
+        "StateDirectory=links",
     } <= set(text[text.index("[Service]") :])
 
 
