@@ -11,9 +11,11 @@ from pyinfra.api.operation import operation
 
 from operations.difference import Difference, mends
 
-# Our folders whole, and elsewhere whatever says that we made it; releases come and go.
+# Our folders whole, but for what a person may write; and elsewhere whatever says that we made it;
+# releases come and go.
 SUMS = (
-    "{ find /etc/onebox -type f ! -path '/etc/onebox/watch/manifest*' ! -name revision.key -print0;"
+    "{ find /etc/onebox -type f ! -path '/etc/onebox/watch/manifest*' ! -name revision.key"
+    " ! -path /etc/onebox/environment -print0;"
     " grep -rlsIZ --exclude-dir=onebox --exclude-dir=releases 'Made by onebox' /etc;"
     " find /usr/local/lib/onebox/onebox_* /usr/local/bin/onebox-* -type f -print0; }"
     " | sort -z | xargs -0 sha256sum"
@@ -42,4 +44,5 @@ def written(path: str) -> Generator[StringCommand, None, None]:
     """Write the sums of our files down."""
     if not host.get_fact(Same, path=path):
         write = f"umask 077; {SUMS} > {path}.new && sync {path}.new && mv -T {path}.new {path}"
+        write += f" && sync {path.rpartition('/')[0]}"
         yield mends(StringCommand(write), Difference(path, "is of another deploy"))
