@@ -44,7 +44,7 @@ test-app: setup-lab
 
 test-host: setup-lab
 	@$(AS_ROOT) $(RUN) pytest --quiet tests/e2e/test_lab.py
-	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadfile --ignore tests/e2e/test_lab.py tests/e2e tests/faults
+	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/e2e/test_lab.py tests/e2e tests/faults
 
 verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change nothing
 	@$(RUN) pytest --quiet tests/host
