@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -38,7 +39,10 @@ cd /; runuser -u postgres -- psql -XqAt -c 'select rolname from pg_roles' \
 def hand(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
     """The probe, released once, on a server that a sudo user is let into."""
     folder = tmp_path_factory.mktemp("hand")
-    probed = Probed.on(copy("12"), folder, watch=1, settle=1, start_timeout=60)
+    probed = Probed.on(
+        copy("12"), folder, watch=1, settle=1, start_timeout=60,
+        env={"DATABASE_CONNECTIONS": "20"},  # whatever other apps take
+    )  # fmt: skip
     probed.release()
     return probed
 
@@ -145,7 +149,21 @@ def assert_page(hand: Probed) -> None:
         assert "Back soon" in answer.text
 
 
+def test_a_server_whose_key_is_not_known_is_not_talked_to(hand: Probed, tmp_path: Path) -> None:
+    text = hand.server.host.ssh_config.read_text()
+    unknown = tmp_path / "ssh_config"
+    unknown.write_text(re.sub("UserKnownHostsFile .*", "UserKnownHostsFile /dev/null", text))
+    inventory = hand.server.inventory.read_text()
+    strange = inventory.replace(str(hand.server.host.ssh_config), str(unknown))
+    hand.server.inventory.write_text(strange)
+    try:
+        assert "not found in known_hosts" in fab(hand, "unhold", code=1).stderr
+    finally:
+        hand.server.inventory.write_text(inventory)
+
+
 def test_going_back_and_what_is_told_of_it(hand: Probed) -> None:
+    hand.release()
     newest, *kept = data(hand, "releases")
     assert newest["live"]
     fab(hand, "rollback")
@@ -189,5 +207,11 @@ def test_a_removed_app_leaves_nothing_and_disturbs_nobody(hand: Probed, tmp_path
 
 
 def look(hand: Probed) -> set[str]:
-    """Return the names of files, users, units, roles and databases on the server."""
-    return {line for line in hand.server.run(LOOK).splitlines() if not line.startswith(ELSEWHERE)}
+    """Return the names of files, users, units, roles and databases, but those of the app `links`,
+    which runs on as it did before the test."""
+    lines = hand.server.run(LOOK).splitlines()
+    return {
+        re.sub(r"/nginx\.\w+", "/nginx", line)
+        for line in lines
+        if "links" not in line and not line.startswith(ELSEWHERE)
+    }
