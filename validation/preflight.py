@@ -110,8 +110,11 @@ def _machine(vm: VM, seen: dict[str, Any], clock: float) -> Iterator[Mistake]:
 
 
 def _python(vm: VM, python: str) -> Iterator[Mistake]:
-    for app in vm.apps:
-        wanted = tomllib.loads((app.source / "uv.lock").read_text()).get("requires-python", "")
+    locks = [(app, app.source / "uv.lock") for app in vm.apps]
+    for app, lock in locks:
+        if not lock.exists():  # requirements.txt doesn't say for which Python it is
+            continue
+        wanted = tomllib.loads(lock.read_text()).get("requires-python", "")
         if python not in SpecifierSet(wanted):
             expected = f"a lock file for Python {python}, which the server has"
             mend = (
