@@ -40,13 +40,13 @@ def test_an_altered_release_is_made_anew_and_no_request_fails(probe: Probed, csv
     before = probe.live()
     packages = "/srv/probe/current/venv/lib/*/site-packages"
     probe.server.run("echo '# edited' >> /srv/probe/current/app/probe/main.py")
-    probe.server.run(f"echo '# edited' >> $(ls {packages}/fastapi/applications.py)")
+    probe.server.run(f"echo '# edited' >> $(ls {packages}/starlette/applications.py)")
     with probe.load(csv) as traffic:
         result = probe.deploy()
     assert result.returncode == 0, result.stdout + result.stderr
     assert f"/srv/probe/releases/{before}/app/probe/main.py was altered" in result.stderr
     assert probe.server.run("grep -r edited /srv/probe/current/app", check=False) == ""
-    assert probe.server.run(f"grep edited {packages}/fastapi/*.py", check=False) == ""
+    assert probe.server.run(f"grep edited {packages}/starlette/*.py", check=False) == ""
     assert traffic.releases == {before, probe.live()}
     assert probe.live().split("-")[0] == before.split("-")[0]
     assert len(traffic.releases) == 2

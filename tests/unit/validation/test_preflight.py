@@ -82,6 +82,13 @@ def test_a_lock_file_for_a_newer_python_is_told(folder: Path) -> None:
     assert found(folder, python="3.13.5") == []
 
 
+def test_requirements_say_nothing_of_their_python(folder: Path) -> None:
+    (folder / "app/uv.lock").unlink()
+    pins = "gunicorn==27.0.1\nuvicorn-worker==0.4.0\n"
+    (folder / "app/requirements.txt").write_text(pins)
+    assert found(folder) == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [
