@@ -1,11 +1,11 @@
 """Names that an app can't have: its user, units and folders would be somebody else's.
 
-Users and groups, units, folders of /etc, /run and /var/lib that Debian has or may get, and two
-roles that PostgreSQL doesn't create.
+Users and groups, units, folders of /etc, /run, /var/lib and /var/lib/onebox that Debian or onebox
+has or may get, and two roles that PostgreSQL doesn't create.
 """
 
 TAKEN = {
-    "adduser", "adm", "alternatives", "apparmor", "apt", "audio", "avahi", "backup", "bin",
+    "acme", "adduser", "adm", "alternatives", "apparmor", "apt", "audio", "avahi", "backup", "bin",
     "certbot", "console-setup", "credentials", "cron", "crond", "cups", "daemon", "dbus",
     "debconf", "default", "dhcp", "dhcpcd", "dialout", "dictionaries-common", "disk", "dkms",
     "docker", "dpkg", "emacs", "emergency", "environment", "exim4", "fail2ban", "fonts",
