@@ -31,7 +31,7 @@ class Web(Settings):
     """Gunicorn."""
 
     workers: int | None = Field(default=None, ge=1, le=64)
-    """None takes the smaller of 2 x cores + 1 and what memory allows two releases at once."""
+    """None takes the smaller of cores + 1 and what memory allows two releases at once."""
     worker_memory: int = Field(default=150, ge=32)
     """MiB that one worker needs; it serves to choose `workers`."""
     timeout: Seconds = 30

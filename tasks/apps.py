@@ -60,11 +60,13 @@ def _absent(app: App) -> list[str]:
 def workers(web: Web, machine: Machine) -> int:
     """Return how many workers serve: what is set, or what cores and memory allow.
 
-    2 x cores + 1 is Gunicorn's own advice (https://gunicorn.org/design/#how-many-workers). Half
+    One more than there are cores: more workers than that answered less for each second of CPU
+    (bench/results/serving/workers-1.png and workers-2.png); Gunicorn's own advice is 2 x cores + 1
+    (https://gunicorn.org/design/#how-many-workers), for workers that wait while they serve. Half
     of the memory: during a switch two releases run.
     """
     affordable = (machine.memory - RESERVED) // 2 // web.worker_memory
-    return web.workers or max(1, min(2 * machine.cores + 1, affordable, MOST))
+    return web.workers or max(1, min(machine.cores + 1, affordable, MOST))
 
 
 def _folders(app: App) -> list[Folder]:
