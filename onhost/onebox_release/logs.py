@@ -133,9 +133,13 @@ def journal_line(app: str) -> Parse:
 
 
 def access_line(text: str) -> Line | None:
-    """Read a line of nginx's access log, which ends with its time."""
+    """Read a line of nginx's access log, which ends with its time.
+
+    That is cut off to milliseconds, and the journal has microseconds: taken for the end of its
+    millisecond, the line stands behind what the app wrote before it.
+    """
     said, _, at = text.rpartition(" ")
-    return Line(float(at), "nginx", said) if re.fullmatch(r"\d+\.\d{3}", at) else None
+    return Line(float(f"{at}999"), "nginx", said) if re.fullmatch(r"\d+\.\d{3}", at) else None
 
 
 def error_line(domain: str) -> Parse:
