@@ -162,6 +162,7 @@ def _uv(
             "HOME": "/root",
             "UV_PROJECT_ENVIRONMENT": str(venv),
             "UV_CACHE_DIR": str(CACHE),
+            "TMPDIR": str(CACHE),  # uv leaves a lock file for each environment there
             # By its version: an upgrade of the distribution leaves it, and releases that use it.
             "UV_PYTHON": os.path.realpath("/usr/bin/python3"),
             "UV_PYTHON_DOWNLOADS": "never",
