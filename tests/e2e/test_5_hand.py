@@ -28,7 +28,7 @@ KILLED = 255  # what systemd-run says of a program that was killed
 LOOK = r"""
 find /etc /srv /home /usr/local /opt /run /tmp /var/lib /var/log/nginx /var/backups -xdev
 getent passwd; getent group
-systemctl list-units --all --plain --no-legend | awk '{print $1}' | grep -Ev '\.(scope|device|slice)$'
+systemctl list-units --all --plain --no-legend | cut -d' ' -f1 | grep -Ev '\.(scope|device|slice)$'
 systemctl list-unit-files --plain --no-legend | grep -v ' transient '
 cd /; runuser -u postgres -- psql -XqAt -c 'select rolname from pg_roles' \
 -c 'select datname from pg_database'
