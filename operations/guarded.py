@@ -9,13 +9,13 @@ from collections.abc import Generator
 from pyinfra import host, logger
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.exceptions import ConnectError
-from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.connectors.ssh import SSHConnector
 
 from operations.difference import Difference, mends
+from operations.facts import YesOrNo
 from operations.files import File, Standing, differs, write
 
 SECONDS = 60  # until the change is taken back, unless a new connection proves it good
@@ -26,21 +26,12 @@ REFUSED = (
 )
 
 
-class Pending(FactBase[bool]):
+class Pending(YesOrNo):
     """Whether a change still waits to be proven good or taken back."""
 
     def command(self, unit: str) -> str:
         """Return the command."""
         return f"systemctl is-active --quiet {unit}.timer && echo yes || true"
-
-    @staticmethod
-    def default() -> bool:
-        """Return the state of a host where nothing waits."""
-        return False
-
-    def process(self, output: list[str]) -> bool:
-        """Tell whether one waits."""
-        return output == ["yes"]
 
 
 @operation()

@@ -7,13 +7,14 @@ from collections.abc import Generator, Sequence
 
 from pyinfra import host
 from pyinfra.api.command import StringCommand
-from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
+
+from operations.facts import Names
 
 UNITS = "/etc/systemd/system"
 
 
-class Scheduled(FactBase[list[str]]):
+class Scheduled(Names):
     """The names of an app's timers that are on the server."""
 
     def command(self, app: str) -> str:
@@ -22,15 +23,6 @@ class Scheduled(FactBase[list[str]]):
             f"find {UNITS} -maxdepth 1 -name 'onebox-job-{app}-*.timer' -printf '%f\\n'"
             f" | sed -n 's/^onebox-job-{app}-\\([a-z0-9]*\\)\\.timer$/\\1/p'"
         )
-
-    @staticmethod
-    def default() -> list[str]:
-        """Return what a host without any has."""
-        return []
-
-    def process(self, output: list[str]) -> list[str]:
-        """Return the names."""
-        return output
 
 
 @operation()

@@ -6,10 +6,10 @@ from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api.command import StringCommand
-from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from operations.difference import Difference, mends
+from operations.facts import YesOrNo
 
 # Our folders whole, but for what a person may write; and elsewhere whatever says that we made it;
 # releases come and go.
@@ -22,21 +22,12 @@ SUMS = (
 )
 
 
-class Same(FactBase[bool]):
+class Same(YesOrNo):
     """Whether the sums of our files are those that are written down."""
 
     def command(self, path: str) -> str:
         """Return the command."""
         return f"{SUMS} | cmp -s - {path} && echo yes || true"
-
-    @staticmethod
-    def default() -> bool:
-        """Return the state of a host where nothing is written down."""
-        return False
-
-    def process(self, output: list[str]) -> bool:
-        """Tell whether they are."""
-        return output == ["yes"]
 
 
 @operation()

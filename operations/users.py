@@ -7,27 +7,18 @@ from collections.abc import Generator, Sequence
 
 from pyinfra import host
 from pyinfra.api.command import StringCommand
-from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from operations.difference import Difference, mends
+from operations.facts import Names
 
 
-class Present(FactBase[list[str]]):
+class Present(Names):
     """Which of the given users exist."""
 
     def command(self, users: Sequence[str]) -> str:
         """Return one command that asks for all users."""
         return f"getent passwd {shlex.join(users)} | cut -d: -f1"
-
-    @staticmethod
-    def default() -> list[str]:
-        """Return what a host without any of them has."""
-        return []
-
-    def process(self, output: list[str]) -> list[str]:
-        """Return the names of users that exist."""
-        return output
 
 
 @operation()

@@ -29,7 +29,7 @@ def test_only_the_standard_library_is_imported(path: Path) -> None:
 
 
 def python(version: str) -> str:
-    found = [*Path("/root/.pyenv/versions").glob(f"{version}.*/bin/python")]
+    found = [*(Path.home() / ".pyenv/versions").glob(f"{version}.*/bin/python")]
     return str(found[0]) if found else shutil.which(f"python{version}") or ""
 
 
