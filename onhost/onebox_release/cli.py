@@ -37,7 +37,7 @@ from . import (
 from .errors import LockedError, RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
-from .report import document, say
+from .report import document, exit_code, say
 from .switch import check_public, live
 
 EXAMPLES = """
@@ -58,30 +58,26 @@ def main() -> int:
     if os.geteuid():
         say("onebox-release must be run by root: put sudo in front.")
         return ReleaseError.code
-    try:
-        if "app" not in arguments:
-            arguments.run(arguments)
-            return 0
-        places = Places(arguments.app)
-        settings = parameters.read(places)
-        if arguments.in_unit and not arguments.inside:
-            if "credentials" in arguments and arguments.credentials:
-                credentials.put(places, sys.stdin.read())
-            # What is being removed must not be started again.
-            return unit.run(places, sys.argv[1:], mend=arguments.run is not _remove)
-        with _alone(places) if arguments.alone else nullcontext():
-            try:
-                return arguments.run(places, settings, arguments) or 0
-            finally:
-                if arguments.in_unit:  # what came of it is told now
-                    systemd.look()
-    except ReleaseError as error:
-        say(str(error))
-        return error.code
-    except OSError as error:
-        say(f"The server's system refused: {error}")
-        return ReleaseError.code
-    return 0
+    return exit_code(lambda: _main(arguments))
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    if "app" not in arguments:
+        arguments.run(arguments)
+        return 0
+    places = Places(arguments.app)
+    settings = parameters.read(places)
+    if arguments.in_unit and not arguments.inside:
+        if "credentials" in arguments and arguments.credentials:
+            credentials.put(places, sys.stdin.read())
+        # What is being removed must not be started again.
+        return unit.run(places, sys.argv[1:], mend=arguments.run is not _remove)
+    with _alone(places) if arguments.alone else nullcontext():
+        try:
+            return arguments.run(places, settings, arguments) or 0
+        finally:
+            if arguments.in_unit:  # what came of it is told now
+                systemd.look()
 
 
 def _deploy(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:

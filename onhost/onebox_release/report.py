@@ -7,7 +7,10 @@ import json
 import socket
 import sys
 import syslog
+from collections.abc import Callable
 from typing import Any
+
+from .errors import ReleaseError
 
 SCHEMA = 1
 
@@ -18,6 +21,18 @@ def say(text: str) -> None:
         syslog.syslog(line)
     with contextlib.suppress(OSError):  # the deployer may be gone, and the disk may be full
         print(text, file=sys.stderr, flush=True)
+
+
+def exit_code(run: Callable[[], int]) -> int:
+    """Run a command and return its exit code; why it stopped is told on stderr."""
+    try:
+        return run()
+    except ReleaseError as error:
+        say(str(error))
+        return error.code
+    except OSError as error:
+        say(f"The server's system refused: {error}")
+        return ReleaseError.code
 
 
 def excerpt(log: str, lines: int = 20) -> str:

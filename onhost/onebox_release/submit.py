@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from . import lock, parameters
-from .errors import LockedError, RefusedError, ReleaseError
+from .errors import LockedError, RefusedError
 from .places import Places
-from .report import say
+from .report import exit_code
 from .unit import PROGRAM
 
 MOST = 128 * 1024 * 1024  # bytes of an archive, as it comes and as it is unpacked
@@ -32,14 +32,8 @@ STATUS = re.compile(r"status ([a-z0-9-]+)", re.ASCII)
 
 def main() -> int:
     """Do what the connection asks for, if it is one of two things; return the exit code."""
-    try:
-        return serve(os.environ.get("SSH_ORIGINAL_COMMAND", ""), sys.argv[1:])
-    except ReleaseError as error:
-        say(str(error))
-        return error.code
-    except OSError as error:
-        say(f"The server's system refused: {error}")
-        return ReleaseError.code
+    asked = os.environ.get("SSH_ORIGINAL_COMMAND", "")
+    return exit_code(lambda: serve(asked, sys.argv[1:]))
 
 
 def serve(request: str, apps: list[str]) -> int:
