@@ -86,7 +86,8 @@ def _loop_device(image: Path) -> str:
 def _mount_overlay(lab: Lab, record: Record, target: Path) -> None:
     home = folder(lab, record.name)
     lower = ":".join(str(lab.cache / layer) for layer in record.lower)
-    options = f"lowerdir={lower},upperdir={home / 'upper'},workdir={home / 'work'}"
+    # A disk lets folders be renamed; an overlay does only where it may note where they were.
+    options = f"redirect_dir=on,lowerdir={lower},upperdir={home / 'upper'},workdir={home / 'work'}"
     run("mount", "-t", "overlay", f"{lab.prefix}-{record.name}", "-o", options, target)
 
 

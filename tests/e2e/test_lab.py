@@ -315,11 +315,17 @@ def test_a_copy_of_a_snapshot_takes_over(
     lab: Bench, saved: str, copy: str, options: list[str]
 ) -> None:
     lab.ssh("deb13", "echo mine >/srv/file; rm -f /usr/bin/less; rm -rf /usr/share/doc")
+    # mv would copy where a file system can't rename what it was made with.
+    rename = "perl -e 'rename shift, shift or die $!'"
+    lab.ssh("deb13", f"{rename} /usr/share/zoneinfo /srv/zones")
     lab("snapshot", "deb13", saved)
     assert lab.ssh("deb13", "cat /srv/file") == "mine\n"
     lab.up(copy, "--from", saved, *options)
+    lab.ssh("deb13", f"{rename} /srv/zones /usr/share/zoneinfo")
+    lab.ssh(copy, f"{rename} /srv/zones /srv/again")
     shown = lab.ssh(copy, "hostname; cat /srv/file; ls /usr/bin/less /usr/share/doc 2>&1; true")
     assert shown.splitlines()[:2] == [copy, "mine"]
+    assert lab.ssh(copy, "ls /srv/again/Etc/UTC") == "/srv/again/Etc/UTC\n"
     assert shown.count("No such file or directory") == 2
     assert lab.listed()[copy]["domains"] == [f"{copy}.onebox.test", "deb13.onebox.test"]
 
