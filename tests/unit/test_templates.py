@@ -142,7 +142,7 @@ def test_a_site_without_a_certificate_serves_over_http(site: Callable[..., list[
     assert text.count("server {") == 1
     assert "listen 80;" in text
     assert "root /var/lib/onebox/acme;" in text
-    assert "proxy_pass http://links;" in text
+    assert "proxy_pass http://links$kept;" in text
     assert not [line for line in text if "443" in line or "https" in line or "ssl" in line]
 
 
@@ -151,11 +151,11 @@ def test_a_site_with_a_certificate_sends_http_to_https(site: Callable[..., list[
     http, https = (i for i, line in enumerate(text) if line == "server {")
     assert "return 308 https://$host$request_uri;" in text[http:https]
     assert "root /var/lib/onebox/acme;" in text[http:https]  # renewals come over HTTP
-    assert "proxy_pass http://links;" not in text[http:https]
+    assert "proxy_pass http://links$kept;" not in text[http:https]
     assert "ssl_certificate /etc/letsencrypt/live/links/fullchain.pem;" in text[https:]
     assert "ssl_certificate_key /etc/letsencrypt/live/links/privkey.pem;" in text[https:]
     assert 'add_header Strict-Transport-Security "max-age=63072000" always;' in text[https:]
-    assert "proxy_pass http://links;" in text[https:]
+    assert "proxy_pass http://links$kept;" in text[https:]
 
 
 def test_a_page_takes_the_apps_place_for_visitors_alone(
@@ -198,11 +198,18 @@ def test_forwarded_headers_are_set_and_never_appended(site: Callable[..., list[s
     assert "$proxy_add_x_forwarded_for" not in " ".join(text)
 
 
-def test_no_connection_to_a_release_outlives_a_request(site: Callable[..., list[str]]) -> None:
-    text = site()
-    assert text[1] == "upstream links {"
-    assert "server unix:/srv/links/current/run/web.sock fail_timeout=0;" in text
-    assert not [line for line in text if line.startswith("keepalive")]
+def test_connections_to_a_release_are_kept_for_a_second_and_never_for_a_post(
+    site: Callable[..., list[str]],
+) -> None:
+    text = [line for line in site() if not line.startswith("#")]
+    server = "server unix:/srv/links/current/run/web.sock fail_timeout=0;"
+    kept = ["keepalive 16;", "keepalive_time 1s;", "keepalive_timeout 1s;"]
+    assert text[:3] == ["upstream links {", server, "}"]
+    assert text[3:9] == ["upstream links_kept {", server, *kept, "}"]
+    assert "proxy_pass http://links$kept;" in text
+    nginx = lines(render("etc/onebox/nginx/nginx.conf", addresses=[""], curves="X25519"))
+    start = nginx.index('map "$request_method $http_upgrade" $kept {')
+    assert nginx[start + 1 : start + 5] == ["default '';", "'GET ' _kept;", "'HEAD ' _kept;", "}"]
 
 
 def test_a_body_may_be_as_big_as_set(site: Callable[..., list[str]]) -> None:
