@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.faults.probed import Probed
 from tests.gated import variables
 from tests.lab_hosts import PREFIX, Hosts
 from tests.server import PROJECT, Server, lab
@@ -25,6 +27,8 @@ shift
 exec /usr/bin/ssh -F {config} $host "$@"
 """
 BIN = PROJECT / ".venv/bin"
+# The deployer as it was at its first landing; what it leaves on a server is the oldest there is.
+EARLIER = Path(__file__).parent / "earlier/onebox-0.1.tar.xz"
 
 
 def page(name: str) -> Iterator[tuple[str, str]]:
@@ -54,8 +58,8 @@ def quoted(text: str) -> str:
 
 def bash(command: list[str], **options: Any) -> None:
     result = subprocess.run(
-        command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=AWAY,
-        stdin=subprocess.DEVNULL, **options,
+        command, capture_output=True, text=True, check=False, timeout=AWAY,
+        stdin=subprocess.DEVNULL, **{"cwd": PROJECT, **options},
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
 
@@ -130,3 +134,41 @@ def test_new_server(
     assert new.deploy()["success"] == []
     old.seconds_until_ready(30)
     assert links(old) == before
+
+
+def test_newer_onebox(
+    hosts: Hosts, tmp_path: Path, csv: Path, figures: dict[str, Any]
+) -> None:
+    name = f"{PREFIX}-earlier"
+    hosts.up(name, "--debian", "12", f"--domain=www.{name}.onebox.test")
+    server = Server.of(name, tmp_path, "debian")
+    probe = Probed.on(server, tmp_path)
+    deploy_with(EARLIER, server, tmp_path)
+    server.seconds_until_ready(10, "/ready")
+    begin = time.monotonic()
+    with probe.load(csv) as traffic:
+        for where, commands in page("newer-onebox"):
+            text = commands.replace("inventory.py", str(server.inventory))
+            if where == "look":  # drift says by its exit code that there is some
+                text = text.replace("fab drift", "fab drift && exit 1 || test $? = 2")
+            on_laptop(text, tmp_path, server)
+    figures |= {
+        "seconds": round(time.monotonic() - begin, 1),
+        "requests": len(traffic.samples),
+        "failed": len(traffic.failures),
+        "lost_rows": len(traffic.acknowledged - probe.rows()),
+    }
+    assert not traffic.failures, traffic.told()
+    assert traffic.acknowledged <= probe.rows()
+    assert server.deploy()["success"] == []
+    probe.settled()
+
+
+def deploy_with(archive: Path, server: Server, folder: Path) -> None:
+    """Deploy with another onebox, and with the packages that it pins."""
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    onebox = folder / "onebox"
+    bash([str(PROJECT / ".tools/bin/uv"), "sync", "--frozen", "--quiet", "--no-dev"], cwd=onebox)
+    python = str(onebox / ".venv/bin/python")
+    bash([python, "-m", "pyinfra", "-y", str(server.write()), "deploy.py"], cwd=onebox)
