@@ -18,6 +18,7 @@ from commands.server import FAILED, PROGRAM, Server
 from commands.summary import tell
 
 DONE = 0
+SHOWN = 10  # differences; a page of them is not read
 UNTOLD = "It could not be told whether the server is as it should be: nothing was put back."
 
 Live = Mapping[str, str | None]
@@ -30,13 +31,14 @@ def deploy(server: Server, digest: str = "") -> int:
     are listed and stay. What could not be asked for says nothing against the release.
     """
     before = _live(server)
+    differing = _differing(server) if any(before.values()) else []
     code, changed = _pyinfra(server, digest)
     if code:
         tell(f"{_named(server)}: the deploy failed", ["Why is said above; `fab status` says more."])
         return code
     after = _live(server)
     answer = _run(server, standing.question(server.vm)).stdout
-    lines = [*_releases(before, after), *_listed(changed), *standing.told(answer)]
+    lines = [*_releases(before, after), *_listed(changed), *differing, *standing.told(answer)]
     of_release, of_rest = _checks(server, "release"), DONE
     if of_release == FAILED:
         lines += [_put_back(server, app, before[app], after[app]) for app in after]
@@ -54,20 +56,41 @@ def deploy(server: Server, digest: str = "") -> int:
 def _pyinfra(server: Server, digest: str) -> tuple[int, list[str]]:
     """Run the documented command; return its exit code and which operations changed something."""
     promised = ["--data", f"digest={digest}"] if digest else []
-    command = ["pyinfra", "-y", "--json", "--limit", server.address, *promised]
-    result = subprocess.run(
-        [sys.executable, "-m", *command, str(inventory_path()), "deploy.py"],
+    options = ["-y", "--json", "--limit", server.address, *promised]
+    result = _here("pyinfra", *options, str(inventory_path()), "deploy.py")
+    try:
+        operations = json.loads(result.stdout)["results"]["operations"]
+    except (json.JSONDecodeError, KeyError):  # a failed run prints none
+        operations = []
+    return result.returncode, [each["name"] for each in operations if each["success"]]
+
+
+def _differing(server: Server) -> list[str]:
+    """Say what is otherwise there than the repository wants: what a person changed, on either side.
+
+    Asked before the deploy, which mends most of it.
+    """
+    result = _here("fabric", "drift", "--json", "--on", server.address)
+    try:
+        found = json.loads(result.stdout)["data"]
+    except json.JSONDecodeError:  # why was printed
+        return ["! it could not be told what differed"]
+    mended = [f"differed: {each['what']} {each['how']}" for each in found["deploy"]]
+    if len(mended) > SHOWN:
+        mended[SHOWN:] = [f"and {len(mended) - SHOWN} more differed"]
+    return mended + [f"! left to you: {each['what']} {each['how']}" for each in found["person"]]
+
+
+def _here(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program on this machine; return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
         cwd=PROJECT,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
-    try:
-        operations = json.loads(result.stdout)["results"]["operations"]
-    except (json.JSONDecodeError, KeyError):  # a failed run prints none
-        operations = []
-    return result.returncode, [each["name"] for each in operations if each["success"]]
 
 
 def _checks(server: Server, marked: str) -> int:
