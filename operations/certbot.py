@@ -17,17 +17,20 @@ from operations.python import BASE
 CERTBOT = f"{BASE}/certbot/bin/certbot"
 WEBROOT = "/var/lib/onebox/acme"
 LIVE = "/etc/letsencrypt/live"
+RENEWAL = "/etc/letsencrypt/renewal"
+FILES = "cert", "privkey", "chain", "fullchain"
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """A certificate that is renewed under one name: who issued it, and for which domains."""
+    """A certificate that is renewed under one name: who renews it, and for which domains."""
 
     server: str
+    """Empty where certbot has lost its notes, and nobody renews it."""
     domains: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"for {', '.join(self.domains)} by {self.server}"
+        return f"for {', '.join(self.domains)} by {self.server or 'nobody'}"
 
 
 class Lineages(FactBase[dict[str, Lineage]]):
@@ -38,7 +41,7 @@ class Lineages(FactBase[dict[str, Lineage]]):
         return (
             f"for pem in {LIVE}/*/fullchain.pem; do [ -e $pem ] || continue;"
             " name=$(basename $(dirname $pem));"
-            " server=$(sed -n 's/^server = //p' /etc/letsencrypt/renewal/$name.conf 2>/dev/null);"
+            f" server=$(sed -n 's/^server = //p' {RENEWAL}/$name.conf 2>/dev/null);"
             " names=$(openssl x509 -in $pem -noout -ext subjectAltName | tail -n +2"
             " | grep -o 'DNS:[^, ]*' | cut -c5-);"
             ' echo "$name" "$server" $names; done'
@@ -50,12 +53,11 @@ class Lineages(FactBase[dict[str, Lineage]]):
         return {}
 
     def process(self, output: list[str]) -> dict[str, Lineage]:
-        """Return the lineages by name; one that nothing renews counts as none."""
+        """Return the lineages by name."""
         lineages = {}
         for line in output:
             name, server, *domains = line.split(" ")
-            if server:
-                lineages[name] = Lineage(server, tuple(sorted(domains)))
+            lineages[name] = Lineage(server, tuple(sorted(domains)))
         return lineages
 
 
@@ -82,8 +84,9 @@ def certificate(
     contact = f"--email {shlex.quote(email)}" if email else "--register-unsafely-without-email"
     force = "--force-renewal" if standing and standing.server != server else ""
     trust = f"env REQUESTS_CA_BUNDLE={ca} " if ca else ""
+    adopt = _adopt(lineage) if standing and not standing.server else ""
     get = StringCommand(
-        f"{trust}{CERTBOT} certonly --quiet --non-interactive --agree-tos {contact}"
+        f"{adopt}{trust}{CERTBOT} certonly --quiet --non-interactive --agree-tos {contact}"
         f" --webroot --webroot-path {WEBROOT} --server {shlex.quote(server)} --cert-name {lineage}"
         f" --preferred-profile {shlex.quote(profile)} --renew-with-new-domains --expand {force}"
         f" {' '.join(f'-d {domain}' for domain in domains)}"
@@ -91,3 +94,10 @@ def certificate(
         " && sync"
     )
     yield mends(get, Difference(f"certificate {lineage}", how))
+
+
+def _adopt(lineage: str) -> str:
+    """Return the beginning of a command: write the notes without which certbot refuses to touch a
+    certificate that is there. The rest of them it writes when it renews."""
+    notes = "".join(f"{file} = {LIVE}/{lineage}/{file}.pem\\n" for file in FILES)
+    return f"printf '{notes}' > {RENEWAL}/{lineage}.conf && "

@@ -162,7 +162,7 @@ DRIFTS = {
     ),
     "a certificate that nothing renews": (
         "rm /etc/letsencrypt/renewal/links.conf",
-        "certificate links is missing",
+        "certificate links is for * by nobody, not for *",
     ),
     "a removed certbot": (
         "rm -r /usr/local/lib/onebox/certbot",

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path("/var/lib/onebox-watch/state.json")
+SPARE = Path("/run/onebox-watch/state.json")  # in memory: newer, while the disk takes nothing
 
 
-def read(path: Path = FILE) -> dict[str, Any] | None:
+def newest(file: Path = FILE, spare: Path = SPARE) -> Path:
+    """Return where the last look was written down."""
+    return spare if spare.exists() else file
+
+
+def read(path: Path | None = None) -> dict[str, Any] | None:
     """Return when it looked last (seconds of the epoch) and what is wrong; None if never."""
     try:
-        data = json.loads(path.read_text())["data"]
+        data = json.loads((path or newest()).read_text())["data"]
     except (OSError, ValueError, KeyError):
         return None
     told = ("key", "what", "do", "since")

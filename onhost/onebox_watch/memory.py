@@ -18,7 +18,6 @@ from onebox_release import durable, problems
 from .judge import ROUNDS, Finding, Past
 from .seen import Seen
 
-FILE = problems.FILE
 SCHEMA = 1
 PATIENCE = 0.5  # of a round
 HOUR = 3600
@@ -127,10 +126,10 @@ def may_send(memory: Memory, now: float, most: int) -> bool:
     return len(memory.sent) < most
 
 
-def load(path: Path = FILE) -> Memory:
+def load(file: Path = problems.FILE, spare: Path = problems.SPARE) -> Memory:
     """Return what is remembered; nothing where there is nothing, or nothing that can be read."""
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(problems.newest(file, spare).read_text())
     except (OSError, ValueError):
         return Memory()
     if document.get("schema") != SCHEMA:
@@ -143,6 +142,15 @@ def load(path: Path = FILE) -> Memory:
     return memory
 
 
-def save(memory: Memory, path: Path = FILE) -> None:
-    """Remember."""
-    durable.write(path, json.dumps({"schema": SCHEMA, "data": asdict(memory)}))
+def save(memory: Memory, file: Path = problems.FILE, spare: Path = problems.SPARE) -> None:
+    """Remember; where the disk takes nothing, until the next reboot at least.
+
+    A full disk would not be told otherwise: each look would be the first one.
+    """
+    text = json.dumps({"schema": SCHEMA, "data": asdict(memory)})
+    try:
+        durable.write(file, text)
+    except OSError:
+        spare.write_text(text)
+    else:
+        spare.unlink(missing_ok=True)

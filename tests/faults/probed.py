@@ -136,7 +136,8 @@ class Probed:
             time.sleep(0.5)
         assert status["up"] == [status["live"]], status
         assert self.live() == status["live"]
-        assert self.server.run("systemctl --failed --no-legend") == ""
+        failed = self.server.run("systemctl --failed --no-legend")
+        assert not failed, failed
 
     @contextmanager
     def load(

@@ -50,7 +50,7 @@ class Application:
             (folder / name).write_text(text)
         if self.locked:
             needs = ", ".join(f'"{need}"' for need in [*SERVED_BY, *self.needs])
-            project = f'name = "{self.name}"\nversion = "0"\nrequires-python = ">=3.11"\n'
+            project = f'name = "my-{self.name}"\nversion = "0"\nrequires-python = ">=3.11"\n'
             text = f"[project]\n{project}dependencies = [{needs}]\n"
             (folder / "pyproject.toml").write_text(text)
             uv(folder, "lock")
@@ -81,7 +81,7 @@ APPLICATIONS = [
         needs=["quetz-server", "fastapi<0.116", "psycopg2-binary", "setuptools<81"],
         settings={
             "module": "quetz.main:app",
-            "migrate": "quetz init-db .",
+            "migrate": "env --chdir=/tmp quetz init-db .",
             "database_env": {
                 "QUETZ_SQLALCHEMY_DATABASE_URL": "postgresql+psycopg2://{role}@/{name}"
                 "?host=/run/postgresql"

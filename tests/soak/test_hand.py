@@ -34,7 +34,7 @@ def test_everything_changed_by_hand_is_told_and_mended(
 def test_given_keys_are_all_and_lock_nobody_out(
     copy: Callable[..., Server], figures: dict[str, Any]
 ) -> None:
-    server = copy("12")
+    server = copy("13")  # where the user of the inventory is root, whose file is edited here
     own = server.run("grep -v '^#' ~/.ssh/authorized_keys | tail -n 1").split()
     server.entry["authorized_keys"] = [" ".join(own[:2])]
     server.deploy()

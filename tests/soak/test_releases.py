@@ -407,13 +407,18 @@ def test_a_laptop_that_sleeps_ten_minutes(probe: Probed, figures: dict[str, Any]
     probe.settled()
 
 
+WRITTEN = "/srv /etc /var/lib/onebox /usr/local"
 FULL = {
     "disk": ("dd if=/dev/zero of=/ballast bs=1M 2>/dev/null", "rm -f /ballast"),
     "inodes": (
         "mkdir -p /many; cd /many; seq -f f%.0f 900000 | xargs touch 2>/dev/null",
         "rm -rf /many",
     ),
-    "read-only": ("mount -o remount,ro /", "mount -o remount,rw /"),
+    # Where a release is written; the database could not serve anybody otherwise.
+    "read-only": (
+        f"for d in {WRITTEN}; do mount --bind $d $d && mount -o remount,bind,ro $d; done",
+        f"umount --lazy {WRITTEN}",
+    ),
 }
 
 
@@ -433,7 +438,7 @@ def test_a_full_or_read_only_disk(disk_probe: Probed, figures: dict[str, Any], w
         else:
             digest = probe.send()
             probe.server.run(f"echo hang {phase} > /run/onebox-fault")
-            probe.server.run(f"systemd-run --quiet onebox-release deploy probe {digest}")
+            probe.server.run(f"systemd-run --quiet --collect onebox-release deploy probe {digest}")
             probe.server.wait_for(f"grep -qx {phase} /run/onebox-fault-reached", 60)
             probe.server.run(fill, check=False)
             probe.server.run("rm /run/onebox-fault")  # and on it goes

@@ -37,8 +37,19 @@ def test_lineages_are_read_by_name() -> None:
     }
 
 
-def test_a_certificate_that_nothing_renews_counts_as_none() -> None:
-    assert Lineages().process(["links  a.example.com"]) == {}
+def test_a_certificate_that_nobody_renews_is_adopted_and_renewed() -> None:
+    [standing] = Lineages().process(["links  a.example.com b.example.com"]).values()
+    assert str(standing) == "for a.example.com, b.example.com by nobody"
+    [command] = asked(standing)
+    adopt, _, renew = command.partition(" && ")
+    file = "/etc/letsencrypt/live/links"
+    assert adopt == (
+        rf"printf 'cert = {file}/cert.pem\nprivkey = {file}/privkey.pem\n"
+        rf"chain = {file}/chain.pem\nfullchain = {file}/fullchain.pem\n'"
+        " > /etc/letsencrypt/renewal/links.conf"
+    )
+    assert renew.startswith(START)
+    assert " --force-renewal " in renew
 
 
 def test_a_host_without_certificates_has_no_lineages() -> None:

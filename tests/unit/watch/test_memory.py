@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
 import pytest
+from onebox_release import durable
 from onebox_watch import memory
 from onebox_watch.judge import Finding
 from onebox_watch.memory import Memory
@@ -117,8 +119,8 @@ def test_figures_are_kept_once_a_round_and_for_an_hour() -> None:
 def test_all_is_remembered(tmp_path: Path) -> None:
     kept = rounds([BAD, JOB], [BAD])
     kept.free["/"] = [(1.0, 2)]
-    memory.save(kept, tmp_path / "state.json")
-    again = memory.load(tmp_path / "state.json")
+    memory.save(kept, tmp_path / "state.json", tmp_path / "spare")
+    again = memory.load(tmp_path / "state.json", tmp_path / "spare")
     assert (again.open, again.cured) == (kept.open, kept.cured)
     assert [tuple(sample) for sample in again.free["/"]] == [(1.0, 2)]
 
@@ -127,4 +129,21 @@ def test_all_is_remembered(tmp_path: Path) -> None:
 def test_what_can_not_be_read_is_nothing(tmp_path: Path, text: Any) -> None:
     if text is not None:
         (tmp_path / "state.json").write_text(text)
-    assert memory.load(tmp_path / "state.json") == Memory()
+    assert memory.load(tmp_path / "state.json", tmp_path / "spare") == Memory()
+
+
+def test_a_disk_that_takes_nothing_is_remembered_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, spare = tmp_path / "state.json", tmp_path / "spare"
+    memory.save(Memory(at=1), file, spare)
+
+    def full(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(durable, "write", full)
+        memory.save(Memory(at=2), file, spare)
+    assert memory.load(file, spare).at == 2
+    memory.save(Memory(at=3), file, spare)
+    assert (memory.load(file, spare).at, spare.exists()) == (3, False)

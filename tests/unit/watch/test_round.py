@@ -62,14 +62,14 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
-    made, state = World(), tmp_path / "state.json"
+    made, files = World(), (tmp_path / "state.json", tmp_path / "spare")
     monkeypatch.setattr(measure, "look", made.look)
     monkeypatch.setattr(channels, "tell", made.tell)
     monkeypatch.setattr(channels, "ping", made.ping)
     monkeypatch.setattr(measure, "skew", lambda _: 3.0)
     load, save = memory.load, memory.save
-    monkeypatch.setattr(memory, "load", lambda: load(state))
-    monkeypatch.setattr(memory, "save", lambda kept: save(kept, state))
+    monkeypatch.setattr(memory, "load", lambda: load(*files))
+    monkeypatch.setattr(memory, "save", lambda kept: save(kept, *files))
     return made
 
 
