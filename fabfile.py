@@ -23,6 +23,14 @@ from commands.inventory import PROJECT, REFUSED
 from commands.server import FAILED, Server
 from operations.artifact import pack
 
+# fab's own option, which echoes what ctx.run would do: it would hold back none of what follows.
+if {"-R", "--dry"} & set(sys.argv):
+    raise Exit(
+        "fab has no dry run here. `fab drift` says what a deploy would change, and so does\n"
+        "`pyinfra inventory.py deploy.py --dry`.",
+        REFUSED,
+    )
+
 ON = {"on": "the server's address, where the inventory has several"}
 APP = {"app": "the app's name, where the server has several", **ON}
 JSON = {"json": "print one JSON document, for programs"}

@@ -30,11 +30,13 @@ def deploy(server: Server, digest: str = "") -> int:
     Failed checks of the release put it back. Standing changes, such as packages or the firewall,
     are listed and stay. What could not be asked for says nothing against the release.
     """
-    before = _live(server)
+    begun = {app.name: _status(server, app.name) for app in server.vm.apps}
+    before = {name: status.get("live") for name, status in begun.items()}
     differing = _differing(server) if any(before.values()) else []
     code, changed = _pyinfra(server, digest)
     if code:
-        tell(f"{_named(server)}: the deploy failed", ["Why is said above; `fab status` says more."])
+        lines = [line for app in begun for line in _failed(server, app, begun[app])]
+        tell(f"{_named(server)}: the deploy failed", [*lines, "More is said above."])
         return code
     after = _live(server)
     answer = _run(server, standing.question(server.vm)).stdout
@@ -51,6 +53,17 @@ def deploy(server: Server, digest: str = "") -> int:
     title = "failed" if code else "deployed" if changed else "nothing to do"
     tell(f"{_named(server)}: {title}", lines)
     return code
+
+
+def _failed(server: Server, app: str, begun: Mapping[str, Any]) -> list[str]:
+    """Say what serves after a deploy that failed, and why if it was the release."""
+    now = _status(server, app)
+    live = f"{app}: release {now['live']} serves" if now.get("live") else f"! {app}: nothing serves"
+    last = now.get("last")
+    if not last or last == begun.get("last") or last["result"] == "live":
+        return [live]
+    why = last.get("why") or last["result"]
+    return [f"! {app}: {why.splitlines()[0]}", live]
 
 
 def _pyinfra(server: Server, digest: str) -> tuple[int, list[str]]:

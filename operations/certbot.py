@@ -86,7 +86,7 @@ def certificate(
     trust = f"env REQUESTS_CA_BUNDLE={ca} " if ca else ""
     adopt = _adopt(lineage) if standing and not standing.server else ""
     get = StringCommand(
-        f"{adopt}{trust}{CERTBOT} certonly --quiet --non-interactive --agree-tos {contact}"
+        f"{adopt}{trust}{CERTBOT} certonly --non-interactive --agree-tos {contact}"
         f" --webroot --webroot-path {WEBROOT} --server {shlex.quote(server)} --cert-name {lineage}"
         f" --preferred-profile {shlex.quote(profile)} --renew-with-new-domains --expand {force}"
         f" {' '.join(f'-d {domain}' for domain in domains)}"

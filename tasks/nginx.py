@@ -49,13 +49,13 @@ def sites(vm: VM, machine: Machine) -> Generator[StringCommand, None, None]:
     lineages: dict[str, Lineage] = host.get_fact(Lineages)
     yield from tree.place._inner(
         path=FOLDER,
-        files=configuration(vm, machine, certificates=set(lineages)),
+        files=configuration(vm, machine, lineages),
         check="/usr/sbin/nginx -t -q -c {}/nginx.conf",
     )
 
 
-def configuration(vm: VM, machine: Machine, certificates: set[str]) -> dict[str, str]:
-    """Return nginx's files, by path below its folder; `certificates` are the apps that have one."""
+def configuration(vm: VM, machine: Machine, lineages: dict[str, Lineage]) -> dict[str, str]:
+    """Return nginx's files, by path below its folder; `lineages` are the certificates by app."""
     newer = machine.debian != "12"
     values = {
         "addresses": ["", "[::]:"] if machine.ipv6 else [""],
@@ -67,7 +67,13 @@ def configuration(vm: VM, machine: Machine, certificates: set[str]) -> dict[str,
     pages = ["nginx.conf", MAINTENANCE]
     texts = {page: render(f"etc/onebox/nginx/{page}", **values) for page in pages}
     for app in vm.apps:
-        certificate = f"{LIVE}/{app.name}" if app.name in certificates else None
+        lineage = lineages.get(app.name)
+        certificate = f"{LIVE}/{app.name}" if lineage else None
+        # The names that its certificate is for are served until there is one for the new names: a
+        # mistyped domain, which nobody gets one for, must not take the app away.
+        claimed = {domain for other in vm.apps for domain in other.domains}
+        before = [name for name in lineage.domains if name not in claimed] if lineage else []
         path = target(SITE, app=app).removeprefix("etc/onebox/nginx/")
-        texts[path] = render(SITE, app=app, certificate=certificate, **values)
+        domains = [*app.domains, *before]
+        texts[path] = render(SITE, app=app, domains=domains, certificate=certificate, **values)
     return texts

@@ -222,7 +222,9 @@ def _parser() -> Parser:
     back = _command(commands, "rollback", _rollback, "go back to an earlier release", in_unit=True)
     back.add_argument("release", nargs="?", help="one that `status` lists; or the one before")
     back.add_argument(
-        "--force", action="store_true", help="even if the database has moved on without it"
+        "--force",
+        action="store_true",
+        help="even if it was altered, or the database has moved on without it",
     )
     _command(commands, "recover", _recover, "start what should be live, stop what should not be")
     deploy = _command(

@@ -37,7 +37,7 @@ def on(places: Places, parameters: Parameters) -> None:
             f"nginx does not show the page of {places.app}, and nothing is changed."
             " Deploy once: its configuration may be older than this program."
         )
-    say(f"Visitors of {places.app} get the page, until `maintenance {places.app} off`")
+    say(f"Visitors of {places.app} get the page, until maintenance is off again")
 
 
 def off(places: Places) -> None:

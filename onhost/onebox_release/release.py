@@ -66,17 +66,21 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
 def rollback(places: Places, parameters: Parameters, release: str | None, *, force: bool) -> None:
     """Go back to an earlier release, by the same gate.
 
-    Raises RefusedError where the database has moved on without it, unless forced.
+    Raises RefusedError where its files were altered, or the database has moved on without it,
+    unless forced.
     """
     recover(places, parameters)
     before = live(places)
+    named = release is not None
     release = release or history.previous(places, before and identity.original(before))
     if release is None or release not in history.healthy(places):
         kept = ", ".join(name for name in history.healthy(places) if name != before)
-        raise RefusedError(f"There is no such release to go back to. There are: {kept or 'none'}.")
+        what = "There is no such release" if named else f"Nothing was live before {before}"
+        raise RefusedError(f"{what}. These are kept, to be named: {kept or 'none'}.")
     if release == before:
         raise RefusedError(f"Release {release} is live already.")
     if not force:
+        _check_whole(places, release)
         database.check_back(places, parameters, release, before)
     with _recorded(places, parameters, "rollback", release, before):
         _check_memory(places, parameters, before)
@@ -183,6 +187,16 @@ def _hook(
 
 def _worded(error: Exception) -> str:
     return f"The server's system refused: {error}" if isinstance(error, OSError) else repr(error)
+
+
+def _check_whole(places: Places, release: str) -> None:
+    """Raise RefusedError where a kept release is not what was built: nobody would notice."""
+    if found := verify.altered(places, release):
+        told = "\n".join(f"  {what} {how}" for what, how in found[:10])
+        raise RefusedError(
+            f"Release {release} is not as it was made:\n{told}\n"
+            "Go back to another, or deploy its code again. To serve it as it is: --force."
+        )
 
 
 def _now(places: Places, release: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import sys
 import syslog
@@ -13,6 +14,18 @@ from typing import Any
 from .errors import ReleaseError
 
 SCHEMA = 1
+OF_APP = re.compile(r'File "/srv/[^/]+/releases/[^/]+/app/')
+# What Gunicorn and systemd add once it is over, which buries why.
+NOISE = re.compile(
+    r"^\[[^]]*\] \[\d+\] \[(INFO|ERROR)\] (Booting|Worker |Shutting|Reason|Exception in worker)"
+    r"|^\S+\.service: (Main|Failed|Consumed|Scheduled)"
+)
+HALTED = re.compile(
+    r"^Traceback \(most recent call last\):\ngunicorn\.errors\.HaltServer.*\n"
+    r"|^(?:During handling|The above exception) .*\n|^\n",
+    re.MULTILINE,
+)
+RAISED = re.compile(r"^[a-zA-Z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 
 
 def say(text: str) -> None:
@@ -36,16 +49,24 @@ def exit_code(run: Callable[[], int]) -> int:
 
 
 def excerpt(log: str, lines: int = 20) -> str:
-    """Return a log's last lines, without those of tracebacks that lie outside the app's code."""
+    """Return a log's last lines that say why: of tracebacks those in the app's code, and what was
+    raised; nothing of Gunicorn's own end."""
     kept, foreign = [], False
     for line in log.splitlines():
         if line.lstrip().startswith('File "'):
-            foreign = "/app/" not in line
+            foreign = not OF_APP.search(line)
         elif not line.startswith(" "):
             foreign = False
-        if not foreign:
+        if not foreign and not NOISE.search(line):
             kept.append(line)
-    return "\n".join(kept[-lines:])
+    told = HALTED.sub("", "".join(f"{line}\n" for line in kept)).splitlines()
+    return "\n".join((told or log.splitlines())[-lines:])
+
+
+def cause(log: str) -> str:
+    """Return the last line that names an exception of the app's, behind a colon; or nothing."""
+    raised = [line for line in excerpt(log).splitlines() if RAISED.match(line)]
+    return f": {raised[-1]}" if raised else ""
 
 
 def document(app: str, data: Any) -> str:

@@ -97,7 +97,9 @@ def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     elif data["deploying"] or data["lock"]:
         yield "deploys", f"one is under way{_by(data['lock'])}", YELLOW
     else:
-        yield "deploys", "let in", ""
+        yield "deploys", "not on hold", ""
+    for problem in (data["problems"] or {}).get("open", []):
+        yield "problem", problem["what"].split("\n")[0], RED
     yield "reboot", "needed" if data["reboot"] else "not needed", YELLOW if data["reboot"] else ""
 
 

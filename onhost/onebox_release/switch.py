@@ -11,7 +11,7 @@ from . import durable, faults, health, resources, systemd
 from .errors import PutBackError, ReleaseError
 from .parameters import Parameters
 from .places import Places
-from .report import excerpt, say
+from .report import cause, excerpt, say
 from .watch import AccessLog
 
 POLL = 0.1  # seconds between two looks at a starting release
@@ -94,9 +94,10 @@ def _start(places: Places, parameters: Parameters, release: str) -> None:
         time.sleep(POLL)
         problem = _trouble(places, parameters, release, health.PATIENCE)
     if problem:
+        log = systemd.journal(unit)
+        why = problem + cause(log) if problem in CRASHES else problem
         raise ReleaseError(
-            f"Release {release} did not become ready: {problem}.\n"
-            f"Its last lines:\n{excerpt(systemd.journal(unit))}"
+            f"Release {release} did not become ready: {why}.\nIts last lines:\n{excerpt(log)}"
         )
     faults.point("settled")
 

@@ -95,6 +95,34 @@ def test_going_back_and_forth(changed: Server, code: Path) -> None:
     assert changed.release() == second
 
 
+def test_a_kept_release_that_was_altered_is_not_gone_back_to(changed: Server, code: Path) -> None:
+    code.write_text(code.read_text() + "# a third line\n")
+    kept = changed.release()
+    changed.deploy()
+    live = changed.release()
+    file = f"/srv/links/releases/{kept}/app/links/main.py"
+    changed.run(f"echo '# by hand' >> {file}")
+    told = changed.run(f"onebox-release rollback links {kept} 2>&1; echo code $?")
+    assert f"{file} was altered" in told
+    assert told.endswith("code 4")
+    assert changed.release() == live
+    changed.run(f"sed -i '$d' {file} && onebox-release rollback links {kept}")
+    assert changed.release() == kept
+
+
+def test_a_domain_that_has_no_certificate_takes_nothing_down(changed: Server) -> None:
+    """A mistyped one, say: nobody gets a certificate for it, and the app stays where it was."""
+    domains = changed.app["domains"]
+    changed.app["domains"] = ["mistyped.onebox.test"]
+    result = changed.pyinfra("-y")
+    changed.app["domains"] = domains
+    assert result.returncode != 0
+    assert "mistyped.onebox.test" in result.stderr.partition("Get a certificate")[2]
+    assert changed.request("GET", "/health/ready").is_success
+    changed.deploy()
+    assert changed.deploy()["success"] == []
+
+
 def test_the_secret_key_stays_the_same(changed: Server, code: Path) -> None:
     before = changed.run("sha256sum /etc/links/generated.env")
     code.write_text(code.read_text() + "# one more\n")

@@ -85,7 +85,7 @@ def site(app: App) -> Callable[..., list[str]]:
             "certificate": "/etc/letsencrypt/live/links",
             "webroot": "/var/lib/onebox/acme",
         }
-        return lines(render(SITE, **{"app": app, **values, **changes}))
+        return lines(render(SITE, **{"app": app, "domains": app.domains, **values, **changes}))
 
     return make
 
@@ -96,7 +96,7 @@ def lines(text: str) -> list[str]:
 
 def test_a_template_that_wants_a_value_fails_without_it(app: App) -> None:
     with pytest.raises(UndefinedError, match="'webroot' is undefined"):
-        render(SITE, app=app, addresses=[], certificate=None, http2_directive=True)
+        render(SITE, app=app, addresses=[], certificate=None, domains=[], http2_directive=True)
 
 
 @pytest.mark.parametrize(

@@ -351,7 +351,7 @@ def test_a_release_that_the_database_left_behind_is_refused_unless_forced(
 
 @pytest.mark.usefixtures("steps")
 def test_what_can_not_be_gone_back_to_is_refused_with_what_can(three: Server) -> None:
-    with pytest.raises(RefusedError, match=r"no such release to go back to. There are: two, one\."):
+    with pytest.raises(RefusedError, match=r"no such release\..* named: two, one\."):
         rollback(three, "four")
     with pytest.raises(RefusedError, match="three is live already"):
         rollback(three, "three")
@@ -360,7 +360,7 @@ def test_what_can_not_be_gone_back_to_is_refused_with_what_can(three: Server) ->
 @pytest.mark.usefixtures("steps")
 def test_without_an_earlier_release_there_is_none_to_go_back_to(server: Server) -> None:
     server.make("one", live="one")
-    with pytest.raises(RefusedError, match="There are: none"):
+    with pytest.raises(RefusedError, match=r"Nothing was live before one\..*: none"):
         rollback(server)
 
 

@@ -28,6 +28,7 @@ WELL: dict[str, Any] = {
     "lock": None,
     "hold": None,
     "reboot": False,
+    "problems": None,
 }
 
 
@@ -42,7 +43,7 @@ def test_all_of_it_on_one_screen() -> None:
         "certificate   60 days",
         "disk          3.0 GiB of 16.0 GiB free",
         "memory        1.0 GiB of 2.0 GiB available",
-        "deploys       let in",
+        "deploys       not on hold",
         "reboot        not needed",
     ]
 

@@ -10,7 +10,7 @@ from operations.certbot import Lineage, Lineages, certificate
 from tests.unit.hosts import commands, run, text
 
 SERVER = "https://ca.example/directory"
-START = "/usr/local/lib/onebox/certbot/bin/certbot certonly --quiet --non-interactive --agree-tos"
+START = "/usr/local/lib/onebox/certbot/bin/certbot certonly --non-interactive --agree-tos"
 END = f"--webroot --webroot-path /var/lib/onebox/acme --server {SERVER} --cert-name links"
 WANTED: dict[str, Any] = {
     "lineage": "links",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from operations.certbot import Lineage
 from settings import VM
 from tasks.nginx import configuration
 from tests.unit.hosts import BOOKWORM, TRIXIE
@@ -18,8 +19,21 @@ def vm(folder: Path) -> VM:
     return read(folder, a_vm(an_app(), an_app(name="other", domains=["other.example.com"])))
 
 
+def having(*names: str) -> dict[str, Lineage]:
+    return {name: Lineage("ca", (f"{name}.example.com",)) for name in names}
+
+
+def test_the_names_of_a_certificate_are_served_until_there_is_another(vm: VM) -> None:
+    standing = {"links": Lineage("ca", ("links.example.com", "old.example.com"))}
+    text = configuration(vm, BOOKWORM, standing)["sites/links.conf"]
+    assert "server_name links.example.com old.example.com;" in text
+    standing = {"links": Lineage("ca", ("links.example.com", "other.example.com"))}
+    text = configuration(vm, BOOKWORM, standing)["sites/links.conf"]
+    assert "other.example.com" not in text, "that is another app's name"
+
+
 def test_each_app_has_a_site(vm: VM) -> None:
-    assert list(configuration(vm, BOOKWORM, certificates=set())) == [
+    assert list(configuration(vm, BOOKWORM, {})) == [
         "nginx.conf",
         ".onebox/maintenance.html",
         "sites/links.conf",
@@ -28,16 +42,16 @@ def test_each_app_has_a_site(vm: VM) -> None:
 
 
 def test_an_app_is_served_over_https_as_soon_as_it_has_a_certificate(vm: VM) -> None:
-    sites = configuration(vm, BOOKWORM, certificates={"other", "gone"})
+    sites = configuration(vm, BOOKWORM, having("other", "gone"))
     assert "listen 443" not in sites["sites/links.conf"]
     assert "ssl_certificate /etc/letsencrypt/live/other/fullchain.pem;" in sites["sites/other.conf"]
 
 
 def test_what_each_debian_can_do_is_used(vm: VM) -> None:
-    older = configuration(vm, BOOKWORM, certificates={"links"})
+    older = configuration(vm, BOOKWORM, having("links"))
     assert "listen 443 ssl http2;" in older["sites/links.conf"]
     assert "ssl_ecdh_curve X25519:prime256v1:secp384r1;" in older["nginx.conf"]
-    newer = configuration(vm, TRIXIE, certificates={"links"})
+    newer = configuration(vm, TRIXIE, having("links"))
     assert "http2 on;" in newer["sites/links.conf"]
     assert "ssl_ecdh_curve X25519MLKEM768:X25519:prime256v1:secp384r1;" in newer["nginx.conf"]
 
@@ -45,12 +59,12 @@ def test_what_each_debian_can_do_is_used(vm: VM) -> None:
 def test_ipv6_is_listened_on_where_the_server_has_it(vm: VM) -> None:
     for ipv6 in (True, False):
         machine = replace(BOOKWORM, ipv6=ipv6)
-        files = configuration(vm, machine, certificates={"links", "other"})
+        files = configuration(vm, machine, having("links", "other"))
         for name, text in files.items():
             assert ("[::]:" in text) is (ipv6 and name.endswith(".conf"))
 
 
 def test_a_certificate_elsewhere_changes_no_other_site(vm: VM) -> None:
-    before = configuration(vm, BOOKWORM, certificates=set())
-    after = configuration(vm, BOOKWORM, certificates={"other"})
+    before = configuration(vm, BOOKWORM, {})
+    after = configuration(vm, BOOKWORM, having("other"))
     assert [path for path in before if before[path] != after[path]] == ["sites/other.conf"]

@@ -1,0 +1,52 @@
+"""What of a log is told: why it ended, and not all that came after."""
+
+from __future__ import annotations
+
+from onebox_release.report import cause, excerpt
+
+RELEASE = "/srv/links/releases/1-2"
+GUNICORN = f"""\
+Traceback (most recent call last):
+  File "{RELEASE}/venv/lib/python3.13/site-packages/gunicorn/app/wsgiapp.py", line 66, in run
+    super().run()
+    ~~~~~~~~~~~^^
+gunicorn.errors.HaltServer: <HaltServer 'Worker failed to boot.' 3>
+"""
+LOG = f"""\
+Started links-web@1-2.service - links, release 1-2.
+[2026-11-20 11:31:13 +0000] [8933] [INFO] Booting worker with pid: 8933
+[2026-11-20 11:31:13 +0000] [8933] [ERROR] Exception in worker process
+Traceback (most recent call last):
+  File "{RELEASE}/venv/lib/python3.13/site-packages/gunicorn/app/wsgiapp.py", line 57, in load
+    return self.load_wsgiapp()
+           ~~~~~~~~~~~~~~~~~^^
+  File "{RELEASE}/app/links/main.py", line 1, in <module>
+    import nowhere
+ModuleNotFoundError: No module named 'nowhere'
+[2026-11-20 11:31:14 +0000] [8930] [ERROR] Worker (pid:8933) exited with code 3.
+{GUNICORN}
+During handling of the above exception, another exception occurred:
+
+{GUNICORN}links-web@1-2.service: Main process exited, code=exited, status=3/NOTIMPLEMENTED
+links-web@1-2.service: Failed with result 'exit-code'.
+"""
+
+
+def test_why_a_release_crashed_is_told_and_not_gunicorns_own_end() -> None:
+    assert excerpt(LOG).splitlines() == [
+        "Started links-web@1-2.service - links, release 1-2.",
+        "Traceback (most recent call last):",
+        f'  File "{RELEASE}/app/links/main.py", line 1, in <module>',
+        "    import nowhere",
+        "ModuleNotFoundError: No module named 'nowhere'",
+    ]
+    assert cause(LOG) == ": ModuleNotFoundError: No module named 'nowhere'"
+
+
+def test_a_log_of_which_nothing_says_why_is_told_as_it_is() -> None:
+    log = "links-web@1-2.service: Main process exited, code=killed, status=9/KILL"
+    assert (excerpt(log), cause(log)) == (log, "")
+
+
+def test_the_last_lines_are_told() -> None:
+    assert excerpt("\n".join(map(str, range(30))), 3) == "27\n28\n29"
