@@ -46,7 +46,8 @@ def _take() -> None:
     answer = stdout.readline().strip()
     if answer != TAKEN:
         logger.error(f"{host.print_prefix}{answer or stderr.read().decode().strip()}")
-        sys.exit(LOCKED)
+        sys.stdout.flush()
+        os._exit(LOCKED)  # at once: nothing was begun, and the connection's own end is a traceback
     gevent.spawn(_beat, stdin, stdout.channel)
 
 

@@ -8,7 +8,7 @@ import re
 import socket
 import sys
 import syslog
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .errors import ReleaseError
@@ -52,7 +52,7 @@ def excerpt(log: str, lines: int = 20) -> str:
     """Return a log's last lines that say why: of tracebacks those in the app's code, and what was
     raised; nothing of Gunicorn's own end."""
     kept, foreign = [], False
-    for line in log.splitlines():
+    for line in _lines(log):
         if line.lstrip().startswith('File "'):
             foreign = not OF_APP.search(line)
         elif not line.startswith(" "):
@@ -61,6 +61,16 @@ def excerpt(log: str, lines: int = 20) -> str:
             kept.append(line)
     told = HALTED.sub("", "".join(f"{line}\n" for line in kept)).splitlines()
     return "\n".join((told or log.splitlines())[-lines:])
+
+
+def _lines(log: str) -> Iterator[str]:
+    """Yield a log's lines, and of those in JSON that hold a traceback its own."""
+    for line in log.splitlines():
+        try:
+            told = json.loads(line)["exception"] if line.startswith("{") else line
+        except (ValueError, KeyError):
+            told = line
+        yield from str(told).splitlines()
 
 
 def cause(log: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from onebox_release.report import cause, excerpt
 
 RELEASE = "/srv/links/releases/1-2"
@@ -46,6 +48,13 @@ def test_why_a_release_crashed_is_told_and_not_gunicorns_own_end() -> None:
 def test_a_log_of_which_nothing_says_why_is_told_as_it_is() -> None:
     log = "links-web@1-2.service: Main process exited, code=killed, status=9/KILL"
     assert (excerpt(log), cause(log)) == (log, "")
+
+
+def test_a_traceback_in_json_is_told_line_by_line() -> None:
+    found = {"message": "Exception in worker", "exception": LOG.partition("process\n")[2][:600]}
+    log = f'{json.dumps(found)}\n{{"message": "Worker exiting"}}'
+    assert cause(log) == ": ModuleNotFoundError: No module named 'nowhere'"
+    assert excerpt(log).splitlines()[-1] == '{"message": "Worker exiting"}'
 
 
 def test_the_last_lines_are_told() -> None:
