@@ -134,6 +134,17 @@ def test_a_release_that_only_others_see_failing_is_put_back(probe: Probed) -> No
 
 
 @pytest.mark.usefixtures("keyholder")
+def test_why_a_release_failed_is_in_the_summary(probe: Probed) -> None:
+    before = probe.live()
+    probe.become("import error")
+    result = fab(probe.server, "deploy")
+    assert result.returncode == 1
+    summary = result.stdout.partition(": the deploy failed\n")[2]
+    assert "did not become ready: it crashed: RuntimeError: broken on purpose: import." in summary
+    assert f"- probe: release {before} serves\n" in summary
+
+
+@pytest.mark.usefixtures("keyholder")
 def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Probed) -> None:
     probe.server.run("systemd-run --quiet --unit=broken false; sleep 1")
     probe.server.run("echo '# by hand' >> /etc/apt/apt.conf.d/52onebox")

@@ -86,6 +86,15 @@ def test_a_mistake_is_a_message(arguments: list[str], code: int, told: str) -> N
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--dry", "deploy"], ["-R", "rollback"], ["status", "--dry"]]
+)
+def test_a_dry_run_that_would_be_none_is_refused(arguments: list[str]) -> None:
+    result = fab(*arguments)
+    assert result.returncode == 4
+    assert "fab drift" in result.stderr
+
+
 def test_an_inventory_that_is_not_there_is_told() -> None:
     result = fab("status", inventory="no.py")
     assert result.returncode == 4
