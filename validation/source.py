@@ -41,6 +41,11 @@ def _project(folder: Path) -> Path:
             add.format(" ".join(missing)),
             found="a file without",
         )
+    if file == LOCK and (forgotten := sorted(_wanted(folder / "pyproject.toml") - locked)):
+        raise wrong(
+            f"a {LOCK} with all that pyproject.toml names", f"run `uv lock` in {folder}",
+            found=f"one without {' and '.join(forgotten)}",
+        )  # fmt: skip
     return folder
 
 
@@ -71,6 +76,20 @@ def _locked(lock: Path) -> set[str]:
     return set(locked)
 
 
+def _wanted(project: Path) -> set[str]:
+    """Return the names of a project's dependencies; what can't be read is uv's to tell."""
+    try:
+        dependencies = tomllib.loads(project.read_text())["project"]["dependencies"]
+        found = [re.match(PACKAGE, dependency) for dependency in dependencies]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return set()
+    return {_normalized(match["name"]) for match in found if match}
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def _pinned(file: Path) -> set[str]:
     """Return the names in a requirements.txt, in which every package must have one version."""
     names = set()
@@ -84,7 +103,7 @@ def _pinned(file: Path) -> set[str]:
                 found=f'"{wanted.split(" ")[0] if "://" in wanted else wanted}"',
             )
         if match:
-            names.add(re.sub(r"[-_.]+", "-", match["name"]).lower())
+            names.add(_normalized(match["name"]))
     return names
 
 

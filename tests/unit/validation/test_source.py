@@ -20,6 +20,15 @@ def test_an_absent_folder_is_refused(refusal: Refusal, folder: Path) -> None:
     assert refusal(a_vm(an_app(source="absent"))) == message
 
 
+def test_a_dependency_that_was_not_locked_is_told(refusal: Refusal, folder: Path) -> None:
+    app = folder / "app"
+    text = '[project]\nname = "links"\ndependencies = ["httpx>=0.28", "Uvicorn_Worker"]\n'
+    (app / "pyproject.toml").write_text(text)
+    expected = "a uv.lock with all that pyproject.toml names"
+    mend = f"run `uv lock` in {app}"
+    assert refusal(a_vm()) == told(SOURCE, expected, "one without httpx", mend)
+
+
 @pytest.mark.parametrize(
     ("file", "mend"),
     [
