@@ -108,7 +108,7 @@ APPLICATIONS = [
             "assets/own.css": "body { color: black }\n",
         },
         locked=True,
-        path="/_memory/-/query.json?sql=select+6*7+as+answer",
+        path="/_memory.json?sql=select+6*7+as+answer",
         says="42",
     ),
     Application(
@@ -117,7 +117,7 @@ APPLICATIONS = [
         needs=["plombery"],
         settings={
             "module": "plombery:get_app()",
-            "health": "/api/pipelines",
+            "health": "/api/pipelines/",
             "database": "none",
             "env": {
                 "DATABASE_URL": "sqlite:////var/lib/plombery/plombery.db",
@@ -125,7 +125,7 @@ APPLICATIONS = [
             },
         },
         locked=True,
-        path="/api/runs",
+        path="/api/runs/",
         says="[]",
     ),
     Application(

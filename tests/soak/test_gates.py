@@ -23,7 +23,7 @@ from tests.server import PROJECT, Server
 
 JOBS = ("check", "app", "host", "staging", "production")
 NIGHTS, KILLS = 30, 10
-DAY = "FAKETIME_DONT_FAKE_MONOTONIC=1 faketime -f +{}d"
+A_MONTH_AHEAD = "faketime -f +30d"
 MARK = "/run/marked"
 # The database writes at its own pace, and the app's worker into it; what is asked is logged.
 WRITTEN = (
@@ -58,9 +58,9 @@ def unwatched(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
     return probed
 
 
-def night(server: Server, number: int) -> subprocess.CompletedProcess[str]:
-    """Deploy as the job would, so many days from now."""
-    command = f"{DAY.format(number)} {sys.executable} -m fabric deploy"
+def night(server: Server, clock: str = "") -> subprocess.CompletedProcess[str]:
+    """Deploy as the job would, with this clock."""
+    command = f"{clock} {sys.executable} -m fabric deploy"
     return subprocess.run(
         ["bash", "-c", command],
         cwd=PROJECT,
@@ -76,15 +76,13 @@ def night(server: Server, number: int) -> subprocess.CompletedProcess[str]:
 def test_30_nights_touch_nothing_and_one_changed_line_is_one_release(
     unwatched: Probed, figures: dict[str, Any]
 ) -> None:
-    if not shutil.which("faketime"):
-        pytest.fail("This test needs faketime: apt-get install faketime")
     server = unwatched.server
     before, started, history = unwatched.live(), server.run(STARTED), entries(server)
     server.run(f"touch {MARK}; sleep 1.1")
     seconds = []
-    for number in range(NIGHTS):
+    for _ in range(NIGHTS):
         begin = time.monotonic()
-        result = night(server, number)
+        result = night(server)
         seconds.append(round(time.monotonic() - begin, 1))
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
         assert "- nothing was changed" in result.stdout
@@ -93,11 +91,25 @@ def test_30_nights_touch_nothing_and_one_changed_line_is_one_release(
     assert (unwatched.live(), entries(server)) == (before, history)
     assert written == []
     unwatched.become()
-    result = night(server, NIGHTS)
+    result = night(server)
     changed = [line for line in result.stdout.splitlines() if line.startswith("- changed: ")]
     assert changed == ["- changed: Releases | Release probe"]
     assert len(entries(server)) == len(history) + 1
     figures |= {"nights": NIGHTS, "changes": 0, "restarts": 0, "written": 0, "seconds": seconds}
+
+
+def test_a_job_whose_clock_is_wrong_is_refused(unwatched: Probed, figures: dict[str, Any]) -> None:
+    """Server and job have one clock in the lab, so that a night can't be moved for both; and a job
+    whose clock is a month ahead judges certificates wrongly."""
+    if not shutil.which("faketime"):
+        pytest.fail("This test needs faketime: apt-get install faketime")
+    before = entries(unwatched.server)
+    result = night(unwatched.server, A_MONTH_AHEAD)
+    told = result.stdout + result.stderr
+    assert result.returncode == 4, told
+    assert "mend this machine's clock" in told
+    assert entries(unwatched.server) == before
+    figures["exit_code"] = result.returncode
 
 
 def entries(server: Server) -> list[dict[str, Any]]:
