@@ -37,7 +37,7 @@ STARTED = (
 FAILING = "\n\ndef test_broken() -> None:\n    raise ValueError\n"
 BREAKS = {
     "lint": ("check", "settings.py", "\nimport json\n", "F401"),
-    "types": ("check", "settings.py", '\nWRONG: int = "text"\n', "settings.py:"),
+    "types": ("check", "settings.py", '\n\nWRONG: int = "text"\n', "settings.py:"),
     "unit": ("check", "tests/unit/test_settings.py", FAILING, "test_broken"),
     "the app": ("app", "app/tests/test_health.py", FAILING, "test_broken"),
     "end to end": (
