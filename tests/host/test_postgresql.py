@@ -57,9 +57,9 @@ def local(app: App) -> App:
 
 @pytest.fixture(scope="session")
 def unit(host: Host) -> str:
-    """The unit of the only cluster."""
-    (cluster,) = host.check_output("pg_lsclusters --no-header").splitlines()
-    version, name, *_ = cluster.split()
+    """The unit of the newest cluster: an older one may be kept, stopped, after an upgrade."""
+    clusters = [line.split() for line in host.check_output("pg_lsclusters --no-header").splitlines()]
+    version, name, *_ = max(clusters, key=lambda cluster: int(cluster[0]))
     return f"postgresql@{version}-{name}.service"
 
 

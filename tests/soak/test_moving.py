@@ -22,7 +22,7 @@ BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 AWAY = 900  # seconds that a block may take
 SSH = """#!/bin/sh
 # Stands in for a user's ssh_config.
-case $1 in old) host={old} ;; new) host={new} ;; esac
+case $1 in old) host={old} ;; new) host={new} ;; *) exec /usr/bin/ssh "$@" ;; esac
 shift
 exec /usr/bin/ssh -F {config} $host "$@"
 """
