@@ -58,8 +58,8 @@ def local(app: App) -> App:
 @pytest.fixture(scope="session")
 def unit(host: Host) -> str:
     """The unit of the newest cluster: an older one may be kept, stopped, after an upgrade."""
-    clusters = [line.split() for line in host.check_output("pg_lsclusters --no-header").splitlines()]
-    version, name, *_ = max(clusters, key=lambda cluster: int(cluster[0]))
+    lines = host.check_output("pg_lsclusters --no-header").splitlines()
+    version, name, *_ = max((line.split() for line in lines), key=lambda cluster: int(cluster[0]))
     return f"postgresql@{version}-{name}.service"
 
 
