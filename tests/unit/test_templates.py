@@ -198,6 +198,13 @@ def test_forwarded_headers_are_set_and_never_appended(site: Callable[..., list[s
     assert "$proxy_add_x_forwarded_for" not in " ".join(text)
 
 
+def test_each_answer_has_the_id_that_the_log_has(site: Callable[..., list[str]]) -> None:
+    text = site()
+    assert "proxy_set_header X-Request-ID $request_id;" in text
+    assert "add_header X-Request-ID $request_id always;" in text
+    assert "proxy_hide_header X-Request-ID;" in text, "the app's own would be a second"
+
+
 def test_connections_to_a_release_are_kept_for_a_second_and_never_for_a_post(
     site: Callable[..., list[str]],
 ) -> None:
