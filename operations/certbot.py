@@ -100,4 +100,4 @@ def _adopt(lineage: str) -> str:
     """Return the beginning of a command: write the notes without which certbot refuses to touch a
     certificate that is there. The rest of them it writes when it renews."""
     notes = "".join(f"{file} = {LIVE}/{lineage}/{file}.pem\\n" for file in FILES)
-    return f"printf '{notes}' > {RENEWAL}/{lineage}.conf && "
+    return f"printf '{notes}[renewalparams]\\n' > {RENEWAL}/{lineage}.conf && "

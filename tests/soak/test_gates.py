@@ -25,10 +25,12 @@ JOBS = ("check", "app", "host", "staging", "production")
 NIGHTS, KILLS = 30, 10
 A_MONTH_AHEAD = "faketime -f +30d"
 MARK = "/run/marked"
-# The database writes at its own pace, and the app's worker into it; what is asked is logged.
+# The database writes at its own pace, and the app's worker into it; what is asked is logged; the
+# checks take notes of each round.
 WRITTEN = (
     f"find / -xdev -newer {MARK} -type f ! -path '/var/log/*' ! -path '/proc/*' ! -path '/sys/*'"
-    " ! -path '/run/*' ! -path '/var/lib/postgresql/*' ! -path '/tmp/*' | sort"
+    " ! -path '/run/*' ! -path '/var/lib/postgresql/*' ! -path '/tmp/*'"
+    " ! -path '/var/lib/onebox-watch/*' | sort"
 )
 STARTED = (
     "systemctl show '*.service' -p Id -p NRestarts -p MainPID"

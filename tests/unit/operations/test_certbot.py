@@ -45,7 +45,7 @@ def test_a_certificate_that_nobody_renews_is_adopted_and_renewed() -> None:
     file = "/etc/letsencrypt/live/links"
     assert adopt == (
         rf"printf 'cert = {file}/cert.pem\nprivkey = {file}/privkey.pem\n"
-        rf"chain = {file}/chain.pem\nfullchain = {file}/fullchain.pem\n'"
+        rf"chain = {file}/chain.pem\nfullchain = {file}/fullchain.pem\n[renewalparams]\n'"
         " > /etc/letsencrypt/renewal/links.conf"
     )
     assert renew.startswith(START)
