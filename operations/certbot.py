@@ -29,8 +29,11 @@ class Lineage:
     """Empty where certbot has lost its notes, and nobody renews it."""
     domains: tuple[str, ...]
 
-    def __str__(self) -> str:
-        return f"for {', '.join(self.domains)} by {self.server or 'nobody'}"
+    def unlike(self, wanted: Lineage) -> str:
+        """Return how this one differs from the one that is wanted."""
+        if self.domains != wanted.domains:
+            return f"is for {', '.join(self.domains)}, not for {', '.join(wanted.domains)}"
+        return f"is renewed by {self.server or 'nobody'}, not by {wanted.server}"
 
 
 class Lineages(FactBase[dict[str, Lineage]]):
@@ -80,7 +83,7 @@ def certificate(
     wanted = Lineage(server, tuple(sorted(domains)))
     if standing == wanted:
         return
-    how = f"is {standing}, not {wanted}" if standing else "is missing"
+    how = standing.unlike(wanted) if standing else "is missing"
     contact = f"--email {shlex.quote(email)}" if email else "--register-unsafely-without-email"
     force = "--force-renewal" if standing and standing.server != server else ""
     trust = f"env REQUESTS_CA_BUNDLE={ca} " if ca else ""

@@ -23,6 +23,13 @@ CERTBOT = (
     " --cert-name links --renew-with-new-domains"
 )
 NGINX = "nginx.service.d/foreign.conf"
+OTHER = "/etc/onebox/nginx/sites/other.conf"
+OTHERS = (
+    f"echo 'server {{ listen 80; server_name www.{{domain}}; root /var/lib/onebox/acme; }}'"
+    f" > {OTHER} && systemctl reload nginx && sleep 1"
+    f" && env $({ENVIRONMENT}) {CERTBOT} --force-renewal -d www.{{domain}} --server $({ACME})"
+    f" && rm {OTHER} && systemctl reload nginx"
+)
 
 # What was done: (how, what is told; * stands for any text)
 DRIFTS = {
@@ -162,14 +169,14 @@ DRIFTS = {
     ),
     "a certificate that nothing renews": (
         "rm /etc/letsencrypt/renewal/links.conf",
-        "certificate links is for * by nobody, not for *",
+        "certificate links is renewed by nobody, not by *",
     ),
     "a removed certbot": (
         "rm -r /usr/local/lib/onebox/certbot",
         "/usr/local/lib/onebox/certbot is not what uv.lock pins",
     ),
     "a certificate for other names": (
-        f"env $({ENVIRONMENT}) {CERTBOT} --force-renewal -d www.{{domain}} --server $({ACME})",
+        OTHERS,
         "certificate links is for www.*, not for *",
     ),
     "a removed user": ("userdel links-migrate", "user links-migrate is missing"),

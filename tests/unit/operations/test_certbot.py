@@ -39,7 +39,8 @@ def test_lineages_are_read_by_name() -> None:
 
 def test_a_certificate_that_nobody_renews_is_adopted_and_renewed() -> None:
     [standing] = Lineages().process(["links  a.example.com b.example.com"]).values()
-    assert str(standing) == "for a.example.com, b.example.com by nobody"
+    wanted = Lineage(SERVER, ("a.example.com", "b.example.com"))
+    assert standing.unlike(wanted) == f"is renewed by nobody, not by {SERVER}"
     [command] = asked(standing)
     adopt, _, renew = command.partition(" && ")
     file = "/etc/letsencrypt/live/links"
