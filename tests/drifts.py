@@ -25,7 +25,8 @@ CERTBOT = (
 NGINX = "nginx.service.d/foreign.conf"
 OTHER = "/etc/onebox/nginx/sites/other.conf"
 OTHERS = (
-    f"echo 'server {{ listen 80; server_name www.{{domain}}; root /var/lib/onebox/acme; }}'"
+    "echo 'server { listen 80; listen [::]:80; root /var/lib/onebox/acme;"
+    " server_name www.{domain}; }'"
     f" > {OTHER} && systemctl reload nginx && sleep 1"
     f" && env $({ENVIRONMENT}) {CERTBOT} --force-renewal -d www.{{domain}} --server $({ACME})"
     f" && rm {OTHER} && systemctl reload nginx"
