@@ -30,15 +30,16 @@ def deploy(server: Server, digest: str = "") -> int:
     Failed checks of the release put it back. Standing changes, such as packages or the firewall,
     are listed and stay. What could not be asked for says nothing against the release.
     """
-    begun = {app.name: _status(server, app.name) for app in server.vm.apps}
-    before = {name: status.get("live") for name, status in begun.items()}
+    begun = _statuses(server)
+    before = _live(begun)
     differing = _differing(server) if any(before.values()) else []
     code, changed = _pyinfra(server, digest)
     if code:
-        lines = [line for app in begun for line in _failed(server, app, begun[app])]
+        now = _statuses(server)
+        lines = [line for app in now for line in _failed(app, begun[app], now[app])]
         tell(f"{_named(server)}: the deploy failed", [*lines, "More is said above."])
         return code
-    after = _live(server)
+    after = _live(_statuses(server))
     answer = _run(server, standing.question(server.vm)).stdout
     lines = [*_releases(before, after), *_listed(changed), *differing, *standing.told(answer)]
     of_release, of_rest = _checks(server, "release"), DONE
@@ -55,9 +56,8 @@ def deploy(server: Server, digest: str = "") -> int:
     return code
 
 
-def _failed(server: Server, app: str, begun: Mapping[str, Any]) -> list[str]:
+def _failed(app: str, begun: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say what serves after a deploy that failed, and why if it was the release."""
-    now = _status(server, app)
     live = f"{app}: release {now['live']} serves" if now.get("live") else f"! {app}: nothing serves"
     last = now.get("last")
     if not last or last == begun.get("last") or last["result"] == "live":
@@ -123,9 +123,14 @@ def _checks(server: Server, marked: str) -> int:
     return subprocess.run(command, cwd=PROJECT, env=limited, check=False).returncode
 
 
-def _live(server: Server) -> Live:
+def _statuses(server: Server) -> dict[str, dict[str, Any]]:
+    """Return what the server says of each app; nothing where it doesn't know it yet."""
+    return {app.name: _status(server, app.name) for app in server.vm.apps}
+
+
+def _live(statuses: Mapping[str, Mapping[str, Any]]) -> Live:
     """Return each app's live release; None where nothing is live yet."""
-    return {app.name: _status(server, app.name).get("live") for app in server.vm.apps}
+    return {app: status.get("live") for app, status in statuses.items()}
 
 
 def _status(server: Server, app: str) -> dict[str, Any]:

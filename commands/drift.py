@@ -14,12 +14,12 @@ from pyinfra.api.host import Host
 
 from commands.connect import connected
 from commands.inventory import PROJECT
+from operations import manifest
 from operations.access import Access, decided, foreign
 from operations.difference import Difference, mended
 
 DRIFT = 2  # exit code
 WIDTH = 80
-EXPECTED = "/etc/onebox/watch/manifest"
 ACCEPT = (
     "Take away what nobody wanted. What is then still here is put on record by a",
     "deploy with --data accept=true.",
@@ -68,7 +68,7 @@ def look(name: str, data: Mapping[str, Any]) -> Drift:
         # Each once: nginx comes twice in a deploy.
         mends = list(dict.fromkeys(_differences(state, host)))
         if len(mends) > 1:  # what the checks expect is another wherever a file is: no news
-            mends = [each for each in mends if each.what != EXPECTED]
+            mends = [each for each in mends if each.what != manifest.PATH]
         return Drift(name, mends, foreign(host.get_fact(Access, decided=decided(data["vm"]))))
 
 

@@ -11,10 +11,11 @@ from pyinfra.api.operation import operation
 from operations.difference import Difference, mends
 from operations.facts import YesOrNo
 
+PATH = "/etc/onebox/watch/manifest"
 # Our folders whole, but for what a person may write; and elsewhere whatever says that we made it;
 # releases come and go.
 SUMS = (
-    "{ find /etc/onebox -type f ! -path '/etc/onebox/watch/manifest*' ! -name revision.key"
+    f"{{ find /etc/onebox -type f ! -path '{PATH}*' ! -name revision.key"
     " ! -path /etc/onebox/environment -print0;"
     " grep -rlsIZ --exclude-dir=onebox --exclude-dir=releases 'Made by onebox' /etc;"
     " find /usr/local/lib/onebox/onebox_* /usr/local/bin/onebox-* -type f -print0; }"

@@ -66,12 +66,12 @@ def configuration(vm: VM, machine: Machine, lineages: dict[str, Lineage]) -> dic
     }
     pages = ["nginx.conf", MAINTENANCE]
     texts = {page: render(f"etc/onebox/nginx/{page}", **values) for page in pages}
+    claimed = {domain for app in vm.apps for domain in app.domains}
     for app in vm.apps:
         lineage = lineages.get(app.name)
         certificate = f"{LIVE}/{app.name}" if lineage else None
         # The names that its certificate is for are served until there is one for the new names: a
         # mistyped domain, which nobody gets one for, must not take the app away.
-        claimed = {domain for other in vm.apps for domain in other.domains}
         before = [name for name in lineage.domains if name not in claimed] if lineage else []
         path = target(SITE, app=app).removeprefix("etc/onebox/nginx/")
         domains = [*app.domains, *before]

@@ -35,7 +35,7 @@ def watch() -> None:
         ],
     )
     users.present(name="Create the user of the checks", users=[USER])
-    manifest.written(name="Write down how this deploy leaves its files", path=f"{FOLDER}/manifest")
+    manifest.written(name="Write down how this deploy leaves its files", path=manifest.PATH)
     systemd.running(
         name="Look at the server by a timer",
         unit="onebox-watch.timer",

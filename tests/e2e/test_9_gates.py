@@ -121,14 +121,20 @@ def test_the_workflow_talks_to_no_server_with_another_key(
     assert probe.live() == before
 
 
+def failing(probe: Probed, kind: str) -> str:
+    """Have a deploy of a release of this kind fail; return what was printed."""
+    probe.become(kind)
+    result = fab(probe.server, "deploy")
+    assert result.returncode == 1
+    return result.stdout
+
+
 @pytest.mark.usefixtures("keyholder")
 def test_a_release_that_only_others_see_failing_is_put_back(probe: Probed) -> None:
     before = probe.live()
-    probe.become("shy")
-    result = fab(probe.server, "deploy")
-    assert result.returncode == 1
-    assert f"- probe: put back {before}." in result.stdout
-    assert "- Checks of the release failed, above." in result.stdout
+    printed = failing(probe, "shy")
+    assert f"- probe: put back {before}." in printed
+    assert "- Checks of the release failed, above." in printed
     assert probe.live() == before
     probe.settled()
 
@@ -136,10 +142,7 @@ def test_a_release_that_only_others_see_failing_is_put_back(probe: Probed) -> No
 @pytest.mark.usefixtures("keyholder")
 def test_why_a_release_failed_is_in_the_summary(probe: Probed) -> None:
     before = probe.live()
-    probe.become("import error")
-    result = fab(probe.server, "deploy")
-    assert result.returncode == 1
-    summary = result.stdout.partition(": the deploy failed\n")[2]
+    summary = failing(probe, "import error").partition(": the deploy failed\n")[2]
     assert "did not become ready: it crashed: RuntimeError: broken on purpose: import." in summary
     assert f"- probe: release {before} serves\n" in summary
 
