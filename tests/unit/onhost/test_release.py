@@ -350,6 +350,18 @@ def test_a_release_that_the_database_left_behind_is_refused_unless_forced(
 
 
 @pytest.mark.usefixtures("steps")
+def test_an_altered_release_is_gone_back_to_by_force_alone(
+    three: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verify, "altered", lambda *_: [("main.py", "was altered")])
+    with pytest.raises(RefusedError, match=r"not as it was made:\n  main\.py was altered"):
+        rollback(three)
+    assert three.pointer() == "three"
+    rollback(three, force=True)
+    assert three.pointer() == "two"
+
+
+@pytest.mark.usefixtures("steps")
 def test_what_can_not_be_gone_back_to_is_refused_with_what_can(three: Server) -> None:
     with pytest.raises(RefusedError, match=r"no such release\..* named: two, one\."):
         rollback(three, "four")
