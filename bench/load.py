@@ -4,6 +4,10 @@ Open loop: requests start on time whether or not earlier ones have been answered
 counts from the moment at which its request was due. Even requests go over kept connections, odd
 ones over new ones. Bounded in time; ended early by SIGTERM.
 
+Nothing is sent twice, unless `--resend` is given: then a request on a kept connection that was
+closed before the first byte of an answer is sent once more, over a new one, as browsers do. That
+is for tests in which nginx is reloaded, for a reload closes idle connections.
+
     python -m bench.load --address 10.213.0.11 --domain probe.test --ca root.pem \\
         --gets 200 --posts 50 --seconds 60 --out load.csv
 """
@@ -27,7 +31,8 @@ TIMEOUT = 30  # seconds for one request
 
 @dataclass(frozen=True)
 class Sample:
-    """One request. Times are seconds; `at` is of the epoch, `status` 0 where no answer came."""
+    """One request. Times are seconds; `at` is of the epoch, `status` 0 where no answer came. One
+    that was sent again has both a status and an error."""
 
     at: float
     method: str
@@ -68,8 +73,8 @@ class Connection:
 class Load:
     """Sends the requests, and keeps what became of them."""
 
-    def __init__(self, address: str, domain: str, ca: str) -> None:
-        self.address, self.domain = address, domain
+    def __init__(self, address: str, domain: str, ca: str, *, resend: bool = False) -> None:
+        self.address, self.domain, self.resend = address, domain, resend
         self.trust = ssl.create_default_context(cafile=ca)
         self.idle: list[Connection] = []
         self.samples: list[Sample] = []
@@ -96,11 +101,21 @@ class Load:
     async def _request(self, method: str, due: float, *, keep: bool) -> None:
         at = time.time() - (time.monotonic() - due)
         status, release, error, key = 0, "", "", uuid.uuid4().hex if method == "POST" else ""
-        connection: Connection | None = None
+        request = self._bytes(method, key, keep=keep)
+        kept = self._kept() if keep else None
+        connection = kept
         try:
             async with asyncio.timeout(TIMEOUT):
-                connection = (keep and self._kept()) or await self._connect()
-                status, headers, _ = await connection.ask(self._bytes(method, key, keep=keep))
+                connection = kept or await self._connect()
+                try:
+                    status, headers, _ = await connection.ask(request)
+                except (ConnectionError, asyncio.IncompleteReadError) as closed:
+                    if not (self.resend and kept and not getattr(closed, "partial", b"")):
+                        raise
+                    error = f"sent again after {type(closed).__name__}: {closed}"
+                    connection.close()
+                    connection = await self._connect()
+                    status, headers, _ = await connection.ask(request)
             release = headers.get("x-release", "")
             if keep and headers.get("connection") != "close":
                 self.idle.append(connection)
@@ -165,8 +180,10 @@ async def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     for name, default in (("gets", 200.0), ("posts", 50.0), ("seconds", 60.0)):
         parser.add_argument(f"--{name}", type=float, default=default)
+    parser.add_argument("--resend", action="store_true")
     options = parser.parse_args()
-    load, stop = Load(options.address, options.domain, options.ca), asyncio.Event()
+    load = Load(options.address, options.domain, options.ca, resend=options.resend)
+    stop = asyncio.Event()
     with suppress(NotImplementedError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await load.run(options.gets, options.posts, options.seconds, stop)

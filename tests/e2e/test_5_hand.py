@@ -184,13 +184,14 @@ def test_a_removed_app_leaves_nothing_and_disturbs_nobody(hand: Probed, tmp_path
     fab(hand, "hold", "moving the office")
     assert "moving the office" in fab(hand, "remove", "--app=gone", "--yes", code=3).stderr
     fab(hand, "unhold")
-    with hand.load(tmp_path / "load.csv", gets=50, posts=10) as traffic:
+    with hand.load(tmp_path / "load.csv", gets=50, posts=10, resend=True) as traffic:
         for point in REMOVAL:
             hand.server.run(f"echo kill {point} > /run/onebox-fault")
             fab(hand, "remove", "--app=gone", "--yes", code=KILLED)
             assert hand.server.run("cat /run/onebox-fault-reached") == point
         fab(hand, "remove", "--app=gone", "--yes")
     assert not traffic.failures, traffic.told()
+    assert len(traffic.resent) <= len(REMOVAL) + 1  # a reload of nginx each, at most
     after = look(hand)
     assert sorted(after ^ before) == []
     dump, *_, files = sorted(hand.server.run("ls /var/backups/onebox/*").split())

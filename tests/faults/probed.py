@@ -141,9 +141,16 @@ class Probed:
 
     @contextmanager
     def load(
-        self, path: Path, seconds: float = 300, *, gets: float = 200, posts: float = 50
+        self,
+        path: Path,
+        seconds: float = 300,
+        *,
+        gets: float = 200,
+        posts: float = 50,
+        resend: bool = False,
     ) -> Iterator[Traffic]:
-        """Send so many requests a second as long as the block runs."""
+        """Send so many requests a second as long as the block runs. Where the block reloads nginx,
+        `resend` what was on its way over an idle connection, as browsers do."""
         traffic = Traffic(path)
         host = self.server.host
         options = {
@@ -156,6 +163,7 @@ class Probed:
             "posts": str(posts),
         }
         arguments = [text for key, value in options.items() for text in (f"--{key}", value)]
+        arguments += ["--resend"] if resend else []
         process = subprocess.Popen([sys.executable, "-m", "bench.load", *arguments], cwd=PROJECT)
         try:
             time.sleep(1)
@@ -178,6 +186,11 @@ class Traffic:
     def failures(self) -> list[Sample]:
         """Return the requests that were not answered as a well app answers."""
         return [sample for sample in self.samples if sample.failed]
+
+    @property
+    def resent(self) -> list[Sample]:
+        """Return the requests that were answered when they were sent again."""
+        return [sample for sample in self.samples if sample.error and not sample.failed]
 
     @property
     def acknowledged(self) -> set[str]:
