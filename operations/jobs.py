@@ -9,6 +9,7 @@ from pyinfra import host
 from pyinfra.api.command import StringCommand
 from pyinfra.api.operation import operation
 
+from operations.difference import Difference, mends
 from operations.facts import Names
 
 UNITS = "/etc/systemd/system"
@@ -32,9 +33,10 @@ def gone(app: str, wanted: Sequence[str]) -> Generator[StringCommand, None, None
     for timer in [timer for timer in scheduled if timer not in wanted]:
         job = f"onebox-job-{app}-{timer}"
         files = [f"{job}.timer", f"{job}.service", f"{app}-{timer}@.service"]
-        yield StringCommand(
+        command = StringCommand(
             f"systemctl disable --quiet --now {job}.timer"
             f" && rm -f {shlex.join(f'{UNITS}/{file}' for file in files)}"
             f" /var/lib/systemd/timers/stamp-{job}.timer /var/lib/onebox/{app}/jobs/{timer}.json"
             " && systemctl daemon-reload"
         )
+        yield mends(command, Difference(f"{job}.timer", "is of no timer in the settings"))

@@ -150,13 +150,14 @@ def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
     """Return the environment that is not secret; what the app's `env` sets wins.
 
     WEB_CONCURRENCY is Gunicorn's own name for the number of workers. DATABASE_CONNECTIONS is what
-    all processes of the app may open together, two releases' during a switch.
+    all processes of the app may open together, two releases' during a switch. ONEBOX_HEALTH is kept
+    with each release: going back asks it where it answers, whatever a later one's path is.
     """
     own = {"WEB_CONCURRENCY": str(workers(app.web, machine))}
     if app.database == "local":
         share = vm.postgresql.max_connections // len(vm.local_apps)
         own["DATABASE_CONNECTIONS"] = str(share)
-    return {**_database(app, app.name), **own, **app.env}
+    return {**_database(app, app.name), **own, **app.env, "ONEBOX_HEALTH": app.health}
 
 
 def _database(app: App, role: str) -> dict[str, str]:

@@ -18,15 +18,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 RECORD = Path("/var/lib/onebox/access.json")
+CHOSEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
 KEY = "SSH key of"
 GROUPS = ("sudo", "admin", "wheel", "root")
 OURS = {("nginx", 80), ("nginx", 443)}
+DHCP = {68, 546}  # UDP ports that a server gets its address at
 
 
 def main(user: str) -> None:
     """Print both as one JSON document, without the keys of `user`, which a setting decides."""
     known = json.loads(RECORD.read_text()) if RECORD.exists() else None
-    now = {*keys(), *sudoers(), *(told for _, _, told in listeners())}
+    now = {*keys(), *sudoers(), *listeners()}
     both = {"now": without(sorted(now), user), "known": known and without(known, user)}
     print(json.dumps(both))
 
@@ -73,17 +75,29 @@ def sudoers() -> Iterator[str]:
     yield from (f"user with root's id: {u.pw_name}" for u in pwd.getpwall() if u.pw_uid == 0)
 
 
-def listeners() -> Iterator[tuple[str, int, str]]:
-    """Yield program, port and both in words, of what listens beyond the loopback address."""
-    command = ["ss", "-H", "-t", "-l", "-n", "-p"]
+def listeners() -> Iterator[str]:
+    """Yield what listens beyond the loopback address, by port and program.
+
+    For UDP, a port that the kernel chose is an asker's: what it is changes from hour to hour.
+    """
+    chosen = int(CHOSEN.read_text().split()[0])
+    for program, port in _sockets("--tcp"):
+        if (program, port) not in OURS:
+            yield f"listener on port {port}: {program}"
+    for program, port in _sockets("--udp"):
+        if port < chosen and port not in DHCP:
+            yield f"listener on UDP port {port}: {program}"
+
+
+def _sockets(kind: str) -> Iterator[tuple[str, int]]:
+    command = ["ss", "--no-header", "--listening", "--numeric", "--processes", kind]
     output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     for line in output.splitlines():
         fields = line.split()
         address, _, port = fields[3].rpartition(":")
         if not address.strip("[]").startswith(("127.", "::1", "::ffff:127.")):
             program = fields[5].split('"')[1] if len(fields) > 5 and '"' in fields[5] else "?"
-            if (program, int(port)) not in OURS:
-                yield program, int(port), f"listener on port {port}: {program}"
+            yield program, int(port)
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def _check(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
     serving = live(places)
     if serving is None:
         raise ReleaseError(f"No release of {places.app} is live.")
-    check_public(settings, serving)
+    check_public(places, settings, serving)
 
 
 def _status(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
@@ -134,6 +134,8 @@ def _logs(places: Places, settings: Parameters, arguments: argparse.Namespace) -
         return
     for line in found:
         print(line)
+    if not found and not arguments.follow:
+        say(f"Nothing found since {arguments.since}. Look further back, as by --since 7d.")
     with suppress(KeyboardInterrupt):  # its usual end
         for line in logs.follow(places, settings, wanted) if arguments.follow else ():
             print(line, flush=True)

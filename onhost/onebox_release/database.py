@@ -65,9 +65,10 @@ def check_back(places: Places, parameters: Parameters, release: str, live: str |
     heads = at(places)
     if way := revisions.in_the_way(own, newer, _applied(places, heads)):
         raise RefusedError(
-            f"The database is at {', '.join(heads)}. Release {release} can't be said to run on"
-            f" {', '.join(way)}: only what the release right after it brought, marked"
-            " `onebox_compatible`, does not stand in its way. --force goes back all the same."
+            f"Release {release} may not run on today's database, which has moved on since:"
+            f" {', '.join(way)} came after it, and nothing there says that it can live with that."
+            " (A revision with `onebox_compatible = True` says so, of the release right before"
+            " it.) Go back to a newer release, or to this one all the same with --force."
         )
 
 

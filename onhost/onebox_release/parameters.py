@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from .errors import ReleaseError
@@ -55,3 +56,15 @@ def read(places: Places) -> Parameters:
             " Deploy once with the onebox that wrote it."
         )
     return Parameters(**document["data"])
+
+
+def health_path(places: Places, parameters: Parameters, release: str) -> str:
+    """Return where a release says how it is.
+
+    It was made with that: a later deploy may have brought another path, and failed or been gone
+    back from. Releases of an older onebox know none, and are asked as today's.
+    """
+    environment = places.environment(release)
+    text = environment.read_text() if environment.exists() else ""
+    found = re.search(r'^ONEBOX_HEALTH="(.+)"$', text, re.MULTILINE)
+    return found[1] if found else parameters.health

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import durable, faults, health, resources, systemd
 from .errors import PutBackError, ReleaseError
-from .parameters import Parameters
+from .parameters import Parameters, health_path
 from .places import Places
 from .report import cause, excerpt, say
 from .watch import AccessLog
@@ -106,7 +106,7 @@ def _hold(
     places: Places, parameters: Parameters, release: str, before: str | None, log: AccessLog
 ) -> None:
     """See that the public gets the new release, start all of it, and watch it."""
-    check_public(parameters, release)
+    check_public(places, parameters, release)
     systemd.systemctl("start", places.target(release))
     say(f"Release {release} is live")
     faults.point("joined")
@@ -148,15 +148,14 @@ def _put_back(places: Places, before: str | None) -> None:
     faults.point("put back")
 
 
-def check_public(parameters: Parameters, release: str) -> None:
+def check_public(places: Places, parameters: Parameters, release: str) -> None:
     """Ask through nginx, over HTTPS or, without a certificate, HTTP, until the release answers."""
     domain = parameters.domains[0]
+    path = health_path(places, parameters, release)
 
     def problem() -> str:
-        over_tls = _problem(health.NginxConnection(domain), parameters.health, release)
-        plain = over_tls and _problem(
-            health.NginxPlainConnection(domain), parameters.health, release
-        )
+        over_tls = _problem(health.NginxConnection(domain), path, release)
+        plain = over_tls and _problem(health.NginxPlainConnection(domain), path, release)
         return over_tls if plain else ""
 
     if found := _wait(problem, PUBLIC):
@@ -178,7 +177,7 @@ def own_answer(
 ) -> str:
     """Return what is wrong with a release's answer over its own socket, or nothing."""
     connection = health.UnixConnection(places.socket(release), parameters.domains[0], patience)
-    return _problem(connection, parameters.health, release)
+    return _problem(connection, health_path(places, parameters, release), release)
 
 
 def _problem(connection: http.client.HTTPConnection, path: str, release: str) -> str:

@@ -56,7 +56,8 @@ def _app(places: Places) -> seen.App | None:
         return None
     release, domain = live(places), settings.domains[0]
     entries = history.read(places)
-    silence, certificate = _answer(domain, settings.health) if release else ("", None)
+    path = parameters.health_path(places, settings, release) if release else ""
+    silence, certificate = _answer(domain, path) if release else ("", None)
     units = [places.process(p, release) for p in ("web", *settings.processes)] if release else []
     states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
     up = systemd.releases_up(places.app, settings.processes)

@@ -5,6 +5,7 @@ A few pairs here; `make soak-hand` has them all.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,10 @@ from tests.drifts import Told, drift, fab, see_and_mend
 from tests.server import Server
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJzvB0lZ6bGvYv9aLqX0m1xq3l4y5Jr7YQ8h2Zk1Jm3T someone"
+DATAGRAMS = (
+    "import socket; each = socket.socket(type=socket.SOCK_DGRAM); each.bind(('', 514));"
+    " each.recv(1)"
+)
 PAIRS = (
     "a secret's mode",
     "a foreign drop-in of the app",
@@ -45,9 +50,11 @@ def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
     broken.run(f"echo '{KEY}' >> /root/.ssh/authorized_keys")
     broken.run("echo 'games ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/games")
     broken.run("systemd-run --quiet --unit=foreign python3 -m http.server 8080")
-    broken.wait_for("ss -Htln | grep -q :8080", 10)
+    broken.run(f"systemd-run --quiet --unit=datagrams python3 -c {shlex.quote(DATAGRAMS)}")
+    broken.wait_for("ss -Htln | grep -q :8080 && ss -Huln | grep -q :514", 10)
     expected = [
         "SSH key of root: SHA256:* is not on record",
+        "listener on UDP port 514: python3 is not on record",
         "listener on port 8080: python3 is not on record",
         "sudo rule in /etc/sudoers.d/games: games ALL=(ALL) NOPASSWD:ALL is not on record",
     ]
@@ -63,8 +70,8 @@ def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
     result = broken.pyinfra("-y", "--data", "accept=true")
     assert result.returncode == 0, result.stderr
     assert drift(broken) == Told(0, [], [])
-    broken.run("systemctl stop foreign; rm /etc/sudoers.d/games")
-    assert [line.rpartition(" is ")[2] for line in drift(broken).person] == ["gone", "gone"]
+    broken.run("systemctl stop foreign datagrams; rm /etc/sudoers.d/games")
+    assert [line.rpartition(" is ")[2] for line in drift(broken).person] == ["gone"] * 3
     assert broken.pyinfra("-y", "--data", "accept=true").returncode == 0
 
 

@@ -376,9 +376,10 @@ def test_a_contraction_is_not_readable_two_releases_back(three: Server) -> None:
     with pytest.raises(RefusedError) as error:
         back(three, "one")
     assert str(error.value) == (
-        "The database is at contract. Release one can't be said to run on contract: only what"
-        " the release right after it brought, marked `onebox_compatible`, does not stand in its"
-        " way. --force goes back all the same."
+        "Release one may not run on today's database, which has moved on since: contract came"
+        " after it, and nothing there says that it can live with that. (A revision with"
+        " `onebox_compatible = True` says so, of the release right before it.) Go back to a newer"
+        " release, or to this one all the same with --force."
     )
 
 
@@ -389,7 +390,7 @@ def test_what_was_not_marked_is_not_readable_one_release_back(
     project(server, "two", "base", "drop!")
     server.remember(("deploy", "one", "live"), ("deploy", "two", "live"))
     psql["heads"] = "drop\n"
-    with pytest.raises(RefusedError, match="can't be said to run on drop"):
+    with pytest.raises(RefusedError, match="has moved on since: drop came"):
         back(server, "one")
     psql["heads"] = "base\n"
     back(server, "one")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from onebox_release import durable, faults, health, resources, systemd
 from onebox_release.errors import PutBackError, ReleaseError
-from onebox_release.switch import connections, drain, live, retire, stop, switch
+from onebox_release.switch import connections, drain, live, own_answer, retire, stop, switch
 
 from tests.unit.onhost.server import PARAMETERS, Server, stop_of
 
@@ -60,6 +60,15 @@ def test_a_good_release_goes_live_and_the_old_one_stays_warm(
     assert (two.pointer(), two.up) == ("new", {"old", "new"})
     assert points == ["started", "settled", "switched", "joined", "watched"]
     assert two.now >= PARAMETERS.settle + PARAMETERS.watch
+
+
+def test_a_release_is_asked_where_it_was_made_to_answer(two: Server) -> None:
+    two.places.environment("new").write_text('A="1"\nONEBOX_HEALTH="/older"\n')
+    two.paths["new"] = "/older"
+    go(two)
+    assert two.pointer() == "new"
+    assert own_answer(two.places, PARAMETERS, "old") == ""
+    assert own_answer(two.places, PARAMETERS, "new") == ""
 
 
 def test_the_pointer_moves_only_after_the_settling_time(

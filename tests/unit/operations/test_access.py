@@ -53,23 +53,35 @@ def test_keys_are_told_by_their_fingerprint(tmp_path: Path) -> None:
     assert list(program._keys_in(tmp_path / "none")) == []
 
 
-def test_listeners_beyond_loopback_are_told_but_for_nginx(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [
+def test_listeners_beyond_loopback_are_told_but_for_nginx(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tcp = [
         'LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:(("nginx",pid=1,fd=5))',
         'LISTEN 0 128 [::]:22 [::]:* users:(("sshd",pid=2,fd=4))',
         'LISTEN 0 5 127.0.0.1:6010 0.0.0.0:* users:(("sshd",pid=3,fd=9))',
         'LISTEN 0 5 *:8080 *:* users:(("python3",pid=4,fd=3))',
         "LISTEN 0 5 0.0.0.0:111 0.0.0.0:*",
     ]
+    udp = [
+        'UNCONN 0 0 0.0.0.0:514 0.0.0.0:* users:(("rsyslogd",pid=5,fd=3))',
+        'UNCONN 0 0 127.0.0.53%lo:53 0.0.0.0:* users:(("systemd-resolve",pid=6,fd=3))',
+        'UNCONN 0 0 0.0.0.0:68 0.0.0.0:* users:(("dhclient",pid=7,fd=3))',
+        'UNCONN 0 0 0.0.0.0:40001 0.0.0.0:* users:(("dhclient",pid=7,fd=4))',
+    ]
+    monkeypatch.setattr(program, "CHOSEN", tmp_path / "range")
+    program.CHOSEN.write_text("32768\t60999\n")
 
-    class Result:
-        stdout = "\n".join(lines)
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        lines = {"--tcp": tcp, "--udp": udp}[command[-1]]
+        return subprocess.CompletedProcess(command, 0, stdout="\n".join(lines))
 
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: Result)
-    assert [told for _, _, told in program.listeners()] == [
+    monkeypatch.setattr(subprocess, "run", run)
+    assert list(program.listeners()) == [
         "listener on port 22: sshd",
         "listener on port 8080: python3",
         "listener on port 111: ?",
+        "listener on UDP port 514: rsyslogd",
     ]
 
 

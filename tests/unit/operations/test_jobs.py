@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from operations import jobs, manifest
+from operations.difference import Difference, mended
 from tests.unit.hosts import commands, run, text
 
 
@@ -27,6 +28,9 @@ def test_what_is_wanted_stays() -> None:
     assert "systemctl disable --quiet --now onebox-job-links-old.timer" in text(command)
     assert "/etc/systemd/system/links-old@.service" in text(command)
     assert "report" not in text(command)
+    assert mended(command) == (
+        Difference("onebox-job-links-old.timer", "is of no timer in the settings"),
+    )
 
 
 def test_sums_are_written_where_they_differ(

@@ -108,6 +108,7 @@ def test_the_environment_tells_what_the_server_has(vm: VM, app: App) -> None:
         "DATABASE_CONNECTIONS": "100",
         "WEB_CONCURRENCY": str(workers(app.web, BOOKWORM)),
         "A": "1",
+        "ONEBOX_HEALTH": "/health/ready",
     }
 
 
@@ -121,7 +122,7 @@ def test_two_databases_share_the_connections(vm: VM, app: App) -> None:
 def test_another_database_is_left_to_the_secrets(vm: VM, app: App, database: str) -> None:
     other = app.model_copy(update={"database": database})
     told = environment(vm, other, BOOKWORM)
-    assert told.keys() == {"WEB_CONCURRENCY", "A"}
+    assert told.keys() == {"WEB_CONCURRENCY", "A", "ONEBOX_HEALTH"}
 
 
 def test_a_database_is_told_in_the_apps_own_way(vm: VM, app: App) -> None:
