@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import os
 import socket
-import subprocess
 import sys
 from importlib import import_module
 from typing import Any
@@ -19,7 +18,7 @@ from invoke.tasks import task
 
 from commands import deploy as deploys
 from commands import submit as submits
-from commands.inventory import PROJECT, REFUSED
+from commands.inventory import REFUSED
 from commands.server import FAILED, Server
 from operations.artifact import pack
 
@@ -165,11 +164,9 @@ def verify(_: Any, *, on: str = "") -> None:
 
     Example: fab verify
     """
-    command = [sys.executable, "-m", "pytest", "--quiet", "tests/host"]
-    limited = {**os.environ, "ONEBOX_LIMIT": Server.of(on).address}
-    result = subprocess.run(command, cwd=PROJECT, env=limited, check=False)
-    if result.returncode:
-        raise Exit(code=REFUSED if result.returncode == REFUSED else FAILED)
+    code = deploys.checks(Server.of(on))
+    if code:
+        raise Exit(code=REFUSED if code == REFUSED else FAILED)
 
 
 @task(help={**ON, **JSON})

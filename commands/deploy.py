@@ -42,11 +42,11 @@ def deploy(server: Server, digest: str = "") -> int:
     after = _live(_statuses(server))
     answer = _run(server, standing.question(server.vm)).stdout
     lines = [*_releases(before, after), *_listed(changed), *differing, *standing.told(answer)]
-    of_release, of_rest = _checks(server, "release"), DONE
+    of_release, of_rest = checks(server, "release"), DONE
     if of_release == FAILED:
         lines += [_put_back(server, app, before[app], after[app]) for app in after]
         lines.append("Checks of the release failed, above.")
-    elif of_release == DONE and (of_rest := _checks(server, "not release")) == FAILED:
+    elif of_release == DONE and (of_rest := checks(server, "not release")) == FAILED:
         lines.append("Checks of the server failed, above. What was changed there stays.")
     if {of_release, of_rest} - {DONE, FAILED}:
         lines.append(UNTOLD)
@@ -106,19 +106,13 @@ def _here(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _checks(server: Server, marked: str) -> int:
-    """Run the checks that are marked so; 1 says that some failed, any other that nobody knows."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--quiet",
-        "-W",
-        "default",
-        "-m",
-        marked,
-        "tests/host",
-    ]
+def checks(server: Server, marked: str = "") -> int:
+    """Run the checks, or those that are marked so; what failed is told in a few lines each.
+
+    1 says that some failed, any other that nobody knows.
+    """
+    told = ["--quiet", "--tb=no", "-rN", "-W", "default"]
+    command = [sys.executable, "-m", "pytest", *told, "-m", marked, "tests/host"]
     limited = {**os.environ, "ONEBOX_LIMIT": server.address}
     return subprocess.run(command, cwd=PROJECT, env=limited, check=False).returncode
 

@@ -6,6 +6,7 @@ import os
 import runpy
 import sys
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import redirect_stderr
 from functools import cache
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 REFUSED = 4  # exit code of a run that could not begin
+TOLD, WIDTH = 5, 78  # lines and columns of what a check says
 
 
 class InventoryError(Exception):
@@ -97,6 +99,23 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
     """Stop where the connection is lost: that says nothing about the server."""
     if call.excinfo and is_lost(call.excinfo.value):
         _stop(f"The connection was lost, so this is not known: {call.excinfo.value}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what failed in a few lines each, where tracebacks are left out: `fab verify` does."""
+    if terminalreporter.config.option.tbstyle != "no":
+        return
+    for report in terminalreporter.getreports("failed") + terminalreporter.getreports("error"):
+        file, line, test = report.location
+        name, _, of_what = test.removeprefix("test_").partition("[")
+        about = f" ({of_what.removesuffix(']')})" if of_what else ""
+        terminalreporter.write_line(f"\n{name.replace('_', ' ')}{about}", red=True)
+        crash = getattr(report.longrepr, "reprcrash", None)
+        said = (crash.message if crash else report.longreprtext).splitlines()
+        lines = [part for text in said for part in textwrap.wrap(text, WIDTH)]
+        for text in lines[:TOLD]:
+            terminalreporter.write_line(f"  {text}")
+        terminalreporter.write_line(f"  This check: {file}, line {(line or 0) + 1}")
 
 
 def _stop(message: str) -> NoReturn:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from settings import VM
 
 
-__all__ = ["Host", "Server", "Unreachable", "is_lost"]
+__all__ = ["Host", "Server", "Unreachable", "is_lost", "rights"]
 BROKEN = 255  # ssh's own exit code
 
 
@@ -34,6 +34,11 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, RuntimeError) and error.args:
         return getattr(error.args[0], "rc", None) == BROKEN
     return isinstance(error, httpx.ConnectTimeout)
+
+
+def rights(file: Any) -> str:
+    """Return whose a file is and its mode, as in "root:root 600"."""
+    return f"{file.user}:{file.group} {file.mode:o}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .server import Host
+from .server import Host, rights
 
 if TYPE_CHECKING:
     from app_settings import App
@@ -52,14 +52,14 @@ def test_folder_has_its_owner_and_mode(
 ) -> None:
     folder, owner = host.file(path.format(app=app.name)), owner.format(app=app.name)
     assert folder.is_directory
-    assert (folder.user, folder.group, folder.mode) == (owner, owner, mode)
+    assert rights(folder) == f"{owner}:{owner} {mode:o}"
 
 
 @pytest.mark.parametrize("path", SECRET_FILES)
 def test_secret_file_is_for_root_alone(host: Host, app: App, path: str) -> None:
     file = host.file(path.format(app=app.name))
     assert file.is_file
-    assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+    assert rights(file) == "root:root 600"
 
 
 def test_environments_of_releases_are_for_root_alone(host: Host, app: App) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import outside
-from .server import Host
+from .server import Host, rights
 
 if TYPE_CHECKING:
     from app_settings import App
@@ -58,7 +58,7 @@ def test_certificate_has_not_expired(host: Host, app: App) -> None:
 
 def test_private_key_is_for_root_alone(host: Host, app: App) -> None:
     key = host.file(host.file(f"/etc/letsencrypt/live/{app.name}/privkey.pem").linked_to)
-    assert (key.user, key.mode) == ("root", 0o600)
+    assert rights(key) == "root:root 600"
 
 
 def test_renewal_runs_by_a_timer(host: Host) -> None:
@@ -83,5 +83,5 @@ def test_renewal_asks_the_inventorys_server_by_webroot(
 
 def test_renewed_certificate_is_loaded_by_nginx(host: Host) -> None:
     hook = host.file("/etc/letsencrypt/renewal-hooks/deploy/onebox")
-    assert (hook.user, hook.mode) == ("root", 0o755)
+    assert rights(hook) == "root:root 755"
     assert "systemctl reload nginx" in hook.content_string

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import outside
-from .server import Host
+from .server import Host, rights
 
 if TYPE_CHECKING:
     from app_settings import App
@@ -63,13 +63,13 @@ def test_onebox_release_knows_the_same(host: Host, app: App, release: str) -> No
 
 def test_apps_folder_is_readable_by_the_app_alone(host: Host, app: App, release: str) -> None:
     folder = host.file(f"/srv/{app.name}/releases/{release}/app")
-    assert (folder.user, folder.group, folder.mode) == ("root", app.name, 0o750)
+    assert rights(folder) == f"root:{app.name} 750"
 
 
 def test_only_nginx_can_open_the_socket(host: Host, app: App, release: str) -> None:
     sock = host.file(f"/run/{app.name}/{release}/web.sock")
     assert sock.is_socket
-    assert (sock.user, sock.group, sock.mode) == ("root", "www-data", 0o660)
+    assert rights(sock) == "root:www-data 660"
     assert host.check_output("readlink -f /srv/%s/current/run/web.sock", app.name) == sock.path
 
 

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from .server import Host, Server
+from .server import Host, Server, rights
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def test_sshd_runs_and_starts_at_boot(host: Host) -> None:
 
 def test_drop_in_is_roots(host: Host) -> None:
     drop_in = host.file("/etc/ssh/sshd_config.d/00-onebox.conf")
-    assert (drop_in.user, drop_in.group, drop_in.mode) == ("root", "root", 0o644)
+    assert rights(drop_in) == "root:root 644"
 
 
 def test_no_guarded_change_waits_to_be_taken_back(host: Host) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .server import Host
+from .server import Host, rights
 
 LOCK = Path(__file__).resolve().parent.parent.parent / "uv.lock"
 FOLDER = "/usr/local/lib/onebox"
@@ -24,7 +24,7 @@ def test_tool_is_the_version_that_the_lock_pins(host: Host, tool: str) -> None:
 
 def test_our_program_is_roots_and_runs(host: Host) -> None:
     program = host.file(PROGRAM)
-    assert (program.user, program.group, program.mode) == ("root", "root", 0o755)
+    assert rights(program) == "root:root 755"
     assert host.run("%s --help", PROGRAM).succeeded
 
 

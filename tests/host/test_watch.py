@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .server import Host
+from .server import Host, rights
 
 if TYPE_CHECKING:
     from settings import VM
@@ -43,7 +43,7 @@ def test_exposure_of_the_checks_is_low(host: Host) -> None:
 def test_who_is_told_is_for_root_alone(host: Host) -> None:
     for name in ("settings.json", "manifest"):
         file = host.file(f"/etc/onebox/watch/{name}")
-        assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+        assert rights(file) == "root:root 600"
 
 
 def test_what_is_looked_at_is_what_the_inventory_says(host: Host, vm: VM) -> None:
