@@ -49,6 +49,8 @@ async def work(settings: Settings) -> None:
         for stop in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(stop, queue.shutdown.set)
         register(queue, engine)
+        # PgQueuer tries at once whether it hears, and on a busy machine it does not listen yet.
+        await queue.connection.add_listener(queue.channel, lambda _: None)
         log.info("worker started")
         await queue.run(
             batch_size=AT_ONCE // 2,

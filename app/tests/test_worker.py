@@ -42,6 +42,28 @@ worker.HEARTBEAT = timedelta(seconds=2)
 sys.exit(worker.main())
 """
 
+# The worker on a machine so busy that listening takes a second to begin, and that looks
+# every second whether it is heard.
+BUSY = """
+import asyncio, sys
+from datetime import timedelta
+from asyncpg import Connection
+from links import worker
+from pgqueuer.core.qm import QueueManager
+
+listen = Connection.add_listener
+
+async def listen_late(connection, channel, callback):
+    if channel not in connection._listeners:
+        await asyncio.sleep(1)
+    await listen(connection, channel, callback)
+
+Connection.add_listener = listen_late
+QueueManager._run_periodic_health_check.__defaults__ = (timedelta(seconds=1),)
+worker.HEARTBEAT = timedelta(seconds=1)
+sys.exit(worker.main())
+"""
+
 
 @contextmanager
 def worker(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -74,6 +96,14 @@ def test_a_link_is_checked(user: httpx.Client, cluster: Cluster, database: str) 
         process.terminate()
         assert process.wait(timeout=10) == 0
     assert link["fault"] == "not on the internet"
+
+
+def test_a_busy_machine_does_not_end_the_worker(cluster: Cluster, database: str) -> None:
+    with worker(cluster.url(APP, database), "-c", BUSY) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
+        process.terminate()
+        assert process.wait(timeout=5) == 0
 
 
 def test_a_link_that_was_not_made_is_not_checked(
