@@ -78,7 +78,8 @@ def main() -> int:
         lines = [f"bench/results/{name}.json was measured on other sources." for name in stale()]
     except (OSError, subprocess.CalledProcessError):  # an archive's files, or no git
         lines = ["Which of bench/results/ are stale is not known: this is no checkout of git."]
-    print(*lines, sep="\n", file=sys.stderr)
+    for line in lines:
+        print(line, file=sys.stderr)
     return 0
 
 

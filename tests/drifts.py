@@ -14,6 +14,7 @@ from tests.server import PROJECT, Server
 LIVE = "$(basename $(readlink /srv/links/current))"
 PSQL = "cd / && runuser -u postgres -- psql -Xqc"
 WEB = "/etc/systemd/system/links-web@.service"
+OWN = f"/etc/systemd/system/links-{{}}@{LIVE}.service"
 AGAIN = f"systemctl daemon-reload && systemctl restart links-web@{LIVE}"
 CLUSTER = "$(systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1)"
 ENVIRONMENT = "systemctl show -p Environment --value onebox-certbot.service"
@@ -96,12 +97,17 @@ DRIFTS = {
         f"{WEB}.d/mine.conf overrides our unit",
     ),
     "a masked worker": (
-        f"systemctl mask --now links-worker@{LIVE}",
-        "/etc/systemd/system/links-worker@*.service overrides our unit",
+        f"systemctl stop links-worker@{LIVE}; ln -sf /dev/null {OWN.format('worker')};"
+        " systemctl daemon-reload",
+        "/etc/systemd/system/links-worker@*.service was altered",
     ),
-    "the sandbox, and a restart": (
+    "the sandbox of the releases to come": (
         f"sed -i s/NoNewPrivileges=yes// {WEB} && {AGAIN}",
         f"{WEB} was edited",
+    ),
+    "the release's own sandbox, and a restart": (
+        f"sed -i s/NoNewPrivileges=yes// {OWN.format('web')} && {AGAIN}",
+        "/etc/systemd/system/links-web@*.service was altered",
     ),
     "a unit of a process that is no more": (
         "cp /etc/systemd/system/links-worker@.service /etc/systemd/system/links-mailer@.service",

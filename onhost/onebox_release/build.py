@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import durable, faults, identity, resources, verify
+from . import durable, faults, identity, own_units, resources, verify
 from .credentials import Credentials
 from .errors import ReleaseError
 from .parameters import Parameters
@@ -45,9 +45,9 @@ def build(
         resources.check_disk(places, size, environment=not (venv / MARKER).exists())
         _unpack(files, venv, folder, places, release)
     _install(places, parameters, folder, credentials)
-    _configure(places, release)
+    _configure(places, parameters, release)
     if not (folder / verify.MANIFEST).exists():
-        verify.write_manifest(folder, places.environment(release), contents=True)
+        verify.write_manifest(folder, *verify.beside(places, release), contents=True)
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,10 @@ def _own(folder: Path, app: str) -> None:
     folder.chmod(0o750)
 
 
-def _configure(places: Places, release: str) -> None:
+def _configure(places: Places, parameters: Parameters, release: str) -> None:
     path = places.environment(release)
     if not path.exists():
+        own_units.make(places, parameters, release)
         common = (places.configuration / "app.env").read_text()
         durable.write(path, f"{common}ONEBOX_RELEASE={release}\n")
         faults.point("configured")

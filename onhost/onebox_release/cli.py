@@ -24,6 +24,7 @@ from . import (
     lock,
     logs,
     maintenance,
+    own_units,
     parameters,
     postgresql,
     release,
@@ -100,7 +101,7 @@ def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -
     data = {
         "release": identity.release_id(arguments.digest, places, settings.processes),
         "live": live(places),
-        "up": systemd.releases_up(places.app, settings.processes),
+        "up": systemd.releases_up(places.app, own_units.known(places, settings)),
         "differences": verify.differences(places, settings, live(places)),
     }
     print(document(places.app, data))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import durable
+from . import durable, own_units
 from .places import Places
 from .show import table, when
 
@@ -110,6 +110,7 @@ def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
     for file in (places.configuration / "releases").iterdir():
         if file.stem not in kept:
             file.unlink()
+    own_units.prune(places, kept)
     links = (places.release(release) / "venv" for release in kept)
     used = {link.readlink().name for link in links if link.is_symlink()}
     for venv in (places.home / "venvs").iterdir():

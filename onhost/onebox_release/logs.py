@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from . import own_units
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -189,7 +190,8 @@ def history_line(text: str) -> Line | None:
 def _journal(places: Places, parameters: Parameters) -> list[str]:
     app = places.app
     units = [f"{app}.service", f"{app}@*.target", f"{app}-web@*.socket", f"{app}-migrate@*.service"]
-    units += [f"{app}-{process}@*.service" for process in ("web", *parameters.processes)]
+    processes = ("web", *own_units.known(places, parameters))
+    units += [f"{app}-{process}@*.service" for process in processes]
     options = (f"--unit={unit}" for unit in (*units, places.unit))
     return ["journalctl", "--quiet", "--no-pager", "--output=json", *options]
 

@@ -126,14 +126,19 @@ class Places:
         return self.root / "etc/onebox/nginx"
 
     @property
+    def units_folder(self) -> Path:
+        """Return where unit files are."""
+        return self.root / "etc/systemd/system"
+
+    @property
     def boot_unit(self) -> Path:
         """Return the unit file that starts the app at boot."""
-        return self.root / "etc/systemd/system" / f"{self.app}.service"
+        return self.units_folder / f"{self.app}.service"
 
     @property
     def web_unit(self) -> Path:
         """Return the unit file of its web processes."""
-        return self.root / "etc/systemd/system" / f"{self.app}-web@.service"
+        return self.units_folder / f"{self.app}-web@.service"
 
     def belongings(self) -> list[Path]:
         """Return all files and folders of the app but units, logs and parameters."""
@@ -159,11 +164,10 @@ class Places:
         return f"onebox-release-{self.app}.service"
 
     def units(self, processes: list[str]) -> list[Path]:
-        """Return the app's unit files that are there. Other apps' names may begin the same."""
+        """Return the app's templates that are there. Other apps' names may begin the same."""
         kinds = ["@.target", "-web@.socket", "-migrate@.service"]
         kinds += [f"-{process}@.service" for process in ("web", *processes)]
-        folder = self.root / "etc/systemd/system"
-        return [path for kind in kinds if (path := folder / f"{self.app}{kind}").exists()]
+        return [p for kind in kinds if (p := self.units_folder / f"{self.app}{kind}").exists()]
 
     def release(self, release: str) -> Path:
         """Return a release's folder."""

@@ -15,6 +15,7 @@ from . import (
     hooks,
     identity,
     jobs,
+    own_units,
     resources,
     systemd,
     twin,
@@ -149,7 +150,7 @@ def _sound(places: Places, parameters: Parameters, digest: str, before: str | No
 def _check_memory(places: Places, parameters: Parameters, before: str | None) -> None:
     """See whether there is memory for as much again as the live release takes."""
     if before:
-        units = (places.process(process, before) for process in ("web", *parameters.processes))
+        units = own_units.services(places, parameters, before)
         resources.check_memory(resources.memory_of(units))
 
 

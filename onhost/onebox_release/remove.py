@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import durable, faults, lock, nginx, postgresql, release, systemd
+from . import durable, faults, lock, nginx, own_units, postgresql, release, systemd
 from .errors import LockedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -80,7 +80,8 @@ def _stop(places: Places, parameters: Parameters) -> None:
         systemd.systemctl("disable", "--now", "--quiet", job.with_suffix(".timer").name)
         systemd.systemctl("stop", job.name)
         _vanish(places.timer_stamp(job.stem))
-    own = ("migrate", "web", "hook", *parameters.processes, *parameters.jobs)
+    processes = own_units.known(places, parameters)
+    own = ("migrate", "web", "hook", *processes, *parameters.jobs)
     kinds = (f"{kind}@*.service" for kind in own)
     units = [f"{app}@*.target", f"{app}-web@*.socket", *(f"{app}-{kind}" for kind in kinds)]
     units.append(f"onebox-run-{app}@*.service")
@@ -120,6 +121,7 @@ def _drop(app: str) -> None:
 
 
 def _delete(places: Places) -> None:
+    own_units.prune(places, set())
     for unit in _units(places):
         unit.unlink()
     systemd.systemctl("daemon-reload")

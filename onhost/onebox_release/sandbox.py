@@ -40,7 +40,9 @@ def run(places: Places, command: str) -> int:
 
 def properties(places: Places, release: str) -> Iterator[str]:
     """Yield the lines of the web unit that say as whom, where and in which sandbox it runs."""
-    text = places.web_unit.read_text().partition("[Service]")[2]
+    own = places.units_folder / places.process("web", release)
+    unit = own if own.is_file() else places.web_unit
+    text = unit.read_text().partition("[Service]")[2]
     for line in text.splitlines():
         key, is_setting, _ = line.partition("=")
         if is_setting and not line.startswith("#") and key not in OWN:

@@ -12,7 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import history, identity, jobs, lock, maintenance, problems, resources, systemd
+from . import (
+    history,
+    identity,
+    jobs,
+    lock,
+    maintenance,
+    own_units,
+    problems,
+    resources,
+    systemd,
+)
 from .parameters import Parameters
 from .places import Places
 from .show import GREEN, RED, YELLOW, rows, size, when
@@ -34,7 +44,7 @@ def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
         "live": serving,
         "since": _since(entries, serving),
         "health": (own_answer(places, parameters, serving) or WELL) if serving else None,
-        "up": systemd.releases_up(places.app, parameters.processes),
+        "up": systemd.releases_up(places.app, own_units.known(places, parameters)),
         "units": _units(places, parameters, serving) if serving else [],
         "healthy": history.healthy(places),
         "deploying": systemd.is_active(places.unit),
@@ -115,7 +125,7 @@ def _since(entries: list[history.Entry], serving: str | None) -> str | None:
 
 def _units(places: Places, parameters: Parameters, release: str) -> list[dict[str, Any]]:
     found = []
-    for process in ("web", *parameters.processes):
+    for process in own_units.processes(places, parameters, release):
         unit = places.process(process, release)
         state = systemd.show(unit, "ActiveState", "NRestarts")
         found.append({

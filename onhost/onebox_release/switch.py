@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import durable, faults, health, resources, systemd
+from . import durable, faults, health, own_units, resources, systemd
 from .errors import PutBackError, ReleaseError
 from .parameters import Parameters, health_path
 from .places import Places
@@ -57,7 +57,7 @@ def switch(places: Places, parameters: Parameters, release: str, *, can_go_back:
 
 def retire(places: Places, parameters: Parameters) -> None:
     """Stop all releases but the live one, once their connections are finished or time is up."""
-    for release in systemd.releases_up(places.app, parameters.processes):
+    for release in systemd.releases_up(places.app, own_units.known(places, parameters)):
         if release == live(places):
             continue
         say(f"Stopping release {release}")
@@ -69,7 +69,7 @@ def retire(places: Places, parameters: Parameters) -> None:
 
 def stop(places: Places, parameters: Parameters, release: str) -> None:
     """Stop all of a release; each process gets the time that its unit gives it."""
-    processes = [places.process(p, release) for p in ("web", *parameters.processes)]
+    processes = own_units.services(places, parameters, release)
     systemd.systemctl("stop", places.target(release), *processes, places.web_socket(release))
     for unit in processes:
         if systemd.show(unit, "ActiveState").get("ActiveState") == "failed":
@@ -120,7 +120,7 @@ def _watch(places: Places, parameters: Parameters, release: str, log: AccessLog)
     seconds = resources.watch_time(parameters.watch, *resources.memory())
     say(f"Watching it for {seconds} s; stopping this command does not stop that")
     before, misses, end = log.before(), 0, time.monotonic() + seconds
-    units = [places.process(process, release) for process in ("web", *parameters.processes)]
+    units = own_units.services(places, parameters, release)
     while time.monotonic() < end:
         time.sleep(LOOK)
         problem = own_answer(places, parameters, release)

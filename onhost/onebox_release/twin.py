@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from . import durable, identity
+from . import durable, identity, own_units
 from .places import Places
 
 
@@ -20,6 +20,7 @@ def make(places: Places, release: str) -> str:
         (new / part).symlink_to(f"../{release}/{part}")
     (new / "run").symlink_to(places.socket(name).parent)
     durable.rename(new, folder)
+    own_units.make_twin(places, release, name)
     environment = places.environment(release).read_text()
     durable.write(places.environment(name), f"{environment}ONEBOX_RELEASE={name}\n")
     return name
@@ -30,3 +31,4 @@ def remove(places: Places, release: str) -> None:
     name = identity.twin(release)
     shutil.rmtree(places.release(name), ignore_errors=True)
     places.environment(name).unlink(missing_ok=True)
+    own_units.remove(places, name)

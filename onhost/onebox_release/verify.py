@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from . import durable, identity, systemd
+from . import durable, identity, own_units, systemd
 from .parameters import Parameters
 from .places import Places
 
@@ -40,20 +40,25 @@ def write_manifest(folder: Path, *more: Path, contents: bool) -> None:
 def altered(places: Places, release: str) -> list[Difference]:
     """Return what of a release is not as it was made; nothing of one that isn't here."""
     folder = places.release(release)
-    environment = places.environment(release)
     return [
-        *_compared(folder, environment, contents=True),
+        *_compared(folder, *beside(places, release), contents=True),
         *_compared(folder / "venv", contents=False),
     ]
+
+
+def beside(places: Places, release: str) -> list[Path]:
+    """Return the files of a release that are not in its folder."""
+    return [places.environment(release), *own_units.of(places, release)]
 
 
 def unlike(places: Places, parameters: Parameters, release: str) -> list[Difference]:
     """Return how the live release runs otherwise than described, so that it must be made anew."""
     found = [(str(path), "overrides our unit") for path in overrides(places, parameters)]
-    files = identity.files(places, parameters.processes)
+    own = own_units.of(places, release)
+    secrets = [places.configuration / name for name in ("secrets.env", "generated.env")]
+    files = [*own, *secrets] if own else identity.files(places, parameters.processes)
     newest = max((int(path.stat().st_mtime) for path in files if path.exists()), default=0)
-    processes = [places.process(name, release) for name in ("web", *parameters.processes)]
-    for unit in processes:
+    for unit in own_units.services(places, parameters, release):
         started = systemd.show(unit, "ActiveEnterTimestamp").get("ActiveEnterTimestamp")
         if started and int(started.removeprefix("@")) < newest:
             found.append((unit, "was started before its files were changed"))
@@ -62,7 +67,7 @@ def unlike(places: Places, parameters: Parameters, release: str) -> list[Differe
 
 def stopped(places: Places, parameters: Parameters, release: str) -> list[Difference]:
     """Return the live release's units that are not up; a start mends that."""
-    units = [places.process(name, release) for name in ("web", *parameters.processes)]
+    units = own_units.services(places, parameters, release)
     units += [places.target(release), places.web_socket(release)]
     return [(unit, "is stopped") for unit in units if not systemd.is_active(unit)]
 
@@ -80,6 +85,7 @@ def differences(places: Places, parameters: Parameters, release: str | None) -> 
 def overrides(places: Places, parameters: Parameters) -> list[Path]:
     """Return what changes a release's units and is not ours: drop-ins, masks, single units."""
     own = _own(places, parameters)
+    own |= {path for path, whose in own_units.every(places) if places.release(whose).exists()}
     found: list[Path] = []
     for folder in (places.root / name for name in UNIT_FOLDERS):
         for pattern in (path.name.replace("@.", "@*.") for path in own if "@." in path.name):

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from onebox_release import health, history, lock, parameters, resources, systemd
+from onebox_release import health, history, lock, own_units, parameters, resources, systemd
 from onebox_release.errors import ReleaseError
 from onebox_release.places import Places
 from onebox_release.switch import live
@@ -58,9 +58,9 @@ def _app(places: Places) -> seen.App | None:
     entries = history.read(places)
     path = parameters.health_path(places, settings, release) if release else ""
     silence, certificate = _answer(domain, path) if release else ("", None)
-    units = [places.process(p, release) for p in ("web", *settings.processes)] if release else []
+    units = own_units.services(places, settings, release) if release else []
     states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
-    up = systemd.releases_up(places.app, settings.processes)
+    up = systemd.releases_up(places.app, own_units.known(places, settings))
     return seen.App(
         name=places.app,
         domain=domain,

@@ -76,7 +76,8 @@ DRIFT = {
     "a disabled unit": "systemctl disable links.service",
     "the firewall": "nft flush table inet onebox && nft add rule inet onebox input accept",
     "a removed package": "apt-get -qq remove -y unattended-upgrades",
-    "the sandbox": "sed -i s/NoNewPrivileges=yes// /etc/systemd/system/links-web@.service",
+    "the sandbox": "sed -i s/NoNewPrivileges=yes//"
+    " /etc/systemd/system/links-web@$(basename $(readlink /srv/links/current)).service",
     "our program": "echo >> /usr/local/lib/onebox/onebox_release/switch.py",
 }
 

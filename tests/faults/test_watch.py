@@ -29,3 +29,33 @@ def test_a_release_that_goes_bad_is_put_back(probe: Probed, csv: Path, kind: str
     assert len(bad) == 1
     assert {sample.release for sample in traffic.failures} <= bad | {""}
     probe.settled()
+
+
+def test_a_failed_deploy_leaves_the_live_release_all_that_it_runs_by(probe: Probed) -> None:
+    """Units, processes and the health path are the release's: a crash or a reboot after the deploy
+    that failed starts it as before, and going back is to its own."""
+    before, settings = probe.live(), dict(probe.server.app)
+    extra = {"name": "extra", "command": "sleep 1000"}
+    more = [*settings["processes"], extra]
+    probe.server.app.update(module="probe.main:nothing", health="/nowhere", processes=more)
+    probe.become()
+    result = probe.deploy()
+    assert result.returncode != 0
+    assert f"Release {before} serves, as before" in result.stdout + result.stderr
+    probe.server.run(f"systemctl kill -s KILL probe-web@{before}.service")
+    probe.server.seconds_until_ready(10, "/ready")
+    assert running(probe) == (before, "ok", ["web", "worker"])
+    probe.server.entry["apps"] = [{**settings, "processes": more}]
+    probe.release()
+    assert running(probe)[2] == ["web", "worker", "extra"]
+    probe.server.run("onebox-release rollback probe")
+    assert running(probe) == (before, "ok", ["web", "worker"])
+    probe.settled()
+    probe.server.entry["apps"] = [settings]
+
+
+def running(probe: Probed) -> tuple[str, object, list[str]]:
+    """Return the live release, its health, and its processes that are up."""
+    status = probe.status()
+    units: list[dict[str, str]] = status["units"]  # type: ignore[assignment]
+    return probe.live(), status["health"], [u["process"] for u in units if u["state"] == "active"]

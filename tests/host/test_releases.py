@@ -55,6 +55,10 @@ def test_live_release_is_up_and_no_other(host: Host, app: App, release: str) -> 
     assert set(units.values()) <= {"active", "inactive"}
 
 
+def test_live_release_runs_by_a_unit_of_its_own(host: Host, web: str) -> None:
+    assert host.service(web).systemd_properties["FragmentPath"] == f"/etc/systemd/system/{web}"
+
+
 def test_onebox_release_knows_the_same(host: Host, app: App, release: str) -> None:
     status = json.loads(host.check_output("onebox-release status %s --json", app.name))["data"]
     assert (status["live"], status["up"]) == (release, [release])
