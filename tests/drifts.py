@@ -15,7 +15,8 @@ LIVE = "$(basename $(readlink /srv/links/current))"
 PSQL = "cd / && runuser -u postgres -- psql -Xqc"
 WEB = "/etc/systemd/system/links-web@.service"
 OWN = f"/etc/systemd/system/links-{{}}@{LIVE}.service"
-AGAIN = f"systemctl daemon-reload && systemctl restart links-web@{LIVE}"
+RELOAD = "systemctl daemon-reload"
+AGAIN = f"{RELOAD} && systemctl restart links-web@{LIVE}"
 CLUSTER = "$(systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1)"
 ENVIRONMENT = "systemctl show -p Environment --value onebox-certbot.service"
 ACME = "sed -n 's/^server = //p' /etc/letsencrypt/renewal/links.conf"
@@ -97,8 +98,7 @@ DRIFTS = {
         f"{WEB}.d/mine.conf overrides our unit",
     ),
     "a masked worker": (
-        f"systemctl stop links-worker@{LIVE}; ln -sf /dev/null {OWN.format('worker')};"
-        " systemctl daemon-reload",
+        f"systemctl stop links-worker@{LIVE}; ln -sf /dev/null {OWN.format('worker')}; {RELOAD}",
         "/etc/systemd/system/links-worker@*.service was altered",
     ),
     "the sandbox of the releases to come": (
