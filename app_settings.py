@@ -65,7 +65,7 @@ class Static(Settings):
     """A folder of files that nginx serves itself, without asking the app."""
 
     path: UrlPath
-    """Where it is served, as in "/static"."""
+    """Where it is served, as in "/static". What is not there, the app is asked for."""
     folder: RelativeFolder
     """The folder, seen from `source`. Everybody may read it."""
     max_age: int = Field(default=3600, ge=0)
@@ -257,7 +257,7 @@ def _known(value: Path | None, info: ValidationInfo) -> Path | None:
 
 def _served(folders: list[Static], info: ValidationInfo) -> list[Static]:
     paths = [static.path.strip("/") for static in folders]
-    if "" in paths or len(set(paths)) < len(paths):
+    if "" in paths or len(set(paths)) < len(paths) or any(".." in p.split("/") for p in paths):
         told = ", ".join(static.path for static in folders)
         raise wrong('a path of its own for each folder, other than "/"', "change one", found=told)
     for static in folders:

@@ -107,16 +107,15 @@ def _unpack(files: dict[str, File], venv: Path, folder: Path, places: Places, re
 
 
 def _publish(release: Path, wanted: str) -> None:
-    """Give folders of the code a twin where nginx may read them; links take no room."""
-    folders = [line for line in wanted.splitlines() if not line.startswith("#")]
-    for number, folder in enumerate(folders):
+    """Give folders of the code a twin where nginx may read them, under the path that it serves
+    them at; links take no room."""
+    lines = [line.split() for line in wanted.splitlines() if not line.startswith("#")]
+    for path, folder in lines:
         if not (release / "app" / folder).is_dir():
             raise ReleaseError(
                 f"The archive has no folder {folder} to serve. What git ignores is not in it."
             )
-        shutil.copytree(
-            release / "app" / folder, release / f"static/{number}", copy_function=os.link
-        )
+        shutil.copytree(release / "app" / folder, release / "static" / path, copy_function=os.link)
 
 
 def _install(

@@ -142,7 +142,11 @@ def test_nginx_serves_files_of_the_release(three: Server) -> None:
         return answer.status_code, answer.text, answer.headers.get("cache-control")
 
     assert get("/static/deep/a.css") == (200, "a {}\n", "max-age=60")
-    assert get("/static/none.css")[0] == 404
+    # The app is asked for the rest, as for all of it in a release that has no such folder.
+    assert "ECHO_A" in get("/static/none.css")[1]
+    three.run("mv /srv/two/current/static /srv/two/current/aside")
+    assert "ECHO_A" in get("/static/deep/a.css")[1]
+    three.run("mv /srv/two/current/aside /srv/two/current/static")
     assert get("/static/..%2f..%2fapp/requirements.txt")[0] in {400, 404}
     style = Path(app(three, "two")["source"]) / "files/deep/a.css"
     style.write_text("b {}\n")

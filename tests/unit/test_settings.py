@@ -248,6 +248,7 @@ def test_a_key_for_git_needs_the_keys_of_its_servers(refusal: Refusal, folder: P
         ([{"path": "/s", "folder": "/etc"}], "a folder below `source`"),
         ([{"path": "/", "folder": "links"}], 'a path of its own for each folder, other than "/"'),
         ([{"path": p, "folder": "links"} for p in ("/s", "/s/")], "a path of its own for each"),
+        ([{"path": "/s/../..", "folder": "links"}], "a path of its own for each"),
     ],
 )
 def test_folders_that_nginx_can_not_serve_are_refused(

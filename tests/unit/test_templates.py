@@ -352,17 +352,17 @@ def test_nginx_serves_folders_through_the_pointer(site: Callable[..., list[str]]
     served = app.model_copy(update={"static": folders})
     text = site(app=served)
     first, second = text.index("location ^~ /static/ {"), text.index("location ^~ /media/ {")
-    assert text[first + 1 : first + 4] == [
-        "alias /srv/links/current/static/0/;",
-        "expires 60s;",
-        "}",
-    ]
-    assert text[second + 1 : second + 3] == [
-        "alias /srv/links/current/static/1/;",
-        "expires 3600s;",
-    ]
+    for line, age in ((first, 60), (second, 3600)):
+        assert text[line + 1 : line + 5] == [
+            "root /srv/links/current/static;",
+            f"expires {age}s;",
+            "try_files $uri @app;",
+            "}",
+        ]
+    asked, front = text.index("location @app {"), text.index("location / {", second)
+    assert text[asked + 1 : front - 1] == text[front + 1 : -2]
     named = render("etc/NAME/static", app=served).splitlines()
-    assert named[1:] == ["a", "b/c"]
+    assert named[1:] == ["static a", "media b/c"]
 
 
 def test_a_target_brings_all_processes_of_a_release(app: App, queue: Process) -> None:

@@ -132,21 +132,20 @@ def test_requirements_stand_in_for_a_lock(configured: Places, uv: list[list[str]
 
 def test_folders_for_nginx_get_a_public_twin(configured: Places, uv: list[list[str]]) -> None:
     del uv
-    (configured.configuration / "static").write_text("# Made by onebox\nlinks/static\n")
+    (configured.configuration / "static").write_text("# Made by onebox\nassets/a links/static\n")
     make(configured, arrive(configured, FILES | {"links/static/css/a.css": b"a {}"}, mode=0o644))
     folder = configured.release("a-1")
-    twin, code = folder / "static/0/css/a.css", folder / "app/links/static/css/a.css"
+    twin, code = folder / "static/assets/a/css/a.css", folder / "app/links/static/css/a.css"
     assert twin.read_bytes() == b"a {}"
     assert twin.stat().st_ino == code.stat().st_ino, "it takes no room"
     assert (folder / "static").stat().st_mode & 0o777 == 0o755
-    assert not (folder / "static/1").exists()
 
 
 def test_a_folder_for_nginx_that_is_not_there_is_told(
     configured: Places, uv: list[list[str]]
 ) -> None:
     del uv
-    (configured.configuration / "static").write_text("dist\n")
+    (configured.configuration / "static").write_text("assets dist\n")
     with pytest.raises(ReleaseError, match=r"no folder dist to serve. What git ignores"):
         make(configured, arrive(configured))
     assert not configured.release("a-1").exists()
