@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,35 @@ def inventory_path(path: str = "") -> Path:
 def servers(path: str = "") -> list[tuple[str, dict[str, Any]]]:
     """Return the inventory's servers, as pyinfra reads them: address and data.
 
-    What is wrong in it it tells by itself.
+    What is wrong in its settings it tells by itself.
     """
-    hosts: list[tuple[str, dict[str, Any]]] = runpy.run_path(str(inventory_path(path)))["hosts"]
+    return read(inventory_path(path))
+
+
+def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return the servers of an inventory. Raises Exit where it is no Python, or has none."""
+    try:
+        found = runpy.run_path(str(path))
+    except Exception as error:  # noqa: BLE001 - a person wrote it
+        raise Exit(f"{_place(error, path)}: {_worded(error)}", REFUSED) from None
+    if "hosts" not in found:
+        raise Exit(f"{path} has no `hosts`. Write it as in `hosts = servers(...)`.", REFUSED)
+    hosts: list[tuple[str, dict[str, Any]]] = found["hosts"]
     return hosts
+
+
+def _worded(error: Exception) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {text}"
+
+
+def _place(error: Exception, path: Path) -> str:
+    """Return the file and the line of it that an error came from."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f"{path}, line {lines[-1]}" if lines else str(path)
 
 
 def server(address: str = "") -> tuple[str, dict[str, Any]]:

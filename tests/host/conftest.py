@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import sys
 import tempfile
 import textwrap
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from invoke.exceptions import Exit
 
 from .server import Host, Server, Unreachable, is_lost
 
@@ -32,6 +32,7 @@ class InventoryError(Exception):
 
 
 sys.path.insert(0, str(PROJECT))  # an inventory imports settings
+from commands.inventory import read  # noqa: E402
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -88,10 +89,9 @@ def _hosts(path: Path) -> list[tuple[str, dict[str, Any]]]:
     told = StringIO()
     try:
         with redirect_stderr(told):
-            hosts: list[tuple[str, dict[str, Any]]] = runpy.run_path(str(path))["hosts"]
-    except SystemExit as stop:
+            return read(path)
+    except (SystemExit, Exit) as stop:
         raise InventoryError(told.getvalue().strip() or str(stop)) from stop
-    return hosts
 
 
 @pytest.hookimpl(tryfirst=True)

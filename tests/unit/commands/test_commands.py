@@ -57,6 +57,26 @@ def test_of_several_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert stopped.value.message == "The server has several apps. Say which:\n  --app a\n  --app b"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("hosts = servers(\n", "line 1: SyntaxError: '(' was never closed"),
+        ("x = 1\nhosts = nothing()\n", "line 2: NameError: name 'nothing' is not defined"),
+        ("x = 1\n", "has no `hosts`. Write it as in `hosts = servers(...)`."),
+    ],
+)
+def test_an_inventory_that_can_not_be_read_is_told_by_its_line(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    result = fab("status", inventory=str(path))
+    assert result.returncode == 4
+    assert str(path) in result.stderr
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_server_that_can_not_be_reached_is_told_with_what_to_do() -> None:
     _, data = inventory.server()
     with socket.create_server(("127.0.0.1", 0)) as listener:
