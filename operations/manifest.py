@@ -13,11 +13,12 @@ from operations.facts import YesOrNo
 
 PATH = "/etc/onebox/watch/manifest"
 # Our folders whole, but for what a person may write; and elsewhere whatever says that we made it;
-# releases come and go.
+# releases come and go, with their own units.
+OF_RELEASES = " ".join(f"--exclude='*@?*.{kind}'" for kind in ("service", "socket", "target"))
 SUMS = (
     f"{{ find /etc/onebox -type f ! -path '{PATH}*' ! -name revision.key"
     " ! -path /etc/onebox/environment -print0;"
-    " grep -rlsIZ --exclude-dir=onebox --exclude-dir=releases 'Made by onebox' /etc;"
+    f" grep -rlsIZ {OF_RELEASES} --exclude-dir=onebox --exclude-dir=releases 'Made by onebox' /etc;"
     " find /usr/local/lib/onebox/onebox_* /usr/local/bin/onebox-* -type f -print0; }"
     " | sort -z | xargs -0 sha256sum"
 )
