@@ -15,6 +15,7 @@ from . import (
     hooks,
     identity,
     jobs,
+    lock,
     own_units,
     resources,
     systemd,
@@ -87,6 +88,12 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
         _check_memory(places, parameters, before)
         switch(places, parameters, release, can_go_back=True)
     retire(places, parameters)
+    if before and not lock.HOLD.exists():
+        say(
+            f"The next deploy of the same code brings {identity.original(before)} again, a nightly"
+            ' one too. To keep deploys away until it is mended: fab hold "why"'
+            ' (here: onebox-release hold "why")'
+        )
 
 
 def restart(places: Places, parameters: Parameters) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from onebox_release import (
     faults,
     history,
     identity,
+    lock,
     release,
     resources,
     switch,
@@ -322,6 +324,21 @@ def test_a_rollback_goes_through_the_same_gate(three: Server, steps: list[str]) 
     ]
     assert (three.pointer(), three.up) == ("two", {"two"})
     assert three.history()[-1] == ("rollback", "two", "live")
+
+
+@pytest.mark.usefixtures("steps")
+def test_who_goes_back_is_told_what_the_next_deploy_does(
+    three: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(lock, "HOLD", tmp_path / "hold")
+    rollback(three)
+    assert "The next deploy of the same code brings three again" in capsys.readouterr().err
+    lock.HOLD.touch()
+    rollback(three)
+    assert "hold" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("steps")
