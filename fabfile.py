@@ -132,7 +132,7 @@ def shell(_: Any, *, app: str = "", on: str = "") -> None:
 
 
 @task(help={**APP, "owner": "as the schema's owner, who may change it"})
-def psql(_: Any, *, owner: bool = False, app: str = "", on: str = "") -> None:
+def psql(_: Any, *, app: str = "", on: str = "", owner: bool = False) -> None:
     """Ask the app's database, as the app's own role.
 
     Example: echo 'select count(*) from links' | fab psql

@@ -126,4 +126,7 @@ def test_every_command_has_an_example_and_explains_its_options() -> None:
     assert len(tasks) >= 14
     for task in tasks:
         assert "\n    Example: " in (task.__doc__ or ""), task.name
-        assert all(argument.help for argument in task.get_arguments()), task.name
+        options = {option.name: option for option in task.get_arguments()}  # once: it takes `help`
+        assert all(option.help for option in options.values()), task.name
+        for name, letter in (("on", "o"), ("app", "a")):
+            assert name not in options or letter in options[name].names, task.name
