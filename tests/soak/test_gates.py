@@ -20,6 +20,7 @@ from operations.artifact import pack
 from tests.faults.probed import FREE, Probed
 from tests.gated import PRODUCTION, fab, runner_for, variables
 from tests.server import PROJECT, Server
+from tests.workflow import Runner
 
 JOBS = ("check", "app", "host", "staging", "production")
 NIGHTS, KILLS = 30, 10
@@ -125,15 +126,23 @@ def test_a_broken_gate_lets_nothing_through(
 ) -> None:
     job, file, more, told = BREAKS[gate]
     runner = runner_for(unwatched.server, tmp_path)
-    runner.environment["PYTEST_ADDOPTS"] = ONE_HOST if job == "host" else ""
     with (runner.folder / file).open("a") as text:
         text.write(more)
     before = unwatched.live()
-    stopped = next(name for name in JOBS if runner.job(name))
-    assert stopped == job, runner.output[-3000:]
+    assert where_it_stops(runner) == job, runner.output[-3000:]
     assert told in runner.output
     assert unwatched.live() == before
     figures |= {"stopped_by": job, "told": told}
+
+
+def where_it_stops(runner: Runner) -> str:
+    """Run the jobs in their order, the one on lab hosts for a few tests; return the first that
+    fails."""
+    for name in JOBS:
+        runner.environment["PYTEST_ADDOPTS"] = ONE_HOST if name == "host" else ""
+        if runner.job(name):
+            return name
+    return "none"
 
 
 def test_a_job_killed_at_ten_points_strands_nothing(
