@@ -27,12 +27,16 @@ class Scheduled(Names):
 
 
 @operation()
-def gone(app: str, wanted: Sequence[str]) -> Generator[StringCommand, None, None]:
-    """Stop and remove an app's timers that are not wanted; one that runs is let finish."""
+def gone(
+    app: str, wanted: Sequence[str], processes: Sequence[str] = ()
+) -> Generator[StringCommand, None, None]:
+    """Stop and remove an app's timers that are not wanted; one that runs is let finish. What is
+    one of its processes now keeps that unit."""
     scheduled: list[str] = host.get_fact(Scheduled, app=app)
     for timer in [timer for timer in scheduled if timer not in wanted]:
         job = f"onebox-job-{app}-{timer}"
-        files = [f"{job}.timer", f"{job}.service", f"{app}-{timer}@.service"]
+        files = [f"{job}.timer", f"{job}.service"]
+        files += [f"{app}-{timer}@.service"] if timer not in processes else []
         command = StringCommand(
             f"systemctl disable --quiet --now {job}.timer"
             f" && rm -f {shlex.join(f'{UNITS}/{file}' for file in files)}"

@@ -15,7 +15,10 @@ from pyinfra.api.operation import operation
 
 from operations.difference import Difference, mends
 
-PSQL = "runuser -u postgres -- psql -XqAt -v ON_ERROR_STOP=1"
+# Apps own their databases: an operator of theirs, found before PostgreSQL's own, would run as the
+# superuser.
+TRUSTED = "PGOPTIONS='-c search_path=pg_catalog'"
+PSQL = f"runuser -u postgres -- env {TRUSTED} psql -XqAt -v ON_ERROR_STOP=1"
 
 ROLES = """
 select coalesce(json_object_agg(rolname, json_build_object(

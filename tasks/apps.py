@@ -147,7 +147,8 @@ def _optional(app: App) -> dict[str, bool]:
 
 
 def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
-    """Return the environment that is not secret; what the app's `env` sets wins.
+    """Return the environment that is not secret; what the app's `env` sets wins, and a secret of
+    the same name over both.
 
     WEB_CONCURRENCY is Gunicorn's own name for the number of workers. DATABASE_CONNECTIONS is what
     all processes of the app may open together, two releases' during a switch. ONEBOX_HEALTH is kept
@@ -157,7 +158,9 @@ def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
     if app.database == "local":
         share = vm.postgresql.max_connections // len(vm.local_apps)
         own["DATABASE_CONNECTIONS"] = str(share)
-    return {**_database(app, app.name), **own, **app.env, "ONEBOX_HEALTH": app.health}
+    plain = {**_database(app, app.name), **own, **app.env, "ONEBOX_HEALTH": app.health}
+    secrets = {secret.name for secret in app.secrets}
+    return {name: value for name, value in plain.items() if name not in secrets}
 
 
 def _database(app: App, role: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ def _app(app: App) -> None:
         name=f"Remove the timers that {app.name} no longer has",
         app=app.name,
         wanted=[timer.name for timer in app.timers],
+        processes=[process.name for process in app.processes],
     )
     for timer in app.timers:
         calendar = f"systemd-analyze calendar {shlex.quote(timer.schedule)} > /dev/null"

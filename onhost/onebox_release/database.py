@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from . import faults, history, postgresql, resources, revisions, systemd
@@ -134,12 +135,15 @@ def _agree(
 
 
 def _dump(places: Places, release: str) -> Path:
-    path = places.dumps / f"{release}.dump"
+    """Dump the database, and keep the last ones. Those that earlier attempts at this release took
+    stay: they may have what a migration that failed half-way has dropped since."""
+    path = places.dumps / f"{release}.{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
     places.dumps.mkdir(mode=0o700, exist_ok=True)
     resources.check_disk(places, dump=True)
     postgresql.dump(places.app, path)
     faults.point("dumped")
-    for old in sorted(places.dumps.glob("*.dump"), key=lambda p: p.stat().st_mtime)[:-DUMPS]:
+    dumps = sorted(places.dumps.glob("*.dump"), key=lambda dump: dump.stat().st_mtime)
+    for old in (dump for dump in dumps[:-DUMPS] if not dump.name.startswith(f"{release}.")):
         old.unlink()
     return path
 

@@ -70,17 +70,23 @@ def known(places: Places, parameters: Parameters) -> list[str]:
 
 
 def every(places: Places) -> Iterator[tuple[Path, str]]:
-    """Yield the unit files of all releases of this app, each with its release. Other apps' names
-    may begin the same."""
-    pattern = re.compile(rf"{re.escape(places.app)}(-[a-z0-9]+)?@(.+)\.(target|socket|service)")
+    """Yield the unit files of all releases of this app, each with its release.
+
+    Other apps' names may begin the same: `links-x@a.target` is one of the app `links-x`, while
+    `links-x@a.service` is the process `x` of `links`.
+    """
+    app = re.escape(places.app)
+    pattern = re.compile(rf"({app}@|{app}-web@|{app}-[a-z0-9]+@)(.+)\.(target|socket|service)")
+    kinds = {f"{places.app}@": {"target"}, f"{places.app}-web@": {"socket", "service"}}
     for path in places.units_folder.glob(f"{places.app}*@*.*"):
-        if found := pattern.fullmatch(path.name):
+        found = pattern.fullmatch(path.name)
+        if found and found[3] in kinds.get(found[1], {"service"}):
             yield path, found[2]
 
 
 def _templates(places: Places, parameters: Parameters) -> list[Path]:
-    own = (*parameters.processes, *parameters.jobs)
-    return [path for path in places.units([*own]) if path.name != places.migration("")]
+    units = places.units(parameters.processes)
+    return [path for path in units if path.name != places.migration("")]
 
 
 def _named(template: Path, release: str) -> Path:

@@ -12,7 +12,10 @@ from .errors import ReleaseError
 
 
 def query(sql: str, *, role: str, database: str = "postgres") -> str:
-    """Return what a query answers. Raises ReleaseError where the database doesn't."""
+    """Return what a query answers. Raises ReleaseError where the database doesn't.
+
+    The superuser asks no database of an app's: what an app made there could run as him.
+    """
     command = [*_as(role), "psql", "-XqAt", "-d", database, "-c", sql]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
     if result.returncode:

@@ -38,6 +38,10 @@ def remove(places: Places, parameters: Parameters, who: str, *, keep: bool) -> N
         except (ReleaseError, OSError):
             say(f"Nothing is removed: {places.app} is started again")
             systemd.systemctl("enable", "--quiet", places.boot_unit.name)
+            for job in _jobs(places):
+                timer = job.with_suffix(".timer")
+                if timer.exists():
+                    systemd.systemctl("enable", "--now", "--quiet", timer.name)
             release.recover(places, parameters)
             raise
         faults.point("copied")
@@ -79,7 +83,6 @@ def _stop(places: Places, parameters: Parameters) -> None:
     for job in _jobs(places):
         systemd.systemctl("disable", "--now", "--quiet", job.with_suffix(".timer").name)
         systemd.systemctl("stop", job.name)
-        _vanish(places.timer_stamp(job.stem))
     processes = own_units.known(places, parameters)
     own = ("migrate", "web", "hook", *processes, *parameters.jobs)
     kinds = (f"{kind}@*.service" for kind in own)
@@ -122,6 +125,8 @@ def _drop(app: str) -> None:
 
 def _delete(places: Places) -> None:
     own_units.prune(places, set())
+    for job in _jobs(places):
+        _vanish(places.timer_stamp(job.stem))
     for unit in _units(places):
         unit.unlink()
     systemd.systemctl("daemon-reload")

@@ -73,8 +73,7 @@ def watch_time(wanted: int, available: int, total: int) -> int:
 
 
 def _database(places: Places) -> int:
-    sql = "select pg_database_size(current_database())"
-    return int(postgresql.query(sql, role="postgres", database=places.app))
+    return int(postgresql.query(f"select pg_database_size('{places.app}')", role="postgres"))
 
 
 def _pss(process: int) -> int:

@@ -378,10 +378,10 @@ def test_a_target_brings_all_processes_of_a_release(app: App, queue: Process) ->
     ]  # fmt: skip
 
 
-def test_a_secret_in_the_app_wins_over_what_was_generated(app: App) -> None:
+def test_secrets_win_over_what_was_generated_and_a_releases_own_over_all(app: App) -> None:
     text = lines(render(f"{UNITS}/NAME-web@.service", app=app))
     files = [line.rpartition("/")[2] for line in text if line.startswith("EnvironmentFile=")]
-    assert files == ["%i.env", "generated.env", "secrets.env"]
+    assert files == ["generated.env", "secrets.env", "%i.env"]
 
 
 def test_a_migration_runs_as_the_owner_of_the_schema(app: App) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -112,7 +113,8 @@ def test_with_consent_it_is_run_after_a_dump_and_going_back_is_off(
     assert psql["ran"] == ["psql", "dump=True", "pg_dump"]
     assert psql["as"][1] == ["runuser", "-u", "postgres", "--"]
     [dump] = server.places.dumps.iterdir()
-    assert (dump.name, dump.read_bytes()) == ("a-2.dump", b"dumped")
+    assert re.fullmatch(r"a-2\.\d{8}-\d{6}\.dump", dump.name)
+    assert dump.read_bytes() == b"dumped"
     assert server.places.dumps.stat().st_mode & 0o777 == 0o700
     told = capsys.readouterr().err
     assert "PUTTING BACK IS OFF: the live release may not be able to run on r2\n" in told
@@ -142,7 +144,9 @@ def test_a_dump_is_on_the_disk_before_it_gets_its_name(
     monkeypatch.setattr(durable, "rename", renamed)
     project(server, "a-2", "r1!")
     assert not migrate(server, consent=True)
-    assert done == ["sync a-2.new", "rename a-2.new a-2.dump"]
+    [name] = (path.name for path in server.places.dumps.iterdir())
+    new = name.replace(".dump", ".new")
+    assert done == [f"sync {new}", f"rename {new} {name}"]
 
 
 @pytest.mark.usefixtures("psql")
@@ -154,8 +158,24 @@ def test_the_last_three_dumps_are_kept(server: Server) -> None:
         os.utime(dump, (1000 - age, 1000 - age))
     project(server, "a-2", "r1!")
     migrate(server, consent=True)
+    [new, *kept] = sorted(path.name for path in server.places.dumps.iterdir())
+    assert new.startswith("a-2.")
+    assert kept == ["y.dump", "z.dump"]
+
+
+@pytest.mark.usefixtures("psql")
+def test_a_dump_of_an_earlier_attempt_stays(server: Server) -> None:
+    """A migration that failed half-way may have dropped what only that dump has."""
+    server.places.dumps.mkdir()
+    for age, name in enumerate(("z", "y", "x", "a-2.20261119-030000", "w")):
+        dump = server.places.dumps / f"{name}.dump"
+        dump.touch()
+        os.utime(dump, (1000 - age, 1000 - age))
+    project(server, "a-2", "r1!")
+    migrate(server, consent=True)
     kept = sorted(path.name for path in server.places.dumps.iterdir())
-    assert kept == ["a-2.dump", "y.dump", "z.dump"]
+    assert kept[0] == "a-2.20261119-030000.dump"
+    assert kept[2:] == ["y.dump", "z.dump"]
 
 
 def test_an_external_database_is_not_dumped(server: Server, psql: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from onebox_release.places import Places
 from tests.unit.onhost.server import PARAMETERS
 
 TARGET = "[Unit]\nWants=links-web@%i.service links-queue@%i.service\n"
+# Of the apps links-other and links-x.
+OTHERS = ("links-other-web@.service", "links-other-web@a-1.service", "links-x@a-1.target")
 KINDS = ("-queue@{}.service", "-web@{}.service", "-web@{}.socket", "@{}.target")
 
 
@@ -22,8 +24,8 @@ def units(places: Places) -> Path:
     (folder / "links@.target").write_text(TARGET)
     for name in ("web@.service", "web@.socket", "queue@.service", "migrate@.service"):
         (folder / f"links-{name}").write_text(f"# {name}\n")
-    (folder / "links-other-web@.service").touch()
-    (folder / "links-other-web@a-1.service").touch()
+    for name in OTHERS:
+        (folder / name).touch()
     return folder
 
 
@@ -79,6 +81,6 @@ def test_what_is_not_kept_goes(places: Places, units: Path) -> None:
     assert (names(places, "a-1"), len(names(places, "b-2"))) == ([], len(KINDS))
     own_units.prune(places, set())
     assert sorted(path.name for path in units.iterdir()) == [
-        "links-migrate@.service", "links-other-web@.service", "links-other-web@a-1.service",
-        "links-queue@.service", "links-web@.service", "links-web@.socket", "links@.target",
+        "links-migrate@.service", *OTHERS[:2], "links-queue@.service", "links-web@.service",
+        "links-web@.socket", OTHERS[2], "links@.target",
     ]  # fmt: skip

@@ -48,13 +48,13 @@ def test_too_little_is_refused_with_figures(
         resources.check_disk(places, 8 * MIB, environment=environment)
 
 
-SIZE = "select pg_database_size(current_database())"
+SIZE = "select pg_database_size('links')"
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, code: int, output: str) -> None:
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert command[:3] == ["runuser", "-u", "postgres"]
-        assert command[4:] == ["psql", "-XqAt", "-d", "links", "-c", SIZE]
+        assert command[4:] == ["psql", "-XqAt", "-d", "postgres", "-c", SIZE]
         return subprocess.CompletedProcess(command, code, output, output)
 
     monkeypatch.setattr(subprocess, "run", run)

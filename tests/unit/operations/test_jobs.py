@@ -33,6 +33,13 @@ def test_what_is_wanted_stays() -> None:
     )
 
 
+def test_a_timer_that_became_a_process_keeps_that_unit() -> None:
+    facts = {jobs.Scheduled: ["old"]}
+    [command] = commands(jobs.gone, app="links", wanted=[], processes=["old"], facts=facts)
+    assert "onebox-job-links-old.timer" in text(command)
+    assert "links-old@.service" not in text(command)
+
+
 def test_sums_are_written_where_they_differ(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

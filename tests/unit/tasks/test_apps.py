@@ -145,6 +145,13 @@ def test_the_keys_of_git_servers_come_and_go(vm: VM, app: App, tmp_path: Path) -
     assert (path in apps._absent(with_keys), path in apps._absent(app)) == (False, True)
 
 
+def test_a_secret_takes_the_place_of_what_is_none(folder: Path) -> None:
+    (folder / "secrets.env").write_text("LINKS_DATABASE_URL=postgresql://elsewhere\nLINKS_A=s\n")
+    vm = read(folder, a_vm(an_app(secrets=["DATABASE_URL", "A"], env={"A": "1", "B": "2"})))
+    told = environment(vm, vm.apps[0], BOOKWORM)
+    assert told.keys() == {"WEB_CONCURRENCY", "DATABASE_CONNECTIONS", "B", "ONEBOX_HEALTH"}
+
+
 def test_what_the_app_sets_wins(vm: VM, app: App) -> None:
     other = app.model_copy(update={"env": {"WEB_CONCURRENCY": "9"}})
     assert environment(vm, other, BOOKWORM)["WEB_CONCURRENCY"] == "9"
