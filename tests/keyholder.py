@@ -27,6 +27,29 @@ dependencies = ["evil-package"]
 [tool.uv.sources]
 evil-package = {path = "evil_package-1-py3-none-any.whl"}
 """
+BUILT_FILE = """
+[project]
+name = "evil"
+version = "1"
+
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+"""
+WORKSPACE_FILE = """
+[project]
+name = "whole"
+version = "1"
+requires-python = ">=3.11"
+dependencies = ["evil"]
+
+[tool.uv.sources]
+evil = {workspace = true}
+
+[tool.uv.workspace]
+members = ["evil"]
+"""
 
 
 @dataclass(frozen=True)
@@ -105,6 +128,24 @@ def member(
     made = tarfile.TarInfo(name)
     made.type, made.mode, made.linkname = kind, mode, link
     return made
+
+
+def evil_builds(folder: Path, told: str, pins: str) -> Path:
+    """Make an app with a package beside it that runs code when it is built.
+
+    `pins` is what has uv find it: a line of requirements.txt, or "workspace".
+    """
+    project = folder / "built"
+    shutil.rmtree(project, ignore_errors=True)
+    (project / "evil").mkdir(parents=True)
+    (project / "evil/pyproject.toml").write_text(BUILT_FILE)
+    (project / "evil/backend.py").write_text(f"import os; os.system('id -un >> {told}')\n")
+    if pins != "workspace":
+        (project / "requirements.txt").write_text(f"{pins}\n")
+        return project
+    (project / "pyproject.toml").write_text(WORKSPACE_FILE)
+    subprocess.run([UV, "lock", "--quiet", "--offline"], cwd=project, check=True)
+    return project
 
 
 def evil_project(folder: Path, told: str) -> Path:

@@ -14,7 +14,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import durable, faults, identity, own_units, resources, verify
+from . import durable, faults, identity, own_units, pins, resources, verify
 from .credentials import Credentials
 from .errors import ReleaseError
 from .parameters import Parameters
@@ -129,15 +129,20 @@ def _install(
     options = [] if parameters.build else ["--no-build"]
     if (folder / "app" / LOCK).exists():
         say(f"Installing the packages of {LOCK}")
-        commands = [[UV, "sync", "--locked", "--no-install-project", "--no-dev", *options]]
+        # No code of the archive's is installed: building it would run it, as root.
+        alone = ["--no-install-project", "--no-install-workspace", "--no-dev"]
+        commands = [[UV, "sync", "--locked", *alone, *options]]
     else:
         say(f"Installing the packages of {REQUIREMENTS}")
+        pinned = CACHE / f"{venv.name}.txt"
+        durable.write(pinned, pins.only((folder / "app" / REQUIREMENTS).read_text()))
         commands = [
             [UV, "venv", "--quiet", str(venv)],
-            [UV, "pip", "sync", "--python", str(venv), *options, REQUIREMENTS],
+            [UV, "pip", "sync", "--python", str(venv), *options, str(pinned)],
         ]
     for command in commands:
         _uv(command, venv, places, folder / "app", credentials)
+    (CACHE / f"{venv.name}.txt").unlink(missing_ok=True)
     _compile(venv)
     (venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by everybody
     _own(venv, places.app)

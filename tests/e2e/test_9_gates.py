@@ -13,7 +13,7 @@ import pytest
 from operations.artifact import Artifact, pack
 from tests.faults.probed import Probed
 from tests.gated import PRODUCTION, TOKEN, fab, runner_for
-from tests.keyholder import Keyholder, archive, evil_project, member
+from tests.keyholder import Keyholder, archive, evil_builds, evil_project, member
 from tests.server import PROJECT, Server
 from tests.workflow import Runner
 
@@ -294,6 +294,20 @@ def test_root_runs_no_code_of_a_release(
     assert b"Installing the packages" in result.stderr
     assert b"could not install" not in result.stderr
     assert "root" not in probe.server.run(f"cat {WHO}").split()
+    assert probe.live() == before
+
+
+@pytest.mark.parametrize("pins", ["-e ./evil", "./evil", "-r /etc/shadow", "workspace"])
+def test_root_builds_nothing_of_an_archive_and_shows_no_file(
+    probe: Probed, keyholder: Keyholder, tmp_path: Path, pins: str
+) -> None:
+    probe.server.run(f"install -m 666 /dev/null {WHO}")
+    before = probe.live()
+    result = keyholder.submit(pack(evil_builds(tmp_path, WHO, pins)))
+    assert result.returncode in {1, REFUSED}
+    assert b"Installing the packages" in result.stderr
+    assert probe.server.run(f"cat {WHO}") == ""
+    assert b"root:" not in result.stdout + result.stderr
     assert probe.live() == before
 
 

@@ -98,8 +98,8 @@ def test_a_release_has_code_environment_and_links(
     assert (venv / build.MARKER).exists()
     assert not (venv / ".lock").exists()
     assert uv == [[
-        build.UV, "sync", "--locked", "--no-install-project", "--no-dev", "--no-build",
-        str(folder / "app"),
+        build.UV, "sync", "--locked", "--no-install-project", "--no-install-workspace", "--no-dev",
+        "--no-build", str(folder / "app"),
     ]]  # fmt: skip
     # Never by the environment's own Python: root would run what packages put there.
     [[python, *options]] = compiled
@@ -116,16 +116,17 @@ def test_what_is_there_is_not_made_again(configured: Places, uv: list[list[str]]
 
 
 def test_requirements_stand_in_for_a_lock(configured: Places, uv: list[list[str]]) -> None:
-    files = {"requirements.txt": b"pins", "links/main.py": b"app = None"}
+    text = b"fastapi==1.2  # via links\n"
+    files = {"requirements.txt": text, "links/main.py": b"app = None"}
     make(configured, arrive(configured, files))
     folder = configured.release("a-1")
-    venv = configured.home / "venvs" / identity.environment_key(b"pins", configured)
+    venv = configured.home / "venvs" / identity.environment_key(text, configured)
     assert (folder / "venv").readlink() == venv
     assert uv == [
         [build.UV, "venv", "--quiet", str(venv), str(folder / "app")],
         [
-            build.UV, "pip", "sync", "--python", str(venv), "--no-build", "requirements.txt",
-            str(folder / "app"),
+            build.UV, "pip", "sync", "--python", str(venv), "--no-build",
+            str(build.CACHE / f"{venv.name}.txt"), str(folder / "app"),
         ],
     ]  # fmt: skip
 
