@@ -82,7 +82,7 @@ def logs(
 
 
 @task(help={**APP, "release": "one that `fab releases` lists; or the one before",
-            "force": "even if the database has moved on without it"})  # fmt: skip
+            "force": "if altered, the database moved on, or memory is short, too"})  # fmt: skip
 def rollback(
     _: Any, *, release: str = "", force: bool = False, app: str = "", on: str = ""
 ) -> None:

@@ -19,7 +19,7 @@ SUMS = (
     f"{{ find /etc/onebox -type f ! -path '{PATH}*' ! -name revision.key"
     " ! -path /etc/onebox/environment -print0;"
     f" grep -rlsIZ {OF_RELEASES} --exclude-dir=onebox --exclude-dir=releases 'Made by onebox' /etc;"
-    " find /usr/local/lib/onebox/onebox_* /usr/local/bin/onebox-* -type f -print0; }"
+    " find /usr/local/lib/onebox/programs/ /usr/local/bin/onebox-* -type f -print0; }"
     " | sort -z | xargs -0 sha256sum"
 )
 

@@ -13,7 +13,8 @@ CONFIGURATION = (
     "*.json", "acme-ca.pem", "deploy", "environment", "firewall.nft*", "nginx*", "postgresql",
     "revision.key", "watch",
 )  # fmt: skip
-TOOLS = ("certbot*", "onebox_release", "onebox_watch", "uv*")
+# The last two are where an older onebox had our programs: they go once the new ones are there.
+TOOLS = ("certbot*", "programs*", "uv*", "onebox_release", "onebox_watch")
 JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 
 

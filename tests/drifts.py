@@ -46,12 +46,12 @@ DRIFTS = {
     ),
     "an extra file": ("touch /etc/links/notes", "/etc/links/notes is extra"),
     "an extra file of our program": (
-        "echo 'x = 1' > /usr/local/lib/onebox/onebox_release/json.py",
-        "/usr/local/lib/onebox/onebox_release/json.py is extra",
+        "echo 'x = 1' > /usr/local/lib/onebox/programs/onebox_release/json.py",
+        "/usr/local/lib/onebox/programs/onebox_release/json.py is extra",
     ),
     "our program": (
-        "echo >> /usr/local/lib/onebox/onebox_release/switch.py",
-        "/usr/local/lib/onebox/onebox_release/switch.py was edited",
+        "echo >> /usr/local/lib/onebox/programs/onebox_release/switch.py",
+        "/usr/local/lib/onebox/programs/onebox_release/switch.py was edited",
     ),
     "a secret's mode": (
         "chmod 644 /etc/links/secrets.env",

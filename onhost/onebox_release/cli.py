@@ -227,7 +227,7 @@ def _parser() -> Parser:
     back.add_argument(
         "--force",
         action="store_true",
-        help="even if it was altered, or the database has moved on without it",
+        help="even if it was altered, the database has moved on without it, or memory is short",
     )
     _command(commands, "recover", _recover, "start what should be live, stop what should not be")
     deploy = _command(

@@ -52,6 +52,12 @@ def healthy(places: Places) -> list[str]:
     return [release for release in reversed(held) if places.release(release).exists()]
 
 
+def memory(places: Places, release: str) -> int | None:
+    """Return the bytes that a release took when it last went live; None where nobody knows."""
+    entries = (e for e in reversed(read(places)) if e["release"] == release)
+    return next((e["memory"] for e in entries if e.get("memory")), None)
+
+
 def releases(places: Places, live: str | None) -> list[Entry]:
     """Return the releases that can be gone back to and the live one, the newest first."""
     at = {entry["release"]: entry["at"] for entry in read(places) if entry["result"] == "live"}

@@ -52,7 +52,7 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
         needed = {release, before or release, *jobs.running(places, parameters)}
         history.prune(places, parameters.keep_releases, needed, digest)
         faults.point("pruned")
-        _check_memory(places, parameters, before)
+        _check_memory(places, parameters, release, before)
         build(places, parameters, digest, release, given)
         told = {"RELEASE": release, "BEFORE": before or ""}
         hooks.run(places, parameters, hooks.BEFORE, within=release, **told)
@@ -85,7 +85,8 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
         _check_whole(places, release)
         database.check_back(places, parameters, release, before)
     with _recorded(places, parameters, "rollback", release, before):
-        _check_memory(places, parameters, before)
+        if not force:
+            _check_memory(places, parameters, release, before)
         switch(places, parameters, release, can_go_back=True)
     retire(places, parameters)
     if before and not lock.HOLD.exists():
@@ -108,7 +109,7 @@ def restart(places: Places, parameters: Parameters) -> None:
     release = identity.original(before)
     unwatched = replace(parameters, watch=0)  # the same code: nothing better to go back to
     with _recorded(places, parameters, "restart", release, before):
-        _check_memory(places, parameters, before)
+        _check_memory(places, parameters, release, before)
         hops = [twin.make(places, release), release] if before == release else [release]
         try:
             for hop in hops:
@@ -154,11 +155,16 @@ def _sound(places: Places, parameters: Parameters, digest: str, before: str | No
     return identity.release_id(digest, places, parameters.processes)
 
 
-def _check_memory(places: Places, parameters: Parameters, before: str | None) -> None:
-    """See whether there is memory for as much again as the live release takes."""
+def _check_memory(places: Places, parameters: Parameters, release: str, before: str | None) -> None:
+    """See whether there is memory for a release beside the live one: for what it took itself when
+    it was live, or else for as much as the live one takes. One that leaks takes more than its
+    successor will: what it took at first counts.
+    """
     if before:
-        units = own_units.services(places, parameters, before)
-        resources.check_memory(resources.memory_of(units))
+        took = history.memory(places, release)
+        now = resources.memory_of(own_units.services(places, parameters, before))
+        first = history.memory(places, identity.original(before))
+        resources.check_memory(took or min(now, first or now))
 
 
 @contextmanager
@@ -177,7 +183,9 @@ def _recorded(
         history.record(places, **entry, result=known.result, why=str(known), seconds=took)
         _hook(places, parameters, entry, known.result, str(known))
         raise type(known)(f"{known}\n{_now(places, release)}") from error
-    history.record(places, **entry, result="live", seconds=round(time.monotonic() - start, 1))
+    memory = resources.memory_of(own_units.services(places, parameters, release))
+    took = round(time.monotonic() - start, 1)
+    history.record(places, **entry, result="live", seconds=took, memory=memory)
     faults.point("recorded")
     _hook(places, parameters, entry, "live")
 

@@ -272,7 +272,7 @@ def test_without_recovery_a_kill_leaves_two_releases_up(
     probe: Probed, figures: dict[str, Any]
 ) -> None:
     """The control: the program's recovery does nothing, and the checks see what it leaves."""
-    program = "/usr/local/lib/onebox/onebox_release/release.py"
+    program = "/usr/local/lib/onebox/programs/onebox_release/release.py"
     # By hand, and released by hand: a deploy would put the program right first.
     probe.server.run(f"sed -i 's/^def recover.*/&\\n    return/' {program}")
     digest = probe.send()
@@ -332,7 +332,7 @@ def test_power_off_without_fsync_is_seen(
     """The control: the same cuts, with every fsync and sync taken out of the program."""
     probe = Probed.on(copy("12", "--disk", "6G"), tmp_path)
     probe.release()
-    package = "/usr/local/lib/onebox/onebox_release"
+    package = "/usr/local/lib/onebox/programs/onebox_release"
     hurt: list[str] = []
     for point in ("unpacked", "configured", "switched"):
         # By hand, and switched by hand: a deploy would put the program right first.

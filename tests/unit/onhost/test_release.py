@@ -165,6 +165,24 @@ def test_memory_is_asked_for_as_much_as_all_processes_take(
     assert asked == [["links-web@old.service", "links-queue@old.service"]]
 
 
+@pytest.mark.usefixtures("steps")
+def test_one_that_leaks_can_be_released_over_and_gone_back_from(
+    three: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    for name, before, memory in (("two", "one", 150), ("three", "two", 200)):
+        entry = {"what": "deploy", "release": name, "before": before, "result": "live"}
+        history.record(three.places, **entry, memory=memory)
+    monkeypatch.setattr(resources, "memory_of", lambda _units: 900)
+    monkeypatch.setattr(resources, "check_memory", asked.append)
+    deploy(three)
+    assert asked.pop() == 200, "what the live one took at first"
+    rollback(three, "two")
+    assert asked.pop() == 150, "what it took itself"
+    rollback(three, "three", force=True)
+    assert not asked
+
+
 @pytest.mark.parametrize(
     ("step", "made"),
     [
