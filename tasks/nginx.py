@@ -7,9 +7,11 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
+from app_settings import Static
 from operations import files, systemd, tree
 from operations.certbot import LIVE, WEBROOT, Lineage, Lineages
 from operations.machine import Machine, machine
+from operations.published import Published
 from operations.templates import render, target, template
 from settings import VM
 
@@ -47,15 +49,19 @@ def nginx() -> None:
 def sites(vm: VM, machine: Machine) -> Generator[StringCommand, None, None]:
     """Place the whole of nginx's configuration, checked by nginx itself."""
     lineages: dict[str, Lineage] = host.get_fact(Lineages)
+    published: dict[str, list[str]] = host.get_fact(Published)
     yield from tree.place._inner(
         path=FOLDER,
-        files=configuration(vm, machine, lineages),
+        files=configuration(vm, machine, lineages, published),
         check="/usr/sbin/nginx -t -q -c {}/nginx.conf",
     )
 
 
-def configuration(vm: VM, machine: Machine, lineages: dict[str, Lineage]) -> dict[str, str]:
-    """Return nginx's files, by path below its folder; `lineages` are the certificates by app."""
+def configuration(
+    vm: VM, machine: Machine, lineages: dict[str, Lineage], published: dict[str, list[str]]
+) -> dict[str, str]:
+    """Return nginx's files, by path below its folder; `lineages` are the certificates by app, and
+    `published` the folders that its kept releases have."""
     newer = machine.debian != "12"
     values = {
         "addresses": ["", "[::]:"] if machine.ipv6 else [""],
@@ -75,5 +81,12 @@ def configuration(vm: VM, machine: Machine, lineages: dict[str, Lineage]) -> dic
         before = [name for name in lineage.domains if name not in claimed] if lineage else []
         path = target(SITE, app=app).removeprefix("etc/onebox/nginx/")
         domains = [*app.domains, *before]
-        texts[path] = render(SITE, app=app, domains=domains, certificate=certificate, **values)
+        # The live release's pages ask for its folders until another one is live, and again when
+        # it is gone back to.
+        now = {static.path.strip("/") for static in app.static}
+        earlier = [name for name in published.get(app.name, []) if name not in now]
+        folders = [*app.static, *(Static(path=f"/{name}", folder=name) for name in earlier)]
+        texts[path] = render(
+            SITE, app=app, domains=domains, certificate=certificate, folders=folders, **values
+        )
     return texts

@@ -152,6 +152,16 @@ def test_nginx_serves_files_of_the_release(three: Server) -> None:
     style.write_text("b {}\n")
     assert three.deploy()["success"] == ["Releases | Release two"]
     assert get("/static/deep/a.css")[1] == "b {}\n"
+    settings = app(three, "two")
+    before = settings["static"]
+    settings["static"] = [{**before[0], "path": "/files"}]
+    three.deploy()
+    assert get("/files/deep/a.css")[1] == "b {}\n"
+    assert "ECHO_A" in get("/static/deep/a.css")[1]
+    three.run("onebox-release rollback two")
+    assert get("/static/deep/a.css")[1] == "b {}\n", "its pages ask for it"
+    settings["static"] = before
+    assert "Releases | Release two" not in three.deploy()["success"]
 
 
 def test_a_sandbox_opens_what_it_was_told_and_nothing_else(three: Server) -> None:

@@ -84,6 +84,7 @@ def site(app: App) -> Callable[..., list[str]]:
             "http2_directive": True,
             "certificate": "/etc/letsencrypt/live/links",
             "webroot": "/var/lib/onebox/acme",
+            "folders": changes.get("app", app).static,
         }
         return lines(render(SITE, **{"app": app, "domains": app.domains, **values, **changes}))
 

@@ -1,0 +1,34 @@
+"""What nginx serves of the releases that are on a server."""
+
+from __future__ import annotations
+
+import re
+
+from pyinfra.api.facts import FactBase
+
+NAME = re.compile(r"[A-Za-z0-9._~-]+")
+
+
+class Published(FactBase[dict[str, list[str]]]):
+    """The folders for nginx that the kept releases have, by app."""
+
+    def command(self) -> str:
+        """Return the command."""
+        return (
+            'for path in /srv/*/releases/*/static/*/; do [ ! -d "$path" ] || echo "$path"; done'
+            " | cut -d/ -f3,7 | sort -u"
+        )
+
+    @staticmethod
+    def default() -> dict[str, list[str]]:
+        """Return the state of a host without releases."""
+        return {}
+
+    def process(self, output: list[str]) -> dict[str, list[str]]:
+        """Return the folders by app."""
+        found: dict[str, list[str]] = {}
+        for line in output:
+            app, _, folder = line.partition("/")
+            if NAME.fullmatch(folder):
+                found.setdefault(app, []).append(folder)
+        return found
