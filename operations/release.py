@@ -25,8 +25,12 @@ outcomes: dict[tuple[str, str], OperationMeta] = {}
 
 
 def failed(host: Host) -> list[str]:
-    """Return the apps that this run could not release on a host."""
-    return [app for (name, app), o in outcomes.items() if name == host.name and o.did_error()]
+    """Return the apps that this run could not release on a host, as far as it has come."""
+    return [
+        app
+        for (name, app), outcome in outcomes.items()
+        if name == host.name and outcome.is_complete() and outcome.did_error()
+    ]
 
 
 class Plan(FactBase[dict[str, Any] | None]):

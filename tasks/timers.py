@@ -1,4 +1,7 @@
-"""What apps do at certain times, in the release that is live then."""
+"""What apps do at certain times, in the release that is live then.
+
+Where a release of this run failed, the live one keeps its timers.
+"""
 
 import shlex
 
@@ -6,7 +9,7 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 
 from app_settings import App
-from operations import files, jobs, systemd
+from operations import files, jobs, release, systemd
 from operations.templates import template
 from settings import VM
 
@@ -22,11 +25,15 @@ def timers() -> None:
 
 
 def _app(app: App) -> None:
+    def is_released() -> bool:
+        return app.name not in release.failed(host)
+
     jobs.gone(
         name=f"Remove the timers that {app.name} no longer has",
         app=app.name,
         wanted=[timer.name for timer in app.timers],
         processes=[process.name for process in app.processes],
+        _if=is_released,
     )
     for timer in app.timers:
         calendar = f"systemd-analyze calendar {shlex.quote(timer.schedule)} > /dev/null"
@@ -36,10 +43,13 @@ def _app(app: App) -> None:
             template(f"{UNITS}/NAME-TIMER@.service", app=app, timer=timer),
         )
         files.place(
-            name=f"Describe the timer {timer.name} of {app.name}", things=[process, job, clock]
+            name=f"Describe the timer {timer.name} of {app.name}",
+            things=[process, job, clock],
+            _if=is_released,
         )
         systemd.running(
             name=f"Run {timer.name} of {app.name} {timer.schedule}",
             unit=clock.path.rpartition("/")[2],
             restart_for=[clock.path, job.path, process.path],
+            _if=is_released,
         )

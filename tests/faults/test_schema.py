@@ -68,7 +68,7 @@ def test_one_that_is_not_needs_consent_and_is_dumped_first(probe: Probed) -> Non
     assert "r3" not in listed
 
     back = "onebox-release rollback probe"
-    assert "is at r3" in probe.server.run(f"{back} 2>&1; echo $?", check=False)
+    assert "r3 came after it" in probe.server.run(f"{back} 2>&1; echo $?", check=False)
     assert probe.server.run(f"{back} >/dev/null 2>&1; echo $?") == "4"
     after = probe.live()
     probe.server.run(f"{back} --force")

@@ -37,11 +37,14 @@ def test_a_failed_deploy_leaves_the_live_release_all_that_it_runs_by(probe: Prob
     before, settings = probe.live(), dict(probe.server.app)
     extra = {"name": "extra", "command": "sleep 1000"}
     more = [*settings["processes"], extra]
-    probe.server.app.update(module="probe.main:nothing", health="/nowhere", processes=more)
+    timers = [{"name": "tick", "command": "true", "schedule": "daily"}]
+    changes = {"module": "probe.main:nothing", "processes": more, "timers": timers}
+    probe.server.app.update(changes, health="/nowhere")
     probe.become()
     result = probe.deploy()
     assert result.returncode != 0
     assert f"Release {before} serves, as before" in result.stdout + result.stderr
+    assert "probe-tick" not in probe.server.run("ls /etc/systemd/system")
     probe.server.run(f"systemctl kill -s KILL probe-web@{before}.service")
     probe.server.seconds_until_ready(10, "/ready")
     assert running(probe) == (before, "ok", ["web", "worker"])
