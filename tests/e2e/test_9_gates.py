@@ -18,6 +18,13 @@ from tests.server import PROJECT, Server
 from tests.workflow import Runner
 
 REFUSED = 4
+SPY = """
+create table public.seen (who text);
+create function public.spy(oid, regrole) returns boolean language plpgsql as
+  $$ begin insert into public.seen values (current_user); return $1 = $2::oid; end $$;
+create operator public.= (leftarg = oid, rightarg = regrole, function = public.spy);
+"""
+UNSPY = "drop operator public.= (oid, regrole); drop function public.spy; drop table public.seen;"
 WHO = "/tmp/who"  # noqa: S108 - on the server, and about to be gone
 CHANGED = "find /etc /srv /usr/local /var/lib/onebox -newer /run/marked -type f"
 LOST_AFTER = 5  # commands
@@ -309,6 +316,18 @@ def test_root_builds_nothing_of_an_archive_and_shows_no_file(
     assert probe.server.run(f"cat {WHO}") == ""
     assert b"root:" not in result.stdout + result.stderr
     assert probe.live() == before
+
+
+def test_what_a_migration_makes_never_runs_as_the_superuser(probe: Probed) -> None:
+    """A deploy asks the app's database as `postgres`, with PostgreSQL's own operators alone."""
+    ask = "cd /; runuser -u {} -- psql -XqAt -v ON_ERROR_STOP=1 -d probe"
+    probe.server.run(ask.format("probe-migrate"), given=SPY)
+    probe.server.deploy()
+    assert probe.server.run(ask.format("probe-migrate"), given="table public.seen;") == ""
+    asked = "select 1 from pg_default_acl where defaclrole = to_regrole('postgres');"
+    probe.server.run(ask.format("postgres"), given=asked)
+    assert "postgres" in probe.server.run(ask.format("probe-migrate"), given="table public.seen;")
+    probe.server.run(ask.format("probe-migrate"), given=UNSPY)
 
 
 def test_a_hold_keeps_deploy_keys_away(probe: Probed, keyholder: Keyholder) -> None:

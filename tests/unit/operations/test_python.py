@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_an_environment_counts_as_long_as_it_works_on_todays_python(
     def found(package: str) -> list[str]:
         return run(Link().command(str(tmp_path / package)))
 
-    monkeypatch.setattr(python, "PYTHON", sys.executable)
+    monkeypatch.setattr(python, "PYTHON", shlex.quote(sys.executable))
     (tmp_path / "env-1/bin").mkdir(parents=True)
     (tmp_path / "env-1/bin/python").symlink_to(sys.executable)
     for package in ("json", "not_installed"):
