@@ -162,7 +162,7 @@ def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Pr
     result = fab(probe.server, "deploy")
     probe.server.run("systemctl reset-failed")
     assert result.returncode == 1
-    assert "test_no_unit_has_failed" in result.stdout
+    assert "no unit has failed" in result.stdout
     assert "- changed: Releases | Release probe" in result.stdout
     assert "- differed: /etc/apt/apt.conf.d/52onebox was edited" in result.stdout
     assert "- Checks of the server failed, above. What was changed there stays." in result.stdout

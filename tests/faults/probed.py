@@ -117,10 +117,10 @@ class Probed:
 
     @contextmanager
     def rows_in_use(self) -> Iterator[None]:
-        """Keep the table locked against DDL, though not against the app, for 20 s at most."""
+        """Keep the table locked against DDL, though not against the app, for a minute at most."""
         self.server.run(
             "cd /; systemd-run --quiet --unit=holder --uid=postgres psql -d probe -c"
-            " 'begin; lock table rows in row exclusive mode; select pg_sleep(20)'"
+            " 'begin; lock table rows in row exclusive mode; select pg_sleep(60)'"
         )
         try:
             time.sleep(0.5)
