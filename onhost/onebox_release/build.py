@@ -126,6 +126,7 @@ def _install(
         return
     shutil.rmtree(venv, ignore_errors=True)
     CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)  # private packages are in it, too
+    pinned = CACHE / f"{venv.name}.txt"
     options = [] if parameters.build else ["--no-build"]
     if (folder / "app" / LOCK).exists():
         say(f"Installing the packages of {LOCK}")
@@ -134,7 +135,6 @@ def _install(
         commands = [[UV, "sync", "--locked", *alone, *options]]
     else:
         say(f"Installing the packages of {REQUIREMENTS}")
-        pinned = CACHE / f"{venv.name}.txt"
         durable.write(pinned, pins.only((folder / "app" / REQUIREMENTS).read_text()))
         commands = [
             [UV, "venv", "--quiet", str(venv)],
@@ -142,7 +142,7 @@ def _install(
         ]
     for command in commands:
         _uv(command, venv, places, folder / "app", credentials)
-    (CACHE / f"{venv.name}.txt").unlink(missing_ok=True)
+    pinned.unlink(missing_ok=True)
     _compile(venv)
     (venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by everybody
     _own(venv, places.app)

@@ -160,11 +160,13 @@ def _check_memory(places: Places, parameters: Parameters, release: str, before: 
     it was live, or else for as much as the live one takes. One that leaks takes more than its
     successor will: what it took at first counts.
     """
-    if before:
-        took = history.memory(places, release)
+    if not before:
+        return
+    needed = history.memory(places, release)
+    if needed is None:
         now = resources.memory_of(own_units.services(places, parameters, before))
-        first = history.memory(places, identity.original(before))
-        resources.check_memory(took or min(now, first or now))
+        needed = min(now, history.memory(places, identity.original(before)) or now)
+    resources.check_memory(needed)
 
 
 @contextmanager

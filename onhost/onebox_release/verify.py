@@ -98,7 +98,7 @@ def leftovers(places: Places, parameters: Parameters) -> list[Path]:
     """Return the unit files of processes that were taken out of the settings."""
     own = _own(places, parameters)
     process = re.compile(rf"{re.escape(places.app)}-[a-z0-9]+@\.service")  # not another app's
-    there = (places.root / UNIT_FOLDERS[0]).glob(f"{places.app}-*@.service")
+    there = places.units_folder.glob(f"{places.app}-*@.service")
     return sorted(
         path
         for path in there
@@ -110,7 +110,7 @@ def leftovers(places: Places, parameters: Parameters) -> list[Path]:
 
 
 def _own(places: Places, parameters: Parameters) -> set[Path]:
-    return {places.root / UNIT_FOLDERS[0] / name for name in parameters.units}
+    return {places.units_folder / name for name in parameters.units}
 
 
 def set_aside(places: Places, parameters: Parameters) -> None:

@@ -56,9 +56,11 @@ def _app(places: Places) -> seen.App | None:
         return None
     release, domain = live(places), settings.domains[0]
     entries = history.read(places)
-    path = parameters.health_path(places, settings, release) if release else ""
-    silence, certificate = _answer(domain, path) if release else ("", None)
-    units = own_units.services(places, settings, release) if release else []
+    silence, certificate, units = "", None, []
+    if release:
+        path = parameters.health_path(places, settings, release)
+        silence, certificate = _answer(domain, path)
+        units = own_units.services(places, settings, release)
     states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
     up = systemd.releases_up(places.app, own_units.known(places, settings))
     return seen.App(
