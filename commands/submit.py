@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from invoke.exceptions import Exit
+from pyinfra.api.exceptions import PyinfraError
+
+from commands.inventory import REFUSED
 from commands.server import FAILED
 from operations.artifact import pack
 
@@ -19,7 +23,10 @@ CUT = (
 
 def submit(app: str, source: str, address: str, ssh_config: str | None) -> int:
     """Send an app's folder to a server as its next release; return the exit code."""
-    artifact = pack(Path(source))
+    try:
+        artifact = pack(Path(source))
+    except PyinfraError as error:
+        raise Exit(str(error), REFUSED) from None
     print(f"Submitting {app}, artifact {artifact.digest}", flush=True)
     config = ["-F", ssh_config] if ssh_config else []
     options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]

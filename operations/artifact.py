@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
-import subprocess
 import tarfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from pyinfra.api.exceptions import PyinfraError
 
-# Left out where git doesn't say what belongs to the app.
-IGNORED = {".git", ".venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".env"}
+from validation.contents import Entry, ListingError, Refused, read
 
 
 @dataclass(frozen=True)
@@ -29,44 +26,31 @@ class Artifact:
 
 
 def pack(folder: Path) -> Artifact:
-    """Return the archive of a folder: what git would commit, or all but caches without git."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", dereference=True) as archive:
-        for path in sorted(_files(folder)):
-            archive.add(folder / path, arcname=str(path), recursive=False, filter=_plain)
+    """Return the archive of a folder: what git would commit, or all but caches without git.
+
+    Raises PyinfraError that names every file which may not be packed.
+    """
+    buffer, refused = io.BytesIO(), []
+    try:
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for found in read(folder):
+                if isinstance(found, Refused):
+                    refused.append(found)
+                else:
+                    archive.addfile(_plain(found), io.BytesIO(found.content))
+    except ListingError as error:
+        raise PyinfraError(str(error)) from None
+    if refused:
+        lines = "\n".join(f"  {each}\n    fix: {each.fix}" for each in refused)
+        raise PyinfraError(f"{folder} can't be packed; nothing was sent.\n{lines}")
     content = buffer.getvalue()
     return Artifact(gzip.compress(content, mtime=0), sha256(content).hexdigest())
 
 
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Keep of a file's attributes only whether it is executable."""
-    entry.uid = entry.gid = entry.mtime = 0
-    entry.uname = entry.gname = "root"
-    entry.mode = 0o755 if entry.mode & 0o100 else 0o644
-    return entry
-
-
-def _files(folder: Path) -> Iterable[Path]:
-    if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
-        paths = _listed_by_git(folder)
-    else:
-        found = (path.relative_to(folder) for path in folder.rglob("*"))
-        paths = [path for path in found if not IGNORED & set(path.parts)]
-    for path in paths:
-        if (folder / path).is_symlink() and (folder / path).is_dir():
-            raise PyinfraError(f"{folder / path} links to a folder; put the folder itself there.")
-    return (path for path in paths if (folder / path).is_file())  # a deleted one may be listed
-
-
-def _listed_by_git(folder: Path) -> list[Path]:
-    """Return what git would commit; without git's word, ignored secrets could be shipped."""
-    command = ["git", "-C", str(folder), "ls-files", "-z", "-co", "--exclude-standard"]
-    try:
-        result = subprocess.run(command, check=True, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise PyinfraError(f"{folder} is a git checkout, and git is not installed.") from None
-    except subprocess.CalledProcessError as error:
-        raise PyinfraError(
-            f"git can't list the files of {folder}: {error.stderr.strip()}"
-        ) from None
-    return [Path(name) for name in result.stdout.split("\0") if name]
+def _plain(entry: Entry) -> tarfile.TarInfo:
+    """Return of a file's attributes only whether it is executable."""
+    plain = tarfile.TarInfo(str(entry.path))
+    plain.uname = plain.gname = "root"
+    plain.mode = 0o755 if entry.executable else 0o644
+    plain.size = len(entry.content)
+    return plain

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from validation.contents import ListingError, explained, refused
 from validation.git import checkout
 from validation.mistakes import wrong
 from validation.values import ExistingFolder
@@ -46,7 +47,20 @@ def _project(folder: Path) -> Path:
             f"a {LOCK} with all that pyproject.toml names", f"run `uv lock` in {folder}",
             found=f"one without {' and '.join(forgotten)}",
         )  # fmt: skip
+    _packable(folder)
     return folder
+
+
+def _packable(folder: Path) -> None:
+    try:
+        found = refused(folder)
+    except ListingError as error:
+        raise wrong(
+            "a folder whose files git can list", f"run `git status` in {folder}", found=str(error)
+        ) from None
+    if found:
+        what, mend = explained(found)
+        raise wrong(f"a folder of which every file may be sent: {folder}", mend, found=what)
 
 
 def packages(folder: Path) -> tuple[set[str], str]:

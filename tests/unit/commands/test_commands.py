@@ -115,6 +115,15 @@ def test_a_dry_run_that_would_be_none_is_refused(arguments: list[str]) -> None:
     assert "fab drift" in result.stderr
 
 
+def test_a_folder_that_may_not_be_sent_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").symlink_to("/etc/passwd")
+    result = fab("submit", "--app", "links", "--source", str(tmp_path), "--to", "127.0.0.1")
+    assert (result.returncode, result.stdout) == (4, "")
+    told = "a.txt is a link out of the folder: /etc/passwd"
+    assert result.stderr.startswith(f"{tmp_path} can't be packed; nothing was sent.\n  {told}\n")
+    assert "Traceback" not in result.stderr
+
+
 def test_an_inventory_that_is_not_there_is_told() -> None:
     result = fab("status", inventory="no.py")
     assert result.returncode == 4

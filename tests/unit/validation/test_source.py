@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.inventories import LOCK, a_vm, an_app, read, told
+from validation.contents import NOWHERE, OUTSIDE, PRIVATE
 
 Refusal = Callable[..., str]
 SOURCE = "apps[0].source"
@@ -91,6 +92,26 @@ def test_a_lock_without_a_server_is_refused(
         f"run `uv add {add}` in {app}",
     )
     assert refusal(a_vm()) == message
+
+
+def test_files_that_may_not_be_sent_are_refused(refusal: Refusal, folder: Path) -> None:
+    app = folder / "app"
+    (app / "a.txt").symlink_to("/etc/passwd")
+    (app / "b.txt").symlink_to("b.txt")
+    (app / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    message = told(
+        SOURCE,
+        f"a folder of which every file may be sent: {app}",
+        "a.txt is a link out of the folder: /etc/passwd; b.txt is a link that leads in a circle:"
+        " b.txt; key.pem contains a private key",
+        f"{OUTSIDE}; {NOWHERE}; {PRIVATE}",
+    )
+    assert refusal(a_vm()) == message
+
+
+def test_a_checkout_that_git_can_not_list_is_refused(refusal: Refusal, folder: Path) -> None:
+    (folder / "app/.git").mkdir()
+    assert "expected: a folder whose files git can list\n" in refusal(a_vm())
 
 
 @pytest.mark.parametrize(
