@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import grp
-import gzip
-import hashlib
-import io
 import os
 import shutil
 import subprocess
-import tarfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import durable, faults, identity, own_units, pins, resources, verify
+from . import archive, durable, faults, identity, own_units, pins, resources, verify
 from .credentials import Credentials
 from .errors import ReleaseError
 from .parameters import Parameters
@@ -38,12 +33,11 @@ def build(
     """
     folder = places.release(release)
     if not folder.exists():
-        files = _files(places, digest)
-        pins = files.get(LOCK) or files[REQUIREMENTS]
-        venv = places.home / "venvs" / identity.environment_key(pins.content, places)
-        size = sum(len(file.content) for file in files.values())
-        resources.check_disk(places, size, environment=not (venv / MARKER).exists())
-        _unpack(files, venv, folder, places, release)
+        contents = _contents(places, digest)
+        venv = places.home / "venvs" / identity.environment_key(contents.pins, places)
+        environment = not (venv / MARKER).exists()
+        resources.check_disk(places, contents.size, contents.entries, environment=environment)
+        _unpack(places.incoming(digest), venv, folder, places, release)
     _install(places, parameters, folder, credentials)
     _configure(places, parameters, release)
     if not (folder / verify.MANIFEST).exists():
@@ -51,49 +45,66 @@ def build(
 
 
 @dataclass(frozen=True)
-class File:
-    """A file of an archive."""
+class Contents:
+    """What an archive holds."""
 
-    content: bytes
-    mode: int
+    size: int
+    entries: int
+    pins: bytes
 
 
-def _files(places: Places, digest: str) -> dict[str, File]:
-    """Return an archive's files, by path; they must all be plain ones below its top.
-
-    tarfile's own filters came with Python 3.11.4; Debian 12 has 3.11.2.
-    """
+def _contents(places: Places, digest: str) -> Contents:
+    """Return what an archive holds. Raises ReleaseError where it isn't what was announced."""
+    path = places.incoming(digest)
+    size, names, pins = 0, set(), {}
     try:
-        content = gzip.decompress(places.incoming(digest).read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise ReleaseError(f"The archive {digest[:12]} can't be read: {error}.") from error
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise ReleaseError(f"The archive {digest[:12]} was damaged on its way. Deploy again.")
-    files = {}
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        for member in archive:
-            path = PurePosixPath(member.name)
-            data = archive.extractfile(member) if member.isfile() else None
-            # A sparse file's few bytes in the archive may claim any size.
-            if path.is_absolute() or ".." in path.parts or data is None or member.issparse():
-                raise ReleaseError(f"The archive has {member.name!r}, which is no plain file.")
-            # No other bit: root owns these files, and one with setuid would make root of anybody.
-            files[member.name] = File(data.read(), 0o755 if member.mode & 0o100 else 0o644)
-    if not {LOCK, REQUIREMENTS} & files.keys():
+        archive.check(path, digest, archive.BY_PERSON)
+        with archive.opened(path) as file:
+            for member in archive.members(file, archive.BY_PERSON):
+                size += member.size
+                names |= {member.name, *map(str, PurePosixPath(member.name).parents)}
+                if member.name in {LOCK, REQUIREMENTS}:
+                    pins[member.name] = b"".join(member.chunks())
+    except ReleaseError as error:
+        raise ReleaseError(f"{error} ({path.name[:12]})") from error
+    if not pins:
         raise ReleaseError(f"The archive has no {LOCK} and no {REQUIREMENTS}.")
-    return files
+    return Contents(size, len(names), pins.get(LOCK) or pins[REQUIREMENTS])
 
 
-def _unpack(files: dict[str, File], venv: Path, folder: Path, places: Places, release: str) -> None:
+def _unpack(packed: Path, venv: Path, folder: Path, places: Places, release: str) -> None:
     """Make the folder under another name, and give it its own when all of it is on the disk."""
     say(f"Unpacking release {release}")
     new = folder.with_name(f".{release}.new")
     shutil.rmtree(new, ignore_errors=True)
-    for name, file in files.items():
-        path = new / "app" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file.content)
-        path.chmod(file.mode)
+    try:
+        _fill(packed, new / "app")
+        _complete(new, venv, places, release)
+        os.sync()
+        durable.rename(new, folder)
+    finally:  # a full disk, say: what is half made is not to keep it full
+        shutil.rmtree(new, ignore_errors=True)
+    faults.point("unpacked")
+
+
+def sweep(places: Places) -> None:
+    """Remove what a killed deploy left half made: its files could be what fills the disk."""
+    for new in (places.home / "releases").glob(".*.new"):
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _fill(packed: Path, folder: Path) -> None:
+    with archive.opened(packed) as file:
+        for member in archive.members(file, archive.BY_PERSON):
+            path = folder / member.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as target:
+                target.writelines(member.chunks())
+            path.chmod(0o755 if member.executable else 0o644)
+
+
+def _complete(new: Path, venv: Path, places: Places, release: str) -> None:
+    """Add to a release's code what it is served with."""
     shutil.copy(places.configuration / "gunicorn.conf.py", new)
     (new / "venv").symlink_to(venv)
     (new / "run").symlink_to(places.socket(release).parent)
@@ -101,9 +112,6 @@ def _unpack(files: dict[str, File], venv: Path, folder: Path, places: Places, re
     # nginx must get through to `run`; the code is nobody's business but the app's.
     new.chmod(0o755)
     _own(new / "app", places.app)
-    os.sync()
-    durable.rename(new, folder)
-    faults.point("unpacked")
 
 
 def _publish(release: Path, wanted: str) -> None:

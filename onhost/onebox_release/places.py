@@ -44,6 +44,11 @@ class Places:
         return self.root / "var/lib/onebox" / self.app
 
     @property
+    def uploads(self) -> Path:
+        """Return the folder of archives that deploy keys are sending."""
+        return self.state / "uploads"
+
+    @property
     def made_anew(self) -> Path:
         """Return the file that counts what was made anew from the same."""
         return self.state / "made-anew"

@@ -22,7 +22,7 @@ from . import (
     twin,
     verify,
 )
-from .build import build, forget_packages
+from .build import build, forget_packages, sweep
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -127,6 +127,7 @@ def recover(places: Places, parameters: Parameters) -> None:
     if release:
         systemd.systemctl("start", "--no-block", places.target(release))
     retire(places, parameters)
+    sweep(places)
     if release and identity.original(release) not in history.healthy(places):
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(places)), "")

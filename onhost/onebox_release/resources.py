@@ -16,19 +16,24 @@ SPARE = 100 * MIB  # disk that stays free for logs and the database
 # What an environment takes if none is here yet to measure: FastAPI, SQLAlchemy and asyncpg
 # compiled took 92 MiB and 3,100 files; three times as much.
 ENVIRONMENT, ENVIRONMENT_FILES = 300 * MIB, 10_000
-FILES = 2_000  # inodes for a release without its environment
+FILES = 2_000  # inodes that stay free
 # Below this share of free memory the old release is not kept warm for long.
 SCARCE = 0.15
 SHORT_WATCH = 10  # seconds
 
 
 def check_disk(
-    places: Places, code: int = 0, *, environment: bool = False, dump: bool = False
+    places: Places,
+    code: int = 0,
+    entries: int = 0,
+    *,
+    environment: bool = False,
+    dump: bool = False,
 ) -> None:
-    """Raise RefusedError unless there is room: for so many bytes of code, for the packages of a
-    new environment, for a dump of the database (which it can't exceed)."""
+    """Raise RefusedError unless there is room: for so many bytes and entries of code, for the
+    packages of a new environment, for a dump of the database (which it can't exceed)."""
     size = code + SPARE + (ENVIRONMENT if environment else 0) + (_database(places) if dump else 0)
-    files = FILES + (ENVIRONMENT_FILES if environment else 0)
+    files = FILES + entries + (ENVIRONMENT_FILES if environment else 0)
     disk = os.statvfs(places.home)
     free = disk.f_bavail * disk.f_frsize
     if free < size:

@@ -6,28 +6,38 @@ its arguments are the apps that the key is for.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
+import fcntl
 import os
 import re
 import signal
 import subprocess
 import sys
-import zlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, Protocol
 
-from . import lock, parameters
+from . import lock, parameters, resources
+from .archive import BY_KEY, CHUNK, check, within
 from .errors import LockedError, RefusedError
 from .places import Places
 from .report import exit_code
 from .unit import PROGRAM
 
-MOST = 128 * 1024 * 1024  # bytes of an archive, as it comes and as it is unpacked
-PATIENCE = 600  # seconds in which it must have come
-CHUNK = 64 * 1024
+PATIENCE = 600  # seconds in which an archive must have come: 128 MiB by 1.8 Mbit/s
+STALLED = 30  # seconds without a byte; TCP sends again after less, where a line is bad
+SLOTS = 4  # archives that may come at once for one app: 512 MiB at most
+SPACE_EVERY = 4 << 20  # bytes after which the disk is asked again
 SUBMIT = re.compile(r"submit ([a-z0-9-]+) ([0-9a-f]{64})", re.ASCII)
 STATUS = re.compile(r"status ([a-z0-9-]+)", re.ASCII)
+
+
+class Buffered(Protocol):
+    """What gives as much as has come, without waiting for more."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Return up to so many bytes; none at the end."""
 
 
 def main() -> int:
@@ -49,50 +59,79 @@ def serve(request: str, apps: list[str]) -> int:
         return subprocess.run([PROGRAM, "status", app, "--json"], check=False).returncode
     places = Places(app)
     parameters.read(places)
-    with lock.locked(f"A deploy key of {app}") as reason:
+    # Before any lock: whoever sends slowly keeps nobody waiting.
+    with (
+        received(os.fdopen(0, "rb", closefd=False), places, asked[2]) as archive,
+        lock.locked(f"A deploy key of {app}") as reason,
+    ):
         if reason:
             raise LockedError(reason)
-        receive(sys.stdin.buffer, places.incoming(asked[2]), asked[2])
+        archive.rename(places.incoming(asked[2]))
         return subprocess.run([PROGRAM, "deploy", app, asked[2]], check=False).returncode
 
 
-def receive(source: BinaryIO, target: Path, digest: str) -> None:
-    """Write an archive down under its name. Raises RefusedError where it isn't what it says."""
+@contextmanager
+def received(source: Buffered, places: Places, digest: str) -> Iterator[Path]:
+    """Write an archive down in a place of its own, which is empty again afterwards.
+
+    Raises RefusedError where it isn't what it says, or holds more than a deploy key may send.
+    """
+    with _slot(places) as (path, file):
+        try:
+            _receive(source, file, places)
+            check(path, digest, BY_KEY)
+            yield path
+        finally:
+            if _is(path, file):  # it was not moved
+                path.unlink()
+
+
+@contextmanager
+def _slot(places: Places) -> Iterator[tuple[Path, BinaryIO]]:
+    """Yield an empty file that no other upload writes to. What a killed one left is used again:
+    there are never more than SLOTS of them. Raises LockedError where all are in use."""
+    folder = places.uploads
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for number in range(SLOTS):
+        path = folder / f"{number}.tar.gz"
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if not _is(path, file):  # whoever had it has moved or removed it since it was opened
+                continue
+            file.truncate()
+            yield path, file
+            return
+    raise LockedError(f"{SLOTS} archives of {places.app} are being sent already. Wait for them.")
+
+
+def _is(path: Path, file: BinaryIO) -> bool:
+    return path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
+
+
+def _receive(source: Buffered, file: BinaryIO, places: Places) -> None:
+    """Copy an archive as it comes."""
     signal.signal(signal.SIGALRM, _too_late)
-    signal.alarm(PATIENCE)
-    new = target.with_name(f"{target.name}.new")
+    end = time.monotonic() + PATIENCE
+    size = 0
     try:
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            size = 0
-            while chunk := source.read(CHUNK):
-                size = _within(size + len(chunk))
-                file.write(chunk)
-        if _digest(new) != digest:
-            raise RefusedError("The archive is not the one that was announced. Submit it again.")
-        new.rename(target)
+        while True:
+            signal.alarm(max(1, min(STALLED, int(end - time.monotonic()))))
+            chunk = source.read1(CHUNK)
+            if not chunk:
+                break
+            size = within(size + len(chunk), BY_KEY.size)
+            if size // SPACE_EVERY != (size - len(chunk)) // SPACE_EVERY:
+                resources.check_disk(places)
+            file.write(chunk)
+        file.flush()
     finally:
         signal.alarm(0)
-        new.unlink(missing_ok=True)
-
-
-def _digest(path: Path) -> str:
-    """Return the SHA-256 of what is packed, without unpacking more than is allowed at once."""
-    total, size = hashlib.sha256(), 0
-    try:
-        with gzip.open(path) as file:
-            while chunk := file.read(CHUNK):
-                size = _within(size + len(chunk))
-                total.update(chunk)
-    except (OSError, EOFError, zlib.error) as error:
-        raise RefusedError(f"The archive can't be read: {error}.") from error
-    return total.hexdigest()
-
-
-def _within(size: int) -> int:
-    if size > MOST:
-        raise RefusedError(f"The archive has more than {MOST >> 20} MiB. Nothing was begun.")
-    return size
 
 
 def _too_late(*_: object) -> NoReturn:
-    raise RefusedError(f"The archive did not come within {PATIENCE} s.")
+    raise RefusedError(
+        f"The archive did not come: nothing for {STALLED} s, or not all of it within {PATIENCE} s."
+    )

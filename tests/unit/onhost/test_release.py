@@ -643,3 +643,13 @@ def test_a_release_that_a_job_still_runs_in_is_kept(
     monkeypatch.setattr(identity, "release_id", lambda *_: "last")
     deploy(server)
     assert not server.places.release("first").exists()
+
+
+def test_recovery_removes_what_a_killed_deploy_left_half_made(
+    places: Places, server: Server
+) -> None:
+    server.make("a-1", live="a-1")
+    server.remember(("deploy", "a-1", "live"))
+    (places.release(".b-1.new") / "app").mkdir(parents=True)
+    release.recover(places, PARAMETERS)
+    assert [path.name for path in (places.home / "releases").iterdir()] == ["a-1"]

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from onebox_release import lock, parameters, submit
+from onebox_release import lock, parameters, resources, submit
+from onebox_release.archive import Limits
 from onebox_release.errors import LockedError, RefusedError
+from onebox_release.places import Places
 from onebox_release.unit import PROGRAM
 
 DIGEST = "0" * 64
@@ -31,12 +35,18 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     @contextmanager
     def locked(_: str) -> Iterator[str]:
+        commands.append(["lock"])
         yield ""
+
+    @contextmanager
+    def received(*_: object) -> Iterator[Any]:
+        commands.append(["receive"])
+        yield SimpleNamespace(rename=lambda to: commands.append(["rename", to.name]))
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(lock, "locked", locked)
     monkeypatch.setattr(parameters, "read", lambda _: None)
-    monkeypatch.setattr(submit, "receive", lambda *_: commands.append(["receive"]))
+    monkeypatch.setattr(submit, "received", received)
     return commands
 
 
@@ -45,12 +55,13 @@ def test_status_is_told(ran: list[list[str]]) -> None:
     assert ran == [[PROGRAM, "status", "shop", "--json"]]
 
 
-def test_an_archive_is_received_and_deployed(ran: list[list[str]]) -> None:
+def test_an_archive_is_received_before_anybody_is_kept_waiting(ran: list[list[str]]) -> None:
     assert submit.serve(f"submit links {DIGEST}", APPS) == 7
-    assert ran == [["receive"], [PROGRAM, "deploy", "links", DIGEST]]
+    name = f"{DIGEST}.tar.gz"
+    assert ran == [["receive"], ["lock"], ["rename", name], [PROGRAM, "deploy", "links", DIGEST]]
 
 
-def test_nothing_is_received_while_another_deploys(
+def test_nothing_is_deployed_while_another_deploys(
     ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
@@ -60,7 +71,7 @@ def test_nothing_is_received_while_another_deploys(
     monkeypatch.setattr(lock, "locked", locked)
     with pytest.raises(LockedError, match="Ann is deploying"):
         submit.serve(f"submit links {DIGEST}", APPS)
-    assert ran == []
+    assert ran == [["receive"]]
 
 
 @pytest.mark.parametrize(
@@ -79,16 +90,41 @@ def test_anything_else_is_refused(ran: list[list[str]], request_: str) -> None:
     assert ran == []
 
 
-def packed(content: bytes) -> tuple[io.BytesIO, str]:
-    return io.BytesIO(gzip.compress(content)), hashlib.sha256(content).hexdigest()
+def packed(content: bytes) -> tuple[io.BufferedReader, str]:
+    source = io.BytesIO(gzip.compress(content))
+    return io.BufferedReader(source), hashlib.sha256(content).hexdigest()
 
 
-def test_what_comes_is_there_under_its_name(tmp_path: Path) -> None:
-    source, digest = packed(b"x" * 200_000)
-    submit.receive(source, tmp_path / "a.tar.gz", digest)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.tar.gz"]
-    assert (tmp_path / "a.tar.gz").read_bytes() == source.getvalue()
-    assert (tmp_path / "a.tar.gz").stat().st_mode & 0o777 == 0o600
+def tar(**files: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "check_disk", lambda *_, **__: None)
+
+
+def left(places: Places) -> list[str]:
+    return [path.name for path in places.uploads.iterdir()]
+
+
+def test_what_comes_is_there_until_it_is_taken(places: Places) -> None:
+    source, digest = packed(tar(a=b"x" * 200_000))
+    with submit.received(source, places, digest) as path:
+        assert hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == digest
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.rename(places.incoming(digest))
+        other, its = packed(tar(b=b"y"))
+        with submit.received(other, places, its) as meanwhile:
+            assert meanwhile == path, "the place is free again"
+    assert places.incoming(digest).exists()
+    assert left(places) == []
 
 
 @pytest.mark.parametrize(
@@ -103,20 +139,64 @@ def test_what_comes_is_there_under_its_name(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_not_what_was_announced_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, why: str
+    places: Places, monkeypatch: pytest.MonkeyPatch, content: bytes, why: str
 ) -> None:
-    monkeypatch.setattr(submit, "MOST", 1000)
-    with pytest.raises(RefusedError, match=why):
-        submit.receive(io.BytesIO(content), tmp_path / "a.tar.gz", DIGEST)
-    assert [*tmp_path.iterdir()] == []
+    monkeypatch.setattr(submit, "BY_KEY", Limits(1000, 10))
+    source = io.BufferedReader(io.BytesIO(content))
+    with pytest.raises(RefusedError, match=why), submit.received(source, places, DIGEST):
+        pass
+    assert left(places) == []
 
 
-def test_what_comes_too_slowly_is_given_up(tmp_path: Path) -> None:
-    class Slow(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            submit._too_late()
-            return super().read(size)
+def test_too_many_files_are_refused_and_leave_nothing(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submit, "BY_KEY", Limits(1 << 20, 10))
+    source, digest = packed(tar(**{f"{number}/{number}": b"" for number in range(6)}))
+    with pytest.raises(RefusedError, match="more than 10 files and folders"):  # noqa: SIM117
+        with submit.received(source, places, digest):
+            pass
+    assert left(places) == []
 
-    with pytest.raises(RefusedError, match="did not come within"):
-        submit.receive(Slow(), tmp_path / "a.tar.gz", DIGEST)
-    assert [*tmp_path.iterdir()] == []
+
+def test_the_disks_reserve_is_left_alone(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise RefusedError("no room")
+
+    monkeypatch.setattr(resources, "check_disk", full)
+    source = io.BufferedReader(io.BytesIO(os.urandom(9 << 20)))
+    with pytest.raises(RefusedError, match="no room"), submit.received(source, places, DIGEST):
+        pass
+    assert left(places) == []
+
+
+def test_what_stalls_is_given_up(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "STALLED", 1)
+    reader, writer = os.pipe()
+    os.write(writer, b"beginning")
+    with (
+        os.fdopen(reader, "rb") as source,
+        pytest.raises(RefusedError, match="did not come: nothing for 1 s"),
+        submit.received(source, places, DIGEST),
+    ):
+        pass
+    os.close(writer)
+    assert left(places) == []
+
+
+def test_so_many_archives_may_come_at_once(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "SLOTS", 1)
+    source, digest = packed(tar(a=b"x"))
+    with submit.received(source, places, digest):
+        again = pytest.raises(LockedError, match="1 archives of links are being sent already")
+        with again, submit.received(source, places, digest):
+            pass
+
+
+def test_what_a_killed_upload_left_is_written_over(places: Places) -> None:
+    places.uploads.mkdir()
+    (places.uploads / "0.tar.gz").write_bytes(b"x" * 100_000)
+    source, digest = packed(tar(a=b"x"))
+    with submit.received(source, places, digest) as path:
+        assert path.read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
+    assert left(places) == []
