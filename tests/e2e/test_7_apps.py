@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
+from tests import smuggling, wire
 from tests.server import PROJECT, Server
 
 MARK = "<<<<"
@@ -162,6 +164,28 @@ def test_nginx_serves_files_of_the_release(three: Server) -> None:
     assert get("/static/deep/a.css")[1] == "b {}\n", "its pages ask for it"
     settings["static"] = before
     assert "Releases | Release two" not in three.deploy()["success"]
+
+
+def test_no_request_is_hidden_in_another(three: Server) -> None:
+    """`make soak-edge` has all cases; the whole hole that was found is here."""
+    outcomes = smuggling.attack(three, "three.apps.test", smuggling.FOUND)
+    assert [(o.case.name, o.wrong) for o in outcomes if o.wrong] == []
+    assert any(o.reached for o in outcomes)
+
+
+def test_a_websocket_passes(three: Server) -> None:
+    domain = "three.apps.test"
+    with connect(f"ws://{domain}/socket", sock=wire.connect(three, domain, "http/1.1")) as socket:
+        socket.send("hello")
+        assert socket.recv(timeout=5) == "hello"
+    head = (
+        f"GET /socket HTTP/1.1\r\nHost: {domain}\r\nConnection: keep-alive, Upgrade\r\n"
+        "Upgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with wire.connect(three, domain, "http/1.1") as connection:
+        answer = wire.exchange(connection, [head.encode()])
+    assert answer.startswith(b"HTTP/1.1 101 ")
 
 
 def test_a_sandbox_opens_what_it_was_told_and_nothing_else(three: Server) -> None:

@@ -216,7 +216,7 @@ def test_connections_to_a_release_are_kept_for_a_second_and_never_for_a_post(
     assert text[3:9] == ["upstream links_kept {", server, *kept, "}"]
     assert "proxy_pass http://links$kept;" in text
     nginx = lines(render("etc/onebox/nginx/nginx.conf", addresses=[""], curves="X25519"))
-    start = nginx.index('map "$request_method $http_upgrade" $kept {')
+    start = nginx.index('map "$request_method $upgrade" $kept {')
     assert nginx[start + 1 : start + 5] == ["default '';", "'GET ' _kept;", "'HEAD ' _kept;", "}"]
 
 
