@@ -8,21 +8,35 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import grp
 import hashlib
 import json
+import os
 import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from . import untrusted
 
 RECORD = Path("/var/lib/onebox/access.json")
 CHOSEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
+SSHD = Path("/usr/sbin/sshd")
 KEY = "SSH key of"
 GROUPS = ("sudo", "admin", "wheel", "root")
 OURS = {("nginx", 80), ("nginx", 443)}
 DHCP = {68, 546}  # UDP ports that a server gets its address at
+FILE = ".ssh/authorized_keys"  # in a user's home; `authorized_keys` in the inventory decides it
+SECOND = f"{FILE}2"  # sshd reads it, too, unless it is set not to
+# Other ways to let a key in, by sshd's names for them.
+WAYS = (
+    "trustedusercakeys", "authorizedkeyscommand", "authorizedprincipalsfile",
+    "authorizedprincipalscommand",
+)  # fmt: skip
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EACCES}
 
 
 def main(user: str) -> None:
@@ -39,27 +53,83 @@ def without(lines: list[str], user: str) -> list[str]:
 
 
 def keys() -> Iterator[str]:
-    """Yield the keys that may log in, by user and fingerprint."""
+    """Yield the keys that may log in, by user and fingerprint; and what else lets keys in.
+
+    A key in another file than ~/.ssh/authorized_keys is told with that.
+    """
+    sshd = effective()
+    files = sshd.get("authorizedkeysfile", "").split()
     for user in pwd.getpwall():
-        for name in ("authorized_keys", "authorized_keys2"):
-            for blob in _keys_in(Path(user.pw_dir, ".ssh", name)):
+        for file in dict.fromkeys([FILE, SECOND, *files]):
+            if file == "none":
+                continue
+            where = "" if file == FILE else f" in {file}"
+            try:
+                with _as(user):
+                    blobs = keys_in(path_of(file, user))
+            except OSError as error:
+                if error.errno not in ABSENT:
+                    yield f"{KEY} {user.pw_name}{where}: can't be read ({error.strerror or error})"
+                continue
+            for blob in blobs:
                 digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-                yield f"{KEY} {user.pw_name}: SHA256:{digest}"
+                yield f"{KEY} {user.pw_name}{where}: SHA256:{digest}"
+    for way in WAYS:
+        if (value := sshd.get(way, "none")) != "none":
+            yield f"sshd lets keys in by {way}: {value}"
 
 
-def _keys_in(path: Path) -> Iterator[bytes]:
-    """Yield the content of each key; options and its kind stand before it."""
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError:
+def effective(*options: str, given: str | None = None) -> dict[str, str]:
+    """Return sshd's settings as it reads them, by name in lower case; a name that comes twice has
+    both values, with a space between."""
+    if not SSHD.exists():
+        return {}
+    command = [str(SSHD), "-T", *options]
+    output = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    found: dict[str, str] = {}
+    for line in output.stdout.splitlines():
+        name, _, value = line.partition(" ")
+        found[name] = f"{found[name]} {value}" if name in found else value
+    return found
+
+
+def path_of(file: str, user: pwd.struct_passwd) -> Path:
+    """Return a user's file of keys, as sshd finds it."""
+    tokens = {"%%": "%", "%h": user.pw_dir, "%u": user.pw_name, "%U": str(user.pw_uid)}
+    for token, value in tokens.items():
+        file = file.replace(token, value)
+    return Path(user.pw_dir, file)
+
+
+@contextmanager
+def _as(user: pwd.struct_passwd) -> Iterator[None]:
+    """Read with a user's own rights, as sshd does: a link leads to what the user can read."""
+    if os.geteuid() or not user.pw_uid:
+        yield
         return
-    for line in lines:
+    groups = os.getgroups()
+    try:
+        os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+        os.setegid(user.pw_gid)
+        os.seteuid(user.pw_uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def keys_in(path: Path) -> list[bytes]:
+    """Return the content of each key; options and its kind stand before it. Raises OSError."""
+    found = []
+    for line in untrusted.read(path, links=True).decode(errors="replace").splitlines():
         words = [] if line.lstrip().startswith("#") else line.split()
         if key := next((word for word in words if word.startswith("AAAA")), ""):
             try:
-                yield base64.b64decode(key)
+                found.append(base64.b64decode(key))
             except binascii.Error:
-                yield key.encode()
+                found.append(key.encode())
+    return found
 
 
 def sudoers() -> Iterator[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 import textwrap
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import durable, own_units
+from . import durable, own_units, untrusted
+from .errors import ReleaseError
 from .places import Places
 from .show import table, when
 
@@ -141,6 +141,11 @@ def _remove(folder: Path) -> None:
     """Take a folder's name away first: half a folder must not pass for a whole one."""
     if not folder.name.startswith("."):
         gone = folder.with_name(f".{folder.name}.gone")
-        shutil.rmtree(gone, ignore_errors=True)
+        _delete(gone)
         folder = folder.rename(gone)
-    shutil.rmtree(folder, ignore_errors=True)
+    _delete(folder)
+
+
+def _delete(folder: Path) -> None:
+    with suppress(ReleaseError):  # the next deploy tries again
+        untrusted.delete(folder)

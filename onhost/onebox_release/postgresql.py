@@ -10,6 +10,9 @@ from pathlib import Path
 from . import durable
 from .errors import ReleaseError
 
+TERMINAL = ("TERM", "COLUMNS", "LINES", "LANG", "LC_ALL", "LC_CTYPE", "PAGER", "LESS")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 
 def query(sql: str, *, role: str, database: str = "postgres") -> str:
     """Return what a query answers. Raises ReleaseError where the database doesn't.
@@ -44,10 +47,15 @@ def dump(database: str, path: Path) -> None:
 
 
 def prompt(database: str, *, role: str) -> bool:
-    """Run psql on this terminal or what is piped in; tell whether all of it went well."""
+    """Run psql on this terminal or what is piped in; tell whether all of it went well.
+
+    It reads no file of the role's, which the app could have written.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is psql's, to cancel a query
-    environment = {**os.environ, "PSQL_HISTORY": "/dev/null"}
-    command = [*_as(role), "psql", "-v", "ON_ERROR_STOP=1", "-d", database]
+    environment = {name: os.environ[name] for name in TERMINAL if name in os.environ}
+    environment |= {"PATH": PATH, "HOME": "/nonexistent", "PSQLRC": "/dev/null"}
+    environment |= {"PSQL_HISTORY": "/dev/null", "PGSYSCONFDIR": "/nonexistent"}
+    command = [*_as(role), "psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", database]
     return subprocess.run(command, check=False, cwd="/", env=environment).returncode == 0
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import durable, faults, lock, nginx, own_units, postgresql, release, systemd
+from . import durable, faults, lock, nginx, own_units, postgresql, release, systemd, untrusted
 from .errors import LockedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -108,10 +106,8 @@ def _copy(places: Places, parameters: Parameters) -> list[Path]:
         copies.append(places.copies / f"{name}.tar.gz")
         say(f"Copying its own files to {copies[-1]}")
         new = copies[-1].with_suffix(".new")
-        with new.open("xb") as file:
-            with tarfile.open(fileobj=file, mode="w:gz") as archive:
-                for path in kept:
-                    archive.add(path, str(path.relative_to(places.root)))
+        untrusted.archive(new, *kept, root=places.root)
+        with new.open("rb") as file:
             durable.sync(file)
         durable.rename(new, copies[-1])
     return copies
@@ -133,7 +129,7 @@ def _delete(places: Places) -> None:
     for path in places.belongings():
         _vanish(path)
     for user in (f"{places.app}-migrate", places.app):
-        _forget(user)
+        _forget(places, user)
     for log in places.access_log.parent.glob(f"{places.access_log.name}*"):
         log.unlink()
 
@@ -165,16 +161,19 @@ def _expect_less(places: Places) -> None:
 def _vanish(path: Path) -> None:
     """Delete a file, or a folder whose name goes first: half of one must not pass for a whole."""
     gone = path.with_name(f".{path.name}.gone")
-    shutil.rmtree(gone, ignore_errors=True)
+    untrusted.delete(gone)
     if path.is_dir() and not path.is_symlink():
         path.rename(gone)
-        shutil.rmtree(gone)
+        untrusted.delete(gone)
     else:
         path.unlink(missing_ok=True)
 
 
-def _forget(user: str) -> None:
-    """Delete a user with its group."""
+def _forget(places: Places, user: str) -> None:
+    """Delete a user with its group, and the mask of its systemd manager: the next user to get its
+    id may be another's."""
+    with suppress(KeyError):  # it is gone, by an earlier run that was cut off here
+        (places.units_folder / f"user@{pwd.getpwnam(user).pw_uid}.service").unlink(missing_ok=True)
     for command, known in (("userdel", pwd.getpwnam), ("groupdel", grp.getgrnam)):
         try:
             known(user)

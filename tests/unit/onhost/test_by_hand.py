@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import grp
 import json
+import os
 import pwd
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from onebox_release import health, lock, maintenance, nginx, postgresql, remove, sandbox, systemd
@@ -134,6 +138,27 @@ def test_nginx_stays_as_it_is_where_it_refuses(
     assert places.nginx.readlink() == before
 
 
+def test_psql_reads_nothing_of_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[str], dict[str, str]]] = []
+
+    def called(command: list[str], **given: Any) -> subprocess.CompletedProcess[str]:
+        asked.append((command, given["env"]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", called)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setenv("PGOPTIONS", "-c x=y")
+    monkeypatch.setenv("TERM", "xterm")
+    assert postgresql.prompt("links", role="links")
+    [(command, environment)] = asked
+    assert command[3:5] == ["--", "psql"]
+    assert "-X" in command
+    assert {n: environment[n] for n in ("HOME", "PSQLRC", "PSQL_HISTORY", "TERM")} == {
+        "HOME": "/nonexistent", "PSQLRC": "/dev/null", "PSQL_HISTORY": "/dev/null", "TERM": "xterm"
+    }  # fmt: skip
+    assert "PGOPTIONS" not in environment
+
+
 Remove = Callable[..., None]
 
 
@@ -194,6 +219,38 @@ def test_an_end_takes_all_but_a_last_copy(end: Remove, places: Places) -> None:
     ).stdout.split()
     assert set(names) == {"var/lib/links/", "var/lib/links/own", "etc/links/generated.env"}
     assert places.copies.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_last_copy_waits_for_nothing_and_follows_no_link(end: Remove, places: Places) -> None:
+    """What an app can leave in its folder to keep its removal from ending."""
+    secret = places.root / "secret"
+    secret.write_text("of another's")
+    os.mkfifo(places.data / "fifo")
+    (places.data / "link").symlink_to(secret)
+    os.link(places.data / "own", places.data / "again")
+    with (places.data / "sparse").open("wb") as file:
+        file.truncate(2**40)
+    folder = os.open(places.data, os.O_RDONLY)
+    for _ in range(1500):  # more levels than Python goes down
+        os.mkdir("deep", dir_fd=folder)
+        below = os.open("deep", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    start = time.monotonic()
+    end()
+    assert time.monotonic() - start < 30
+    assert not places.data.exists()
+    assert secret.read_text() == "of another's"
+    [archive] = places.copies.glob("*.tar.gz")
+    assert archive.stat().st_mode & 0o777 == 0o600
+    assert archive.stat().st_size < 2**20
+    listed = subprocess.run(
+        ["tar", "-tvf", archive], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    kinds = {line.split()[5]: line[0] for line in listed}
+    own = "var/lib/links/"
+    assert [kinds[own + name] for name in ("fifo", "link", "sparse")] == ["p", "l", "-"]
 
 
 def test_an_end_without_a_copy_leaves_none(end: Remove, places: Places) -> None:

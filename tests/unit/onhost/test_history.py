@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from onebox_release import history
+from onebox_release import history, untrusted
 from onebox_release.places import Places
 
 from tests.unit.onhost.server import Server
@@ -172,17 +170,17 @@ def test_a_death_while_pruning_leaves_nothing_half_under_a_name_that_counts(
     class DiedError(BaseException):
         pass
 
-    remove = shutil.rmtree
+    remove = untrusted.delete
 
-    def die(path: Path, **options: Any) -> None:
+    def die(path: Path) -> None:
         if path.parent.name == kind and path.exists():
             raise DiedError
-        remove(path, **options)
+        remove(path)
 
     server.make("a", "b")
     (server.places.home / "venvs/for-a/.complete").write_text("")
     server.remember(("deploy", "b", "live"))
-    monkeypatch.setattr(shutil, "rmtree", die)
+    monkeypatch.setattr(untrusted, "delete", die)
     with pytest.raises(DiedError):
         history.prune(server.places, 1, {"b"}, "digest")
     monkeypatch.undo()

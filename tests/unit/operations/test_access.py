@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import pwd
 import subprocess
 from pathlib import Path
 
@@ -49,8 +51,57 @@ def test_what_changed_since_is_told() -> None:
 def test_keys_are_told_by_their_fingerprint(tmp_path: Path) -> None:
     path = tmp_path / "authorized_keys"
     path.write_text(f'# a comment\n\ncommand="ls -l" ssh-rsa {RSA} me@home\nssh-rsa AAAAA\n')
-    assert list(program._keys_in(path)) == [base64.b64decode(RSA), b"AAAAA"]
-    assert list(program._keys_in(tmp_path / "none")) == []
+    assert program.keys_in(path) == [base64.b64decode(RSA), b"AAAAA"]
+    with pytest.raises(FileNotFoundError):
+        program.keys_in(tmp_path / "none")
+
+
+@pytest.fixture
+def me(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of keys of the server's only user."""
+    user = pwd.struct_passwd(("me", "x", os.getuid(), os.getgid(), "", str(tmp_path), "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [user])
+    monkeypatch.setattr(program, "effective", dict)
+    (tmp_path / ".ssh").mkdir()
+    return tmp_path / ".ssh"
+
+
+def test_a_key_in_another_file_is_told_with_the_file(
+    me: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ".ssh/authorized_keys /etc/keys/%u %h/more/%U"
+    sshd = {"authorizedkeysfile": files, "trustedusercakeys": "/etc/ssh/ca.pub"}
+    monkeypatch.setattr(program, "effective", lambda: sshd)
+    (me.parent / "more").mkdir()
+    for path in (
+        me / "authorized_keys",
+        me / "authorized_keys2",
+        me.parent / f"more/{os.getuid()}",
+    ):
+        path.write_text(f"ssh-rsa {RSA}\n")
+    found = [line.rpartition(": ") for line in [*program.keys()]]
+    assert len({digest for *_, digest in found[:3]}) == 1
+    assert [where for where, *_ in found] == [
+        "SSH key of me",
+        "SSH key of me in .ssh/authorized_keys2",
+        "SSH key of me in %h/more/%U",
+        "sshd lets keys in by trustedusercakeys",
+    ]
+
+
+def test_what_a_setting_decides_is_the_first_file_alone(me: Path) -> None:
+    for name in ("authorized_keys", "authorized_keys2"):
+        (me / name).write_text(f"ssh-rsa {RSA}\n")
+    [second] = program.without([*program.keys()], "me")
+    assert second.startswith("SSH key of me in .ssh/authorized_keys2: SHA256:")
+
+
+def test_a_file_of_keys_that_is_none_holds_nobody_up_and_is_told(me: Path) -> None:
+    os.mkfifo(me / "authorized_keys")
+    (me / "authorized_keys2").symlink_to("/dev/zero")
+    assert [line.partition(": ")[2].partition(" (")[0] for line in [*program.keys()]] == [
+        "can't be read"
+    ] * 2
 
 
 def test_listeners_beyond_loopback_are_told_but_for_nginx(
