@@ -32,16 +32,18 @@ def test_whatever_is_not_let_in_is_dropped(table: list[dict[str, Any]]) -> None:
     assert (chain["type"], chain["hook"], chain["policy"]) == ("filter", "input", "drop")
 
 
-def test_only_ssh_http_and_https_are_let_in(
+def test_only_ssh_http_https_and_answers_are_let_in(
     table: list[dict[str, Any]], ssh_ports: set[int]
 ) -> None:
     rules = [item["rule"]["expr"] for item in table if "rule" in item]
     accepted = [rule for rule in rules if {"accept": None} in rule]
-    assert [_condition(rule) for rule in accepted] == [
-        ("state", {"established", "related"}),
-        ("iif", {"lo"}),
-        ("l4proto", {"icmp", "ipv6-icmp"}),
-        ("tcp dport", {*ssh_ports, 80, 443}),
+    assert [_conditions(rule) for rule in accepted] == [
+        [("state", {"established", "related"})],
+        [("iif", {"lo"})],
+        [("l4proto", {"icmp", "ipv6-icmp"})],
+        [("ip6 saddr", {"fe80::/10"}), ("udp sport", {547}), ("udp dport", {546})],
+        [("udp sport", {67}), ("udp dport", {68})],
+        [("tcp dport", {*ssh_ports, 80, 443})],
     ]
 
 
@@ -60,10 +62,16 @@ def _reachable(host: Host, command: str) -> set[int]:
     return {int(local.rpartition(":")[2]) for local in locals_ if not local.startswith(LOOPBACK)}
 
 
-def _condition(rule: list[dict[str, Any]]) -> tuple[str, set[Any]]:
-    """Return what a rule of one match looks at, and the values that match."""
-    (match,) = [part["match"] for part in rule if "match" in part]
+def _conditions(rule: list[dict[str, Any]]) -> list[tuple[str, set[Any]]]:
+    """Return what each match of a rule looks at, and the values that match."""
+    return [_condition(part["match"]) for part in rule if "match" in part]
+
+
+def _condition(match: dict[str, Any]) -> tuple[str, set[Any]]:
     kind, left = next(iter(match["left"].items()))
     name = f"{left['protocol']} {left['field']}" if kind == "payload" else left["key"]
-    right = match["right"]["set"] if isinstance(match["right"], dict) else match["right"]
-    return name, set(right) if isinstance(right, list) else {right}
+    right = match["right"]
+    if isinstance(right, dict) and "prefix" in right:
+        return name, {f"{right['prefix']['addr']}/{right['prefix']['len']}"}
+    values = right["set"] if isinstance(right, dict) else right
+    return name, set(values) if isinstance(values, list) else {values}
