@@ -25,7 +25,7 @@ def deploy_keys() -> None:
         name="Describe the user of deploy keys",
         things=[files.Folder("/etc/sysusers.d"), sysusers],
     )
-    users.present(name="Create the user of deploy keys", users=[USER])
+    users.present(name="Create the user of deploy keys", users=[USER], login=True)
     files.place(
         name="Let deploy keys release their apps",
         things=[

@@ -1,9 +1,13 @@
-"""Locking everybody out is undone by the server itself; certificates follow their domains."""
+"""Who gets in, and who doesn't: administrators are never locked out, an app never gets a way in of
+its own; certificates follow their domains."""
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+
+import pytest
 
 from tests.server import Server
 
@@ -32,8 +36,112 @@ guarded.place(
 """
 
 
-def test_a_firewall_that_locks_out_is_taken_back(copy: Callable[..., Server]) -> None:
-    server = copy("13")
+# What an app could write while its home was its own folder, as an older onebox had it.
+WAY_IN = """
+set -e
+sed -Ei 's|^(links:.*):/nonexistent:|\\1:/var/lib/links:|' /etc/passwd
+cd /var/lib/links
+mkdir -p .ssh
+cp /root/.ssh/authorized_keys .ssh/
+chown -R links: .ssh
+chmod 700 .ssh
+"""
+# Connections that never log in, from one address; then others' from another.
+IDLE = """
+import socket
+def connect(source):
+    return socket.create_connection(("127.0.0.1", 22), 5, (source, 0))
+idle = [connect("127.0.0.2") for _ in range(300)]
+answered = [connect("127.0.0.3").recv(4) for _ in range(9)]
+print(sum(answer == b"SSH-" for answer in answered))
+"""
+
+
+# A network of its own whose DHCP server gives addresses of both families; the client is systemd's.
+DHCP = """
+set -e
+apt-get -qq install -y --no-install-recommends dnsmasq-base > /dev/null 2>&1
+ip netns add dhcp
+ip link add leased type veth peer name server netns dhcp
+ip -n dhcp address add 2001:db8:7::1/64 dev server nodad
+ip -n dhcp address add 192.0.2.1/24 dev server
+ip -n dhcp link set server up
+mkdir -p /run/systemd/network
+printf '[Match]\\nName=leased\\n[Network]\\nDHCP=yes\\nIPv6AcceptRA=no\\n' > {unit}
+printf '[DHCPv6]\\nWithoutRA=solicit\\n' >> {unit}
+systemd-run -q --unit=dhcp-server ip netns exec dhcp dnsmasq --keep-in-foreground --port=0 \\
+    --interface=server --bind-interfaces --dhcp-leasefile=/run/leases \\
+    --dhcp-range=2001:db8:7::100,2001:db8:7::200,64,2m --dhcp-range=192.0.2.50,192.0.2.60,2m
+systemctl start systemd-networkd
+"""
+NO_DHCP = """
+systemctl stop dhcp-server systemd-networkd systemd-networkd.socket
+rm {unit}
+ip link del leased
+ip netns del dhcp
+apt-get -qq purge -y dnsmasq-base > /dev/null 2>&1
+"""
+UNIT = "/run/systemd/network/10-leased.network"
+
+
+@pytest.fixture(scope="module")
+def server(copy: Callable[..., Server]) -> Server:
+    """A server of this file's own."""
+    return copy("13")
+
+
+def test_an_app_gets_in_by_no_key_of_its_own(server: Server) -> None:
+    server.run("sh", given=WAY_IN)
+    command = ["ssh", "-F", str(server.host.ssh_config), "-l", "links", "-N", server.host.name]
+    options = ["-o", "BatchMode=yes", "-o", "ControlPath=none"]
+    refused = subprocess.run(
+        [*command, *options], capture_output=True, text=True, check=False, timeout=10
+    )
+    assert "Permission denied" in refused.stderr
+    server.run("cd /var/lib/links/.ssh && rm authorized_keys && mkfifo authorized_keys")
+    server.run("systemctl unmask user@$(id -u links).service; gpasswd -d links onebox-nologin")
+    assert "Apps | Create the users of links" in server.deploy()["success"]
+    uid = server.run("id -u links")
+    assert ":/nonexistent:" in server.run("getent passwd links")
+    assert "onebox-nologin" in server.run("id -nG links")
+    assert "masked" in server.run(f"systemctl start user@{uid}.service 2>&1", check=False)
+    assert server.deploy()["success"] == []
+    server.run("rm -r /var/lib/links/.ssh")
+
+
+def test_psql_runs_nothing_that_the_app_wrote(server: Server) -> None:
+    server.run("sed -Ei 's|^(links:.*):/nonexistent:|\\1:/var/lib/links:|' /etc/passwd")
+    server.run("echo '\\! touch /var/lib/links/ran' > /var/lib/links/.psqlrc")
+    assert "7" in server.run("onebox-release psql links", given="select 3 + 4;")
+    assert server.run("ls /var/lib/links/ran || true", check=False) == ""
+    server.run("rm /var/lib/links/.psqlrc")
+    server.run("sed -Ei 's|^(links:.*):/var/lib/links:|\\1:/nonexistent:|' /etc/passwd")
+
+
+def test_idle_connections_of_one_address_shut_nobody_out(server: Server) -> None:
+    assert server.run("python3 -", given=IDLE) == "9"
+
+
+def test_an_sshd_that_reads_no_drop_in_stops_the_run(server: Server) -> None:
+    server.run("cd /etc/ssh && cp sshd_config /root/ && sed -i '/^Include/d' sshd_config")
+    result = server.pyinfra("-y")
+    server.run("cp /root/sshd_config /etc/ssh/ && systemctl reload ssh")
+    assert result.returncode != 0
+    assert "DenyGroups is not set, not onebox-nologin" in result.stderr
+    assert "first line of /etc/ssh/sshd_config" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_addresses_by_dhcp_get_through_the_firewall(server: Server) -> None:
+    try:
+        server.run("sh", given=DHCP.replace("{unit}", UNIT))
+        for address in ("192.0.2.", "2001:db8:7::"):
+            server.wait_for(f"ip address show leased | grep -q {address}", 10)
+    finally:
+        server.run("sh", check=False, given=NO_DHCP.replace("{unit}", UNIT))
+
+
+def test_a_firewall_that_locks_out_is_taken_back(server: Server) -> None:
     deploy = server.inventory.with_name("blocked.py")
     deploy.write_text(BLOCKED)
     result = server.pyinfra("-y", deploy=str(deploy))

@@ -41,9 +41,19 @@ def test_users_are_system_users_who_cannot_log_in(host: Host, app: App) -> None:
         assert user.password.startswith("!")
 
 
-def test_users_are_in_no_group_but_their_own(host: Host, app: App) -> None:
+def test_users_are_in_no_group_but_their_own_and_the_one_that_sshd_denies(
+    host: Host, app: App
+) -> None:
     for name in (app.name, app.migrator):
-        assert host.user(name).groups == [name]
+        assert host.user(name).groups == [name, "onebox-nologin"]
+
+
+def test_users_have_no_home_and_no_systemd_of_their_own(host: Host, app: App) -> None:
+    for name in (app.name, app.migrator):
+        user = host.user(name)
+        assert user.home == "/nonexistent"
+        unit = f"/etc/systemd/system/user@{user.uid}.service"
+        assert host.file(unit).linked_to == "/dev/null"
 
 
 @pytest.mark.parametrize(("path", "owner", "mode"), FOLDERS)

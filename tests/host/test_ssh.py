@@ -21,13 +21,35 @@ def sshd(host: Host) -> dict[str, str]:
     [
         ("passwordauthentication", "no"),
         ("kbdinteractiveauthentication", "no"),
-        ("permitrootlogin", "without-password"),  # sshd's older word for prohibit-password
         ("pubkeyauthentication", "yes"),
         ("x11forwarding", "no"),
     ],
 )
 def test_sshd_is_set_to_keys_only(sshd: dict[str, str], option: str, value: str) -> None:
     assert sshd[option] == value
+
+
+def test_root_logs_in_with_a_key_or_not_at_all(sshd: dict[str, str]) -> None:
+    # The first is sshd's older word for prohibit-password.
+    assert sshd["permitrootlogin"] in {"without-password", "forced-commands-only", "no"}
+
+
+def test_who_only_runs_programs_is_denied(sshd: dict[str, str]) -> None:
+    assert "onebox-nologin" in sshd["denygroups"].split()
+
+
+def test_one_address_cannot_take_all_connections(sshd: dict[str, str]) -> None:
+    assert int(sshd["persourcemaxstartups"]) < int(sshd["maxstartups"].partition(":")[0])
+    assert 0 < int(sshd["logingracetime"]) <= 30
+
+
+def test_sshd_goes_by_what_our_drop_in_sets(host: Host, sshd: dict[str, str]) -> None:
+    lines = host.file("/etc/ssh/sshd_config.d/00-onebox.conf").content_string.splitlines()
+    options = (line.split(" ", 1) for line in lines if not line.startswith("#"))
+    synonyms = {"prohibit-password": "without-password"}
+    for name, value in options:
+        effective = sshd[name.lower()]
+        assert effective == synonyms.get(value, value) or value in effective.split()
 
 
 def test_running_sshd_offers_no_password_login(server: Server) -> None:

@@ -83,6 +83,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "System | Install Debian's packages",
         "System | Keep the journal bounded",
         "SSH | Accept SSH keys only",
+        "SSH | Check that sshd goes by it",
         "Firewall | Place the firewall's unit",
         "Firewall | Let in the ports 22, 80, 443 alone",
         "Firewall | Keep the firewall loaded, at boot too",

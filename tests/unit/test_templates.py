@@ -452,15 +452,16 @@ def test_the_firewall_lets_in_the_ports_alone(ports: list[int]) -> None:
     assert "type filter hook input priority filter; policy drop;" in text
     assert "ct state established,related accept" in text
     assert "iif lo accept" in text
+    assert "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept" in text
+    assert "udp sport 67 udp dport 68 accept" in text
     assert f"tcp dport {{ {', '.join(map(str, ports))} }} accept" in text
 
 
 def test_sshd_accepts_keys_only() -> None:
-    assert lines(render("etc/ssh/sshd_config.d/00-onebox.conf"))[1:] == [
+    options = {"PasswordAuthentication": "no", "DenyGroups": "onebox-nologin"}
+    assert lines(render("etc/ssh/sshd_config.d/00-onebox.conf", options=options))[2:] == [
         "PasswordAuthentication no",
-        "KbdInteractiveAuthentication no",
-        "PermitRootLogin prohibit-password",
-        "X11Forwarding no",
+        "DenyGroups onebox-nologin",
     ]
 
 
@@ -499,9 +500,12 @@ def test_a_renewal_trusts_the_ca_that_is_set() -> None:
 
 
 def test_the_users_of_an_app(app: App) -> None:
-    assert lines(render("etc/sysusers.d/NAME.conf", app=app))[1:] == [
-        'u links - "The app links" /var/lib/links',
-        'u links-migrate - "Migrations of links" /var/lib/links',
+    assert lines(render("etc/sysusers.d/NAME.conf", app=app))[2:] == [
+        "g onebox-nologin -",
+        'u links - "The app links" /nonexistent /usr/sbin/nologin',
+        'u links-migrate - "Migrations of links" /nonexistent /usr/sbin/nologin',
+        "m links onebox-nologin",
+        "m links-migrate onebox-nologin",
     ]
 
 
