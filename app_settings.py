@@ -144,7 +144,8 @@ class App(Settings):
     health: UrlPath = "/health/ready"
     """Path that answers 200 when the app can serve; "/" where there is no better one."""
     migrate: OneLine | None = None
-    """Command that brings the database up to date, as in "alembic upgrade head"."""
+    """Command that brings the database up to date, as in "alembic upgrade head". Every deploy of
+    a new release runs it, so it must do nothing where nothing is pending."""
     env: dict[Variable, OneLine] = Field(default_factory=dict)
     """Environment that is not secret."""
     secrets: list[SecretByName] = Field(default_factory=list)
@@ -152,7 +153,8 @@ class App(Settings):
     database: Annotated[
         Literal["local", "external", "none"], AfterValidator(lambda v, i: _database(v, i))
     ] = "local"
-    """"local" makes one on the server; "external" is the secret DATABASE_URL."""
+    """"local" makes one on the server; "external" is the secret DATABASE_URL, which each release
+    keeps as it was deployed with."""
     database_env: dict[Variable, OneLine] = Field(
         default={"DATABASE_URL": "postgresql://{role}@/{name}?host=/run/postgresql"}
     )
@@ -205,12 +207,16 @@ class App(Settings):
     )
     """known_hosts with the keys of the servers that git asks."""
     migrations_compatible: bool = False
-    """For tools other than Alembic and for external databases, where nobody can look: whether
-    the release before can run on what a migration leaves."""
+    """For migrations that onebox can't read (another tool than Alembic, an external database, a
+    `migrate` that does more than `alembic upgrade head`): whether the previous release can run on
+    what each of them leaves."""
     lock_timeout: Seconds = 5
     """Seconds that a migration waits for a lock; while it waits, requests wait behind it."""
     statement_timeout: Seconds = 600
     """Seconds that one statement of a migration may take."""
+    migrate_timeout: Seconds = 1800
+    """Seconds that `migrate` may take, and a dump of the database before it; it is stopped then,
+    and the deploy fails."""
 
     @property
     def migrator(self) -> str:

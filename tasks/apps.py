@@ -18,6 +18,7 @@ MIGRATION = f"{UNITS}/NAME-migrate@.service"
 HOOK = f"{UNITS}/NAME-hook@.service"
 # MiB for the system, PostgreSQL and nginx, before any worker.
 RESERVED = 350
+DATABASE = "DATABASE_URL"
 MOST = 64  # workers, as many as the setting allows
 
 
@@ -92,6 +93,8 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             "processes": [process.name for process in app.processes],
             "database": app.database,
             "migrates": bool(app.migrate),
+            "migrate": app.migrate,
+            "migrate_timeout": app.migrate_timeout,
             "migrations_compatible": app.migrations_compatible,
             "build": app.build,
             "start_timeout": app.start_timeout,
@@ -147,8 +150,8 @@ def _optional(app: App) -> dict[str, bool]:
 
 
 def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
-    """Return the environment that is not secret; what the app's `env` sets wins, and a secret of
-    the same name over both.
+    """Return the environment that a release keeps; what the app's `env` sets wins, and a secret
+    of the same name over both. An external database's address is the one secret in it.
 
     WEB_CONCURRENCY is Gunicorn's own name for the number of workers. DATABASE_CONNECTIONS is what
     all processes of the app may open together, two releases' during a switch. ONEBOX_HEALTH is kept
@@ -159,8 +162,10 @@ def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
         share = vm.postgresql.max_connections // len(vm.local_apps)
         own["DATABASE_CONNECTIONS"] = str(share)
     plain = {**_database(app, app.name), **own, **app.env, "ONEBOX_HEALTH": app.health}
-    secrets = {secret.name for secret in app.secrets}
-    return {name: value for name, value in plain.items() if name not in secrets}
+    secrets = {secret.name: secret.value.get_secret_value() for secret in app.secrets}
+    told = {name: value for name, value in plain.items() if name not in secrets}
+    # A release stays with its database: a failed deploy must not move the live one to another.
+    return told | ({DATABASE: secrets[DATABASE]} if app.database == "external" else {})
 
 
 def _database(app: App, role: str) -> dict[str, str]:

@@ -34,6 +34,9 @@ class Parameters:
     """Names of the app's unit files; none where an older onebox wrote this down."""
     jobs: list[str] = field(default_factory=list)
     """Names of what runs by a timer."""
+    migrate: str | None = None
+    """The command that migrates; None where an older onebox wrote this down."""
+    migrate_timeout: int = 1800
     hooks: dict[str, str] = field(default_factory=dict)
     """Commands to run before and after a deploy, by event."""
 

@@ -3,45 +3,86 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
 
 from . import durable
 from .errors import ReleaseError
+from .report import plain
+
+SUPERUSER = "postgres"
+ANSWER = 20  # seconds for a query of ours
+LOCK_WAIT = 60  # seconds that a dump waits for a table
+TIMED_OUT = (124, 137)  # exit codes of timeout(1), the second where it had to kill
+# An app's role or database may have settings of its own, which would be ours, too.
+OPTIONS = "-c role=none -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
+TRUSTED = " -c search_path=pg_catalog"
+SQLSTATE = re.compile(r"^\S+:\s+([0-9A-Z]{5}): ", re.MULTILINE)
+DETAIL = re.compile(r"^LOCATION: .*\n?", re.MULTILINE)
 
 TERMINAL = ("TERM", "COLUMNS", "LINES", "LANG", "LC_ALL", "LC_CTYPE", "PAGER", "LESS")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def query(sql: str, *, role: str, database: str = "postgres") -> str:
-    """Return what a query answers. Raises ReleaseError where the database doesn't.
+class QueryError(ReleaseError):
+    """The database refused a query, or didn't answer; `state` is its SQLSTATE, if it gave one."""
 
-    The superuser asks no database of an app's: what an app made there could run as him.
+    def __init__(self, message: str, state: str = "") -> None:
+        super().__init__(message)
+        self.state = state
+
+
+def query(sql: str, *, role: str, database: str = "postgres", seconds: int = ANSWER) -> str:
+    """Return what a query answers. A superuser's sees no schema but PostgreSQL's own.
+
+    Raises QueryError where the database refuses, or doesn't answer in time. The superuser asks no
+    database of an app's: what an app made there could run as him.
     """
-    command = [*_as(role), "psql", "-XqAt", "-d", database, "-c", sql]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
+    options = f"{OPTIONS} -c statement_timeout={seconds}s -c lock_timeout={seconds}s"
+    options += TRUSTED if role == SUPERUSER else ""
+    psql = ["psql", "-XqAt", "-v", "VERBOSITY=verbose", "-d", database, "-c", sql]
+    command = _as(role, "env", f"PGOPTIONS={options}", *_within(seconds + 5), *psql)
+    result = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False, cwd="/"
+    )
+    if result.returncode in TIMED_OUT:
+        raise QueryError(f"database: no answer within {seconds} s to the role {role}.")
     if result.returncode:
-        raise ReleaseError(f"The database doesn't answer: {result.stderr.strip()}")
+        found = SQLSTATE.search(result.stderr)
+        told = DETAIL.sub("", SQLSTATE.sub("", result.stderr)).strip()
+        raise QueryError(
+            f"database: the role {role} got an error from {database}: {plain(told, 500)}",
+            found[1] if found else "",
+        )
     return result.stdout
 
 
 def exists(database: str) -> bool:
     """Tell whether there is such a database. Raises ReleaseError where nobody answers."""
-    return database in query("select datname from pg_database", role="postgres").split()
+    return database in query("select datname from pg_database", role=SUPERUSER).split()
 
 
-def dump(database: str, path: Path) -> None:
+def dump(database: str, path: Path, seconds: int) -> None:
     """Write a dump for pg_restore, which is there whole or not at all.
 
-    Raises ReleaseError where that fails.
+    Raises ReleaseError where that fails, or takes longer.
     """
     new = path.with_suffix(".new")
-    command = [*_as("postgres"), "pg_dump", "--format=custom", database]
+    wait = f"--lock-wait-timeout={LOCK_WAIT}s"
+    options = ["env", f"PGOPTIONS={OPTIONS}", *_within(seconds)]
+    pg_dump = [*options, "pg_dump", "--format=custom", wait, database]
     with new.open("wb") as file:
-        result = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, check=False, cwd="/")
+        result = subprocess.run(
+            _as(SUPERUSER, *pg_dump), stdout=file, stderr=subprocess.PIPE, check=False, cwd="/"
+        )
         if result.returncode:
-            raise ReleaseError(f"The dump failed: {result.stderr.decode(errors='replace')}")
+            new.unlink()
+            told = plain(result.stderr.decode(errors="replace").strip(), 1000)
+            if result.returncode in TIMED_OUT:
+                told = f"not done within {seconds} s (`migrate_timeout`). {told}"
+            raise ReleaseError(f"The dump of the database {database} failed: {told}")
         durable.sync(file)
     durable.rename(new, path)
 
@@ -59,5 +100,9 @@ def prompt(database: str, *, role: str) -> bool:
     return subprocess.run(command, check=False, cwd="/", env=environment).returncode == 0
 
 
-def _as(role: str) -> list[str]:
-    return ["runuser", "-u", role, "--"]
+def _as(role: str, *command: str) -> list[str]:
+    return ["runuser", "-u", role, "--", *command]
+
+
+def _within(seconds: int) -> list[str]:
+    return ["timeout", "--kill-after=5", str(seconds)]

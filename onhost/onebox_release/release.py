@@ -30,6 +30,8 @@ from .report import say
 from .switch import live, retire, switch
 from .who import who
 
+GRACE = 30  # seconds in which a migration that was stopped has ended
+
 
 def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool) -> None:
     """Make an archive, with today's configuration, the live release.
@@ -122,7 +124,8 @@ def restart(places: Places, parameters: Parameters) -> None:
 
 def recover(places: Places, parameters: Parameters) -> None:
     """Bring the server to what `current` says: that release up, and every other one down."""
-    systemd.wait_until_inactive(f"{places.app}-migrate@*.service")
+    patience = parameters.migrate_timeout + GRACE
+    systemd.wait_until_inactive(f"{places.app}-migrate@*.service", patience)
     release = live(places)
     if release:
         systemd.systemctl("start", "--no-block", places.target(release))

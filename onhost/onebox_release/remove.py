@@ -22,6 +22,8 @@ from .parameters import Parameters
 from .places import Places
 from .report import say
 
+DROP = 300  # seconds for a database's files to be deleted
+
 
 def remove(places: Places, parameters: Parameters, who: str, *, keep: bool) -> None:
     """Take an app off the server; `keep` a last copy of its data.
@@ -100,7 +102,7 @@ def _copy(places: Places, parameters: Parameters) -> list[Path]:
     if parameters.database == "local" and postgresql.exists(places.app):
         copies.append(places.copies / f"{name}.dump")
         say(f"Dumping the database to {copies[-1]}")
-        postgresql.dump(places.app, copies[-1])
+        postgresql.dump(places.app, copies[-1], parameters.migrate_timeout)
     kept = [path for path in (places.data, places.generated) if path.exists()]
     if kept:
         copies.append(places.copies / f"{name}.tar.gz")
@@ -114,7 +116,8 @@ def _copy(places: Places, parameters: Parameters) -> list[Path]:
 
 
 def _drop(app: str) -> None:
-    postgresql.query(f'drop database if exists "{app}" with (force)', role="postgres")
+    drop = f'drop database if exists "{app}" with (force)'
+    postgresql.query(drop, role="postgres", seconds=DROP)
     for role in (app, f"{app}-migrate"):
         postgresql.query(f'drop role if exists "{role}"', role="postgres")
 

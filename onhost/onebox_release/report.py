@@ -63,6 +63,13 @@ def excerpt(log: str, lines: int = 20) -> str:
     return "\n".join((told or log.splitlines())[-lines:])
 
 
+def plain(text: str, limit: int = 4000) -> str:
+    """Return an app's text for a terminal: no control characters but line ends, and its last
+    `limit` characters at most."""
+    kept = text if len(text) <= limit else f"... {text[-limit:]}"
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in kept)
+
+
 def _lines(log: str) -> Iterator[str]:
     """Yield a log's lines, and of those in JSON that hold a traceback its own."""
     for line in log.splitlines():

@@ -1,48 +1,68 @@
-"""Alembic's revisions, read without running them, and which release can run on which."""
+"""Alembic's revisions, read without running them, and which release can run on which.
+
+They serve the verdict on compatibility alone: whatever is read here, `migrate` runs. What is not
+understood is Unknown, never "no revisions".
+"""
 
 from __future__ import annotations
 
 import ast
 import configparser
+import shlex
+import tomllib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
 
 from .errors import ReleaseError
+from .report import plain
 
 MARK = "onebox_compatible"
+ALEMBIC = (["alembic"], ["python", "-m", "alembic"], ["python3", "-m", "alembic"])
+CONFIG = ("-c", "--config")
+HERE = "%(here)s"
+VERSION_TABLE = b"version_table"  # version_table_schema, too
+# Options that put revisions, or the table of them, elsewhere.
+MOVES = ("version_locations", "version_table", "version_table_schema")
+ADDS = ("recursive_version_locations", "sourceless")
+OFF = ("", "false", "0", "no", "off")
 
 
 @dataclass(frozen=True)
 class Revision:
-    """One migration, and whether the release before it can live with what it leaves."""
+    """One migration, and whether the previous release can run on what it leaves."""
 
     name: str
     parents: tuple[str, ...]
     compatible: bool
 
 
+@dataclass(frozen=True)
+class Unknown:
+    """A project whose migrations can't be read without running them."""
+
+    why: str
+
+
 Revisions = Mapping[str, Revision]
+Read: TypeAlias = dict[str, Revision] | Unknown
 
 
-def read(folder: Path) -> dict[str, Revision] | None:
-    """Return the revisions of a project, by name; None where it has none that can be found.
+class _UnknownError(Exception):
+    """Carries why."""
 
-    Raises ReleaseError that names a file which is not Python.
+
+def read(folder: Path, command: str | None) -> Read:
+    """Return the revisions that `command` brings a database to, by name, or why nobody can tell.
+
+    None is the command of an app that an older onebox set up: it is taken for Alembic's.
+    Raises ReleaseError that names a revision which is not Python.
     """
-    parser = configparser.ConfigParser({"here": str(folder)})
     try:
-        parser.read(folder / "alembic.ini")
-        location = parser.get("alembic", "script_location", fallback=None)
-    except configparser.Error as error:
-        raise ReleaseError(f"alembic.ini can't be read: {error}") from error
-    versions = folder / (location or "") / "versions"
-    if location is None or not versions.is_dir():
-        return None
-    found = (_revision(path) for path in sorted(versions.glob("*.py")))
-    return {revision.name: revision for revision in found if revision}
+        return _found(_versions(folder, _configuration(command)))
+    except _UnknownError as error:
+        return Unknown(str(error))
 
 
 def ancestors(revisions: Revisions, names: Iterable[str]) -> set[str]:
@@ -73,33 +93,159 @@ def in_the_way(release: Revisions, successor: Revisions, applied: Iterable[str])
     return [name for name in ahead if not (name in successor and successor[name].compatible)]
 
 
-def _revision(path: Path) -> Revision | None:
+def _found(versions: Path) -> dict[str, Revision]:
+    found: dict[str, Revision] = {}
+    for path in sorted(versions.glob("*.py")):
+        if path.name.startswith(("__init__", ".#")):  # as Alembic passes over them
+            continue
+        revision = _revision(path)
+        if revision.name in found:
+            raise _UnknownError(f"two files are the revision {plain(revision.name, 80)}")
+        found[revision.name] = revision
+    for revision in found.values():
+        if missing := set(revision.parents) - found.keys():
+            raise _UnknownError(
+                f"the revision {plain(revision.name, 80)} follows or depends on"
+                f" {plain(min(missing), 80)}, which is no revision of this release"
+            )
+    return found
+
+
+def _configuration(command: str | None) -> str:
+    """Return Alembic's configuration file, where a command is nothing but `alembic upgrade`."""
+    if command is None:
+        return "alembic.ini"
+    told = f"`migrate` is {command!r}, more or other than `alembic upgrade head`"
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise _UnknownError(told) from error
+    start = next((s for s in ALEMBIC if words[: len(s)] == s), None)
+    rest = words[len(start) :] if start else []
+    file = "alembic.ini"
+    if len(rest) > 1 and rest[0] in CONFIG:
+        file, rest = rest[1], rest[2:]
+    if start is None or rest not in (["upgrade", "head"], ["upgrade", "heads"]):
+        raise _UnknownError(told)
+    if set(command) & set("$`*?[]{}~;&|<>()\n"):  # a shell runs it
+        raise _UnknownError(told)
+    return file
+
+
+def _versions(folder: Path, configuration: str) -> Path:
+    """Return the one folder of revisions. Raises _UnknownError where there may be others."""
+    ini = folder / _inside(configuration)
+    if not ini.is_file():
+        raise _UnknownError(f"there is no {plain(configuration, 80)}")
+    if _has_alembic(folder / "pyproject.toml"):
+        raise _UnknownError("pyproject.toml has a [tool.alembic]; keep it all in alembic.ini")
+    options = _options(ini)
+    _check_options(ini.name, options)
+    scripts = _scripts(folder, ini, options)
+    environment = scripts / "env.py"
+    if environment.is_file() and VERSION_TABLE in environment.read_bytes():
+        raise _UnknownError(
+            "env.py names version_table or version_table_schema; only the table alembic_version"
+            " is understood"
+        )
+    versions = scripts / "versions"
+    if not versions.is_dir():
+        raise _UnknownError(f"there is no folder {plain(str(versions.relative_to(folder)), 80)}")
+    return versions
+
+
+def _scripts(folder: Path, ini: Path, options: Mapping[str, str]) -> Path:
+    location = options.get("script_location", "").strip()
+    if not location:
+        raise _UnknownError(f"{ini.name} has no script_location")
+    # Relative to where Alembic is started, which is the release's folder, or to the file's.
+    base = folder
+    if location.startswith(HERE):
+        base, location = ini.parent, location.removeprefix(HERE).lstrip("/") or "."
+    if "%" in location or ":" in location:
+        raise _UnknownError(
+            f"script_location = {plain(location, 80)} is no plain path; write one as"
+            f" {HERE}/migrations"
+        )
+    return base / _inside(location)
+
+
+def _check_options(file: str, options: Mapping[str, str]) -> None:
+    found = [name for name in MOVES if options.get(name, "").strip()]
+    found += [name for name in ADDS if options.get(name, "").strip().lower() not in OFF]
+    if found:
+        raise _UnknownError(f"{file} sets {found[0]}; only its default is understood")
+
+
+def _inside(path: str) -> str:
+    """Return a path that stays within the release. Raises _UnknownError for any other."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or "\0" in path:
+        raise _UnknownError(f"the path {plain(path, 80)} leads out of the release's folder")
+    return path
+
+
+def _options(path: Path) -> Mapping[str, str]:
+    """Return the options of Alembic's section, %(...)s left as it stands: expanding it could fill
+    the memory. Raises _UnknownError with what is wrong with the file."""
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(path.read_text(errors="replace"))
+    except configparser.Error as error:
+        raise _UnknownError(f"{path.name} can't be read: {plain(str(error), 300)}") from error
+    return dict(parser["alembic"]) if parser.has_section("alembic") else parser.defaults()
+
+
+def _has_alembic(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        tool = tomllib.loads(path.read_text(errors="replace")).get("tool", {})
+    except (ValueError, RecursionError) as error:
+        raise _UnknownError(f"{path.name} can't be read") from error
+    return isinstance(tool, dict) and "alembic" in tool
+
+
+def _revision(path: Path) -> Revision:
     values = _constants(path)
-    if not isinstance(values.get("revision"), str):
-        return None
-    parents = (*_names(values.get("down_revision")), *_names(values.get("depends_on")))
-    return Revision(values["revision"], parents, compatible=values.get(MARK) is True)
+    name = values.get("revision")
+    if not isinstance(name, str) or not name:
+        raise _UnknownError(f'{plain(path.name, 80)} sets no revision = "..." at its top')
+    parents = (*_names(path, values, "down_revision"), *_names(path, values, "depends_on"))
+    return Revision(name, parents, compatible=values.get(MARK) is True)
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value or ())
+def _names(path: Path, values: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    value = values.get(key) or ()
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, (tuple, list, set)) or not all(isinstance(n, str) for n in names):
+        raise _UnknownError(f"{plain(path.name, 80)} sets {key} to something computed")
+    return tuple(names)
 
 
 def _constants(path: Path) -> dict[str, Any]:
-    """Return a module's top-level names that are set to literals."""
+    """Return a module's top-level names that are set; to `...` where that is no literal."""
     try:
         statements = ast.parse(path.read_bytes()).body
-    except (SyntaxError, ValueError) as error:
-        raise ReleaseError(f"The revision {path.name} is not Python: {error}") from error
-    values = {}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        told = plain(str(error), 200)
+        raise ReleaseError(f"The revision {plain(path.name, 80)} is not Python: {told}") from error
+    values: dict[str, Any] = {}
     for node in statements:
         if isinstance(node, ast.Assign):
-            target: ast.expr = node.targets[0]
+            targets: list[ast.expr] = node.targets
         elif isinstance(node, ast.AnnAssign):
-            target = node.target
+            targets = [node.target]
         else:
             continue
-        with suppress(ValueError):
+        for target in targets:
             if isinstance(target, ast.Name) and node.value:
-                values[target.id] = ast.literal_eval(node.value)
+                values[target.id] = _literal(node.value)
     return values
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, RecursionError, MemoryError):
+        return (...,)  # no name, and no None

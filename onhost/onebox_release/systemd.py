@@ -53,11 +53,21 @@ def reset(unit: str) -> None:
     _run("systemctl", "reset-failed", unit)
 
 
-def wait_until_inactive(pattern: str) -> None:
-    """Wait for units to end by themselves: half a migration must not get company."""
+def wait_until_inactive(pattern: str, seconds: float | None = None) -> None:
+    """Wait for units to end by themselves: half a migration must not get company.
+
+    Raises ReleaseError where one is still up after that many seconds; None waits as long as it
+    takes.
+    """
     listing = ("list-units", "--plain", "--no-legend", "--state=activating,active,deactivating")
-    told = False
+    told, start = False, time.monotonic()
     while units := _run("systemctl", *listing, pattern).stdout.split():
+        if seconds is not None and time.monotonic() - start > seconds:
+            raise ReleaseError(
+                f"{units[0]}, which an earlier deploy started, is still running after"
+                f" {seconds:.0f} s. See what it does: journalctl -u {units[0]};"
+                f" stop it: systemctl stop {units[0]}"
+            )
         if not told:
             say(f"Waiting for {units[0]}, which an earlier deploy left")
             told = True

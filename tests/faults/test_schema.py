@@ -34,7 +34,7 @@ def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
 
 def add(probe: Probed, name: str, before: str, *, compatible: bool) -> Path:
     path = probe.folder / f"migrations/versions/{name}.py"
-    path.write_text(REVISION.format(name=name, before=before, compatible=compatible))
+    path.write_text(REVISION.format(name=path.stem, before=before, compatible=compatible))
     return path
 
 
@@ -61,7 +61,7 @@ def test_one_that_is_not_needs_consent_and_is_dumped_first(probe: Probed) -> Non
     agreed = probe.deploy("--data", "allow_incompatible=true")
     told = agreed.stdout + agreed.stderr
     assert agreed.returncode == 0, told
-    assert "PUTTING BACK IS OFF" in told
+    assert "AUTOMATIC ROLLBACK IS DISABLED" in told
     [dump] = probe.server.run("ls /var/lib/onebox/probe/dumps").split()
     listed = probe.server.run(f"pg_restore --list /var/lib/onebox/probe/dumps/{dump}")
     assert "TABLE DATA public rows" in listed
@@ -74,3 +74,37 @@ def test_one_that_is_not_needs_consent_and_is_dumped_first(probe: Probed) -> Non
     probe.server.run(f"{back} --force")
     assert probe.live() != after
     probe.settled()
+
+
+def test_a_layout_that_is_not_understood_runs_and_one_that_sleeps_is_stopped(probe: Probed) -> None:
+    ini = probe.folder / "alembic.ini"
+    ini.write_text(ini.read_text().replace("\n", "\nrecursive_version_locations = true\n", 1))
+    (probe.folder / "migrations/versions/2026").mkdir()
+    add(probe, "2026/r4", "r3", compatible=True)
+    refused = submitted(probe)
+    assert "alembic.ini sets recursive_version_locations; only its default" in refused
+    assert "set `migrations_compatible`" in refused
+    assert refused.endswith("4")
+
+    probe.server.app.update(migrations_compatible=True, migrate_timeout=20)
+    probe.release()
+    assert probe.sql("select version_num from alembic_version") == "r4"
+
+    probe.server.app.update(migrate_timeout=3)
+    before = probe.live()
+    path = add(probe, "2026/r5", "r4", compatible=True)
+    path.write_text(path.read_text().replace("create table r5 (id int)", "select pg_sleep(99)"))
+    probe.become()
+    late = probe.deploy()
+    told = late.stdout + late.stderr
+    assert late.returncode != 0
+    assert "The migration was not done after 3 s (`migrate_timeout`), and was stopped" in told
+    assert "at revision r5" in told
+    assert probe.live() == before
+
+
+def submitted(probe: Probed) -> str:
+    """Release what the folder holds with the settings as they are; return what is told, and the
+    exit code."""
+    digest = probe.send()
+    return probe.server.run(f"onebox-release deploy probe {digest} 2>&1; echo $?", check=False)

@@ -43,6 +43,8 @@ class Server:
         self.ended_well: set[str] = set()
         self.failed: set[str] = set()
         self.refuses: set[str] = set()
+        self.results: dict[str, str] = {}
+        self.patience: float | None = None
         self.answers: dict[str, Callable[[], int]] = {}
         self.paths: dict[str, str] = {}
         self.public: Callable[[], str | None] = self.pointer
@@ -69,10 +71,11 @@ class Server:
             "ActiveState": "failed" if unit in self.failed else "active",
             "SubState": "auto-restart" if crashed or unit in self.ended_well else "running",
             "ExecMainStatus": str(int(crashed)),
-            "Result": "exit-code" if crashed else "success",
+            "Result": self.results.get(unit, "exit-code" if crashed else "success"),
         }
 
-    def wait_until_inactive(self, pattern: str) -> None:
+    def wait_until_inactive(self, pattern: str, seconds: float | None = None) -> None:
+        self.patience = seconds
         self.waited.append((pattern, len(self.calls)))
 
     def releases_up(self, app: str, processes: list[str]) -> list[str]:

@@ -193,7 +193,9 @@ def end(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Remo
         return ""
 
     monkeypatch.setattr(postgresql, "query", query)
-    monkeypatch.setattr(postgresql, "dump", lambda _, path: path.write_text("dump"))
+    monkeypatch.setattr(
+        postgresql, "dump", lambda _, path, seconds: path.write_text(f"dump, {seconds} s")
+    )
 
     def removed(*, keep: bool = True) -> None:
         remove.remove(places, PARAMETERS, "ann", keep=keep)

@@ -10,19 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import database, durable, history, resources, systemd
+from onebox_release import database, durable, history, postgresql, resources, systemd
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.parameters import Parameters
 
 from tests.unit.onhost.server import PARAMETERS, Server
 
 MIGRATION = "links-migrate@a-2.service"
+NO_TABLE = 'ERROR:  42P01: relation "alembic_version" does not exist\nLOCATION:  here\n'
+DENIED = "ERROR:  42501: permission denied for table alembic_version\nLOCATION:  here\n"
 
 
 @pytest.fixture
-def psql(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Answer PostgreSQL's programs; `heads` is what the database is at."""
-    said: dict[str, Any] = {"heads": "", "error": "", "dump": 0, "ran": [], "as": []}
+def psql(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Answer PostgreSQL's programs; `heads` is what the database is at, `after` what a migration
+    brings it to: all that the release has, if that is None."""
+    said: dict[str, Any] = {
+        "heads": "", "after": None, "tables": "f", "error": "", "code": 1, "dump": 0,
+        "ran": [], "as": [],
+    }  # fmt: skip
 
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[Any]:
         program = next((word for word in command if word in {"psql", "pg_dump"}), command[0])
@@ -31,9 +37,14 @@ def psql(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if program == "pg_dump":
             os.write(options["stdout"].fileno(), b"dumped")
             return subprocess.CompletedProcess(command, said["dump"], None, b"no dump")
-        return subprocess.CompletedProcess(
-            command, int(bool(said["error"])), said["heads"], said["error"]
-        )
+        heads = said["heads"]
+        if f"start {MIGRATION}" in server.calls and server.calls[-1].startswith("start"):
+            versions = server.places.release("a-2") / "app/migrations/versions"
+            all_ = "".join(f"{path.stem}\n" for path in versions.glob("*.py"))
+            heads = all_ if said["after"] is None else said["after"]
+        answer = said["tables"] if "pg_class" in command[-1] else heads
+        code = said["code"] if said["error"] else 0
+        return subprocess.CompletedProcess(command, code, answer, said["error"])
 
     def check_disk(*_: object, dump: bool) -> None:
         said["ran"].append(f"dump={dump}")
@@ -74,11 +85,18 @@ def test_an_app_without_migrations_can_always_go_back(server: Server) -> None:
     assert server.calls == []
 
 
-def test_nothing_pending_runs_nothing(server: Server, psql: dict[str, Any]) -> None:
-    project(server, "a-2", "r1")
+@pytest.mark.parametrize("before", [None, "a-1", "b-1"])
+def test_nothing_pending_runs_the_command_all_the_same_and_asks_nobody(
+    server: Server, psql: dict[str, Any], before: str | None
+) -> None:
+    """It may do more than its revisions say."""
+    if before:
+        project(server, before, "r1!")
+    project(server, "a-2", "r1!")
     psql["heads"] = "r1\n"
-    assert migrate(server)
-    assert server.calls == []
+    assert migrate(server, before=before)
+    assert server.calls == [f"start {MIGRATION}"]
+    assert "pg_dump" not in psql["ran"]
 
 
 def test_marked_revisions_are_run_without_a_dump(server: Server, psql: dict[str, Any]) -> None:
@@ -110,20 +128,22 @@ def test_with_consent_it_is_run_after_a_dump_and_going_back_is_off(
     psql["heads"] = "r1\n"
     assert not migrate(server, consent=True)
     assert server.calls == [f"start {MIGRATION}"]
-    assert psql["ran"] == ["psql", "dump=True", "pg_dump"]
+    assert psql["ran"] == ["psql", "dump=True", "pg_dump", "psql"]
     assert psql["as"][1] == ["runuser", "-u", "postgres", "--"]
     [dump] = server.places.dumps.iterdir()
     assert re.fullmatch(r"a-2\.\d{8}-\d{6}\.dump", dump.name)
     assert dump.read_bytes() == b"dumped"
     assert server.places.dumps.stat().st_mode & 0o777 == 0o700
     told = capsys.readouterr().err
-    assert "PUTTING BACK IS OFF: the live release may not be able to run on r2\n" in told
+    assert (
+        "AUTOMATIC ROLLBACK IS DISABLED: The live release may not be able to run on r2.\n" in told
+    )
 
 
 def test_a_dump_that_fails_stops_the_migration(server: Server, psql: dict[str, Any]) -> None:
     project(server, "a-2", "r1!")
     psql["dump"] = 1
-    with pytest.raises(ReleaseError, match="The dump failed: no dump"):
+    with pytest.raises(ReleaseError, match="The dump of the database links failed: no dump"):
         migrate(server, consent=True)
     assert server.calls == []
     assert not list(server.places.dumps.glob("*.dump"))
@@ -253,7 +273,7 @@ def test_the_revision_that_failed_is_the_last_one_begun(
     server.refuses = {"start"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError) as error:
-        database._run(server.places, "a-2")
+        database._run(server.places, PARAMETERS, "a-2")
     told = f"The migration failed{failed}.\nThe database is at r0.\nIts last lines:\n"
     assert str(error.value).startswith(told)
 
@@ -262,9 +282,9 @@ def test_a_failing_first_migration_left_the_database_at_no_revision(
     server: Server, psql: dict[str, Any]
 ) -> None:
     server.refuses = {"start"}
-    psql["error"] = 'relation "alembic_version" does not exist'
+    psql["error"] = NO_TABLE
     with pytest.raises(ReleaseError, match=r"failed\.\nThe database is at no revision\.\nIts"):
-        database._run(server.places, "a-2")
+        database._run(server.places, PARAMETERS, "a-2")
 
 
 def test_a_migration_that_failed_because_the_database_is_gone_says_no_more_than_it_knows(
@@ -273,10 +293,130 @@ def test_a_migration_that_failed_because_the_database_is_gone_says_no_more_than_
     psql["error"] = "no such socket"
     server.refuses = {"start"}
     with pytest.raises(ReleaseError) as error:
-        database._run(server.places, "a-2")
+        database._run(server.places, PARAMETERS, "a-2")
     assert str(error.value) == (
         f"The migration failed.\nIts last lines:\nlast words of {MIGRATION}"
     )
+
+
+def test_a_migration_that_takes_too_long_names_the_setting(
+    server: Server, psql: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.refuses, server.results = {f"start {MIGRATION}"}, {MIGRATION: "timeout"}
+    psql["heads"] = "r0\n"
+    with pytest.raises(ReleaseError) as error:
+        database._run(server.places, replace(PARAMETERS, migrate_timeout=7), "a-2")
+    assert str(error.value).startswith(
+        "The migration was not done after 7 s (`migrate_timeout`), and was stopped.\n"
+        "The database is at r0.\n"
+        "Set `migrate_timeout` higher, or move the slow part out of the migration.\n"
+    )
+    told = capsys.readouterr().err
+    assert f"for 7 s at most (`migrate_timeout`); its progress: journalctl -fu {MIGRATION}" in told
+
+
+def test_a_dump_that_takes_too_long_names_the_setting(server: Server, psql: dict[str, Any]) -> None:
+    project(server, "a-2", "r1!")
+    psql["dump"] = 124
+    with pytest.raises(ReleaseError, match=r"links failed: not done within 1800 s \(`migrate_time"):
+        migrate(server, consent=True)
+    assert not list(server.places.dumps.iterdir())
+
+
+def test_what_an_archive_names_reaches_no_terminal_as_it_is(
+    server: Server, psql: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names of revisions, the database's answer, the migration's own lines."""
+    log = "Running upgrade  -> \x1b[2Jr\nx\x1b]0;owned\x07" + "y" * 100_000
+    monkeypatch.setattr(systemd, "journal", lambda *_: log)
+    server.refuses = {"start"}
+    psql["heads"] = "\x1b[2Jr1\n" * 500
+    with pytest.raises(ReleaseError) as error:
+        database._run(server.places, PARAMETERS, "a-2")
+    told = str(error.value)
+    assert len(told) < 6000
+    assert "\x1b" not in told + database._named(["\x1b"])
+    assert "and 492 more" in told
+
+
+# Layouts that are not understood: the command runs, and nobody takes them for "no migrations".
+
+LAYOUTS = {
+    "recursive_version_locations": {"ini": "recursive_version_locations = true\n"},
+    "version_locations": {"ini": "version_locations = %(here)s/migrations/versions %(here)s/x\n"},
+    "version_table_schema in env.py": {"env": "context.configure(version_table_schema='x')\n"},
+    "version_table in env.py": {"env": "context.configure(version_table='x')\n"},
+    "[tool.alembic]": {"toml": "[tool.alembic]\nscript_location = 'elsewhere'\n"},
+    "sourceless": {"ini": "sourceless = 1\n"},
+    "a computed revision": {"more": "revision = 'r' + '9'\n"},
+    "a compound command": {"command": "alembic upgrade head && python seed.py"},
+    "a script": {"command": "./migrate.sh"},
+    "another tool": {"command": "aerich upgrade"},
+    "one revision alone": {"command": "alembic upgrade r1"},
+    "an argument for env.py": {"command": "alembic -x tenant=a upgrade head"},
+    "another file by the environment": {"environment": 'ALEMBIC_CONFIG="other.ini"\n'},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("heads", ["r1\n", ""])
+def test_a_layout_that_is_not_understood_is_unknown_and_runs(
+    server: Server, psql: dict[str, Any], layout: str, heads: str
+) -> None:
+    described = LAYOUTS[layout]
+    for release in ("b-1", "a-2"):
+        project(server, release, "r1")
+        app = server.places.release(release) / "app"
+        with (app / "alembic.ini").open("a") as ini:
+            ini.write(described.get("ini", ""))
+        (app / "migrations/env.py").write_text(described.get("env", ""))
+        (app / "pyproject.toml").write_text(described.get("toml", ""))
+        if "more" in described:
+            (app / "migrations/versions/r9.py").write_text(described["more"])
+        server.places.environment(release).write_text(described.get("environment", ""))
+    psql["heads"] = psql["after"] = heads
+    parameters = replace(PARAMETERS, migrate=described.get("command", "alembic upgrade head"))
+
+    with pytest.raises(RefusedError) as error:
+        migrate(server, before="b-1", parameters=parameters)
+    told = str(error.value)
+    assert "which can't be read: " in told
+    assert "--data allow_incompatible=true: a dump is taken first" in told
+    assert server.calls == []
+    with pytest.raises(RefusedError, match="Whether release b-1 runs on today's database is unk"):
+        database.check_back(server.places, parameters, "b-1", "a-2")
+
+    assert migrate(server, before=None, parameters=parameters), "a first deploy"
+    assert migrate(server, before="a-1", parameters=parameters), "the same code"
+    vouched = replace(parameters, migrations_compatible=True)
+    assert migrate(server, before="b-1", parameters=vouched)
+    assert server.calls == [f"start {MIGRATION}"] * 3
+    assert "pg_dump" not in psql["ran"]
+    assert not migrate(server, before="b-1", parameters=parameters, consent=True)
+    assert psql["ran"].count("pg_dump") == 1
+
+
+def test_tables_without_a_recorded_revision_are_unknown(
+    server: Server, psql: dict[str, Any]
+) -> None:
+    """env.py may have got version_table_schema from anywhere."""
+    project(server, "b-1", "r1!")
+    project(server, "a-2", "r1!")
+    psql |= {"heads": "", "tables": "t", "after": ""}
+    with pytest.raises(RefusedError, match="the database links has tables, and no revision in"):
+        migrate(server, before="b-1")
+    assert migrate(server, before="a-1")
+    assert migrate(server, before=None)
+
+
+def test_a_migration_that_recorded_nothing_leaves_nothing_to_roll_back_to(
+    server: Server, psql: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    project(server, "b-1", "r1")
+    project(server, "a-2", "r1", "r2")
+    psql |= {"heads": "r1\n", "after": "r1\n"}
+    assert not migrate(server, before="b-1")
+    assert "the table alembic_version lacks r2" in capsys.readouterr().err
 
 
 # Other tools than Alembic, and other servers.
@@ -310,9 +450,11 @@ def test_it_needs_consent_where_the_setting_does_not_vouch_for_it(
     with pytest.raises(RefusedError) as error:
         migrate(server, before="b-1", parameters=parameters)
     assert str(error.value).startswith(
-        "The live release may not be able to run on the migration. Mark "
+        "The live release may not be able to run on what `migrate` leaves, which can't be read: "
     )
     assert server.calls == psql["ran"] == []
+    assert ("a dump is taken first" in str(error.value)) == (kind == "local")
+    assert "set `migrations_compatible`" in str(error.value)
     assert not migrate(server, before="b-1", consent=True, parameters=parameters)
     assert ("pg_dump" in psql["ran"]) == (kind == "local")
 
@@ -331,7 +473,7 @@ def test_revisions_of_a_database_elsewhere_are_not_believed(
 # Where the database is at.
 
 
-@pytest.mark.parametrize("error", ["", 'relation "alembic_version" does not exist'])
+@pytest.mark.parametrize("error", ["", NO_TABLE])
 def test_an_empty_database_is_at_nothing(server: Server, psql: dict[str, Any], error: str) -> None:
     psql["error"] = error
     assert database.at(server.places) == []
@@ -347,8 +489,49 @@ def test_a_database_may_have_several_heads_and_its_owner_is_asked(
 
 def test_a_database_that_does_not_answer_is_an_error(server: Server, psql: dict[str, Any]) -> None:
     psql["error"] = "no such socket"
-    with pytest.raises(ReleaseError, match="doesn't answer: no such socket"):
+    with pytest.raises(ReleaseError, match="role links-migrate got an error from links: no such"):
         database.at(server.places)
+
+
+def test_a_database_that_never_answers_is_an_error_too(
+    server: Server, psql: dict[str, Any]
+) -> None:
+    psql |= {"error": "killed", "code": 124}
+    with pytest.raises(ReleaseError, match="database: no answer within 20 s to the role links-mi"):
+        database.at(server.places)
+
+
+def test_a_table_of_another_role_is_told_as_what_it_is(
+    server: Server, psql: dict[str, Any]
+) -> None:
+    psql["error"] = DENIED
+    with pytest.raises(ReleaseError) as error:
+        database.at(server.places)
+    assert str(error.value) == (
+        "database: the role links-migrate cannot read the table alembic_version (permission"
+        " denied): it belongs to another role, or the schema does. A deploy from the inventory"
+        " hands what is in the database to links-migrate: pyinfra -y inventory.py deploy.py"
+    )
+
+
+def test_no_setting_of_an_apps_reaches_our_queries(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        seen.append(command)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    database.at(server.places)
+    postgresql.exists("links")
+    for command in seen:
+        assert command[4] == "env"
+        assert "-c role=none" in command[5]
+        assert "-c statement_timeout=20s" in command[5]
+        assert command[6:9] == ["timeout", "--kill-after=5", "25"]
+    assert ["search_path=pg_catalog" in command[5] for command in seen] == [False, True]
 
 
 # What can be gone back to.
@@ -362,7 +545,7 @@ def test_going_back_stays_off_when_the_deploy_after_has_nothing_to_migrate(
     project(server, "a-2", "r1", "r2!")
     psql["heads"] = "r2\n"
     assert not migrate(server)
-    assert server.calls == []
+    assert server.calls == [f"start {MIGRATION}"]
 
 
 def test_a_mark_does_not_speak_of_a_live_release_that_is_further_behind(
@@ -430,6 +613,24 @@ def test_a_broken_revision_of_another_release_is_not_in_the_way(three: Server) -
     back(three, "two")
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_another_external_database_is_not_rolled_back_to_unasked(
+    server: Server, *, own: bool
+) -> None:
+    """What was written since is not there."""
+    places = server.places
+    server.make("one-1", "three-1")
+    (places.configuration / "secrets.env").write_text('DATABASE_URL="postgresql://u:p@new/x"\n')
+    places.environment("three-1").write_text('DATABASE_URL="postgresql+asyncpg://u:p@new/x"\n')
+    places.environment("one-1").write_text('DATABASE_URL="postgresql://u:p@old/x"\n' * own)
+    if not own:  # of an older onebox: it uses today's secret
+        back(server, "one-1", database="external", migrates=False)
+        return
+    with pytest.raises(RefusedError, match="one-1 has another DATABASE_URL than the live") as error:
+        back(server, "one-1", database="external", migrates=False)
+    assert "u:p" not in str(error.value)
+
+
 def test_an_app_without_migrations_can_go_back_to_any(server: Server, psql: dict[str, Any]) -> None:
     back(server, "one", migrates=False)
     assert psql["ran"] == []
@@ -441,7 +642,7 @@ def test_where_nobody_can_look_the_same_artifact_and_the_setting_speak_for_a_rel
 ) -> None:
     if kind == "external":
         project(server, "one-1", "base")
-    with pytest.raises(RefusedError, match=r"Nobody can say whether release one-1 runs on today's"):
+    with pytest.raises(RefusedError, match="Whether release one-1 runs on today's"):
         back(server, "one-1", database=kind)
     back(server, "one-1", database=kind, migrations_compatible=True)
     back(server, "three-2", database=kind)

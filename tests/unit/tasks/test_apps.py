@@ -118,9 +118,18 @@ def test_two_databases_share_the_connections(vm: VM, app: App) -> None:
     assert environment(both, app, BOOKWORM)["DATABASE_CONNECTIONS"] == "50"
 
 
-@pytest.mark.parametrize("database", ["external", "none"])
-def test_another_database_is_left_to_the_secrets(vm: VM, app: App, database: str) -> None:
-    other = app.model_copy(update={"database": database})
+def test_a_release_keeps_the_address_of_its_external_database(folder: Path) -> None:
+    """It is read last of all: a failed deploy must not move the live release to another one."""
+    (folder / "secrets.env").write_text("LINKS_DATABASE_URL=postgresql://elsewhere\n")
+    vm = read(folder, a_vm(an_app(secrets=["DATABASE_URL"], database="external")))
+    files = {f.path: f for f in apps._configuration(vm, vm.apps[0], BOOKWORM)}
+    kept = files["/etc/links/app.env"]
+    assert 'DATABASE_URL="postgresql://elsewhere"\n' in kept.content
+    assert (kept.mode, kept.owner) == ("600", "root:root")
+
+
+def test_an_app_without_a_database_is_told_of_none(vm: VM, app: App) -> None:
+    other = app.model_copy(update={"database": "none"})
     told = environment(vm, other, BOOKWORM)
     assert told.keys() == {"WEB_CONCURRENCY", "A", "ONEBOX_HEALTH"}
 
@@ -169,6 +178,8 @@ def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
             "processes": [],
             "database": "local",
             "migrates": True,
+            "migrate": "alembic upgrade head",
+            "migrate_timeout": 1800,
             "migrations_compatible": False,
             "build": False,
             "start_timeout": 60,
