@@ -32,6 +32,8 @@ from validation.values import (
     WebAddress,
 )
 
+KEPT_FREE = 3  # connections: PostgreSQL's superuser_reserved_connections
+MIGRATING = 5  # connections of an app's migrations and of `fab psql --owner`, at most
 REFUSED = 4  # exit code of a run that stopped before it touched a server
 
 
@@ -52,9 +54,14 @@ class PostgreSQL(Settings):
     """The cluster on the server; it is there when an app has a "local" database."""
 
     max_connections: int = Field(default=100, ge=10, le=1000)
-    """All workers' pools together, during a switch those of two releases, must fit in."""
+    """Connections to the cluster. All but 3, which stay free for maintenance, are shared out to the
+    apps: each role has its limit, and DATABASE_CONNECTIONS tells the app its own. An app's pools,
+    during a switch those of two releases, must fit in that."""
     shared_buffers: int = Field(default=128, ge=16)
     """MiB. A quarter of the memory is the usual advice for a server that does nothing else."""
+    temp_file_limit: int | None = Field(default=None, ge=64)
+    """MiB of temporary files (sorts, hashes) that one session of an app may fill; None is a tenth
+    of the disk, 1024 at least. Superusers, who restore dumps, have no limit."""
 
 
 class DeployKey(Settings):
@@ -152,6 +159,13 @@ class VM(Settings):
     """Who is told when something is wrong."""
     checks: Checks = Checks()
     """What is looked at, and how often."""
+
+    @property
+    def connections(self) -> tuple[int, int]:
+        """Return how many connections each app, and each app's migrations, may have at once."""
+        share = (self.postgresql.max_connections - KEPT_FREE) // max(1, len(self.local_apps))
+        migrations = max(1, min(MIGRATING, share // 4))
+        return max(1, share - migrations), migrations
 
     @property
     def local_apps(self) -> list[App]:

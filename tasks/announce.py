@@ -10,7 +10,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from app_settings import App
-from operations import release
+from operations import postgresql, release
 from operations.release import PROGRAM
 from settings import VM
 
@@ -45,6 +45,8 @@ def addresses(apps: list[App]) -> Generator[StringCommand, None, None]:
     failed = release.failed(host)
     released = [app for app in apps if app.name not in failed]
     problems = [f"Not released: {', '.join(failed)}. Why is told above."] if failed else []
+    if unset := postgresql.failed(host):
+        problems.append(f"The database is not as it should be: {', '.join(unset)}. See above.")
     if released and (silent := host.get_fact(Silent, apps=[app.name for app in released])):
         problems.append(silent)
     else:

@@ -159,8 +159,7 @@ def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
     """
     own = {"WEB_CONCURRENCY": str(workers(app.web, machine))}
     if app.database == "local":
-        share = vm.postgresql.max_connections // len(vm.local_apps)
-        own["DATABASE_CONNECTIONS"] = str(share)
+        own["DATABASE_CONNECTIONS"] = str(vm.connections[0])
     plain = {**_database(app, app.name), **own, **app.env, "ONEBOX_HEALTH": app.health}
     secrets = {secret.name: secret.value.get_secret_value() for secret in app.secrets}
     told = {name: value for name, value in plain.items() if name not in secrets}

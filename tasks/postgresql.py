@@ -11,6 +11,7 @@ from operations.postgresql import Database
 from operations.templates import template
 from settings import VM
 
+LEAST = 1024  # MiB of temporary files: the sort for an index on a table of that size
 DROP_IN = "etc/systemd/system/postgresql@.service.d/onebox.conf"
 
 
@@ -42,16 +43,25 @@ def postgresql() -> None:
     )
     systemd.running(name="Start PostgreSQL at boot", unit="postgresql.service")
     cluster.settings_applied(name="Restart PostgreSQL where a setting needs it", unit=unit)
-    cluster.databases(
-        name="Make the databases and their roles",
-        wanted=[_database(app) for app in vm.local_apps],
-    )
+    cluster.shared_closed(name="Keep apps out of the databases that every cluster has")
+    disk = host.get_fact(cluster.Disk)
+    for app in host.loop(vm.local_apps):
+        # What one app does to its database keeps none of the others from theirs.
+        cluster.outcomes[host.name, app.name] = cluster.database(
+            name=f"Set up the database of {app.name}",
+            wanted=_database(vm, app, disk),
+            _ignore_errors=True,
+        )
 
 
-def _database(app: App) -> Database:
+def _database(vm: VM, app: App, disk: int) -> Database:
+    connections, owner_connections = vm.connections
     return Database(
         name=app.name,
         owner=app.migrator,
         lock_timeout=app.lock_timeout,
         statement_timeout=app.statement_timeout,
+        connections=connections,
+        owner_connections=owner_connections,
+        temp_file_limit=vm.postgresql.temp_file_limit or max(LEAST, disk // 10),
     )

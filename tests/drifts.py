@@ -127,7 +127,31 @@ DRIFTS = {
     ),
     "a role's attributes": (
         f'{PSQL} "alter role links superuser"',
-        "role links may more, or less, than log in",
+        "role links attributes differ from LOGIN",
+    ),
+    "a role's connection limit": (
+        f'{PSQL} "alter role links connection limit -1"',
+        "role links has another connection limit",
+    ),
+    "a renamed migration role": (
+        f'{PSQL} "alter role \\"links-migrate\\" rename to \\"old links\\""',
+        "database links belongs in part to 'old links', not to links-migrate",
+    ),
+    "a migration role whose things went to the superuser": (
+        f'{PSQL} "reassign owned by \\"links-migrate\\" to postgres" links',
+        "database links belongs in part to 'postgres', not to links-migrate",
+    ),
+    "a database that its owner limits": (
+        f'{PSQL} "alter database links connection limit 60 is_template true"',
+        "database links has another owner or other rights",
+    ),
+    "a right of another role": (
+        f'{PSQL} "grant connect on database links to pg_monitor"',
+        "database links has another owner or other rights",
+    ),
+    "an open template1": (
+        f'{PSQL} "grant connect on database template1 to public"',
+        "database template1 is open to every role",
     ),
     "a role's password": (f"{PSQL} \"alter role links password 'x'\"", "role links has a password"),
     "a role's settings": (

@@ -22,6 +22,7 @@ PAIRS = (
     "a secret's mode",
     "a foreign drop-in of the app",
     "PostgreSQL's settings",
+    "a renamed migration role",
     "a release's packages",
     "a stopped worker",
 )

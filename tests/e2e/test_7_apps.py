@@ -33,6 +33,8 @@ DATABASE = [
     "psql -h /run/postgresql -d {other} -U {other} -c 'select 1'",
     "psql -h /run/postgresql -d {other} -U {other}-migrate -c 'select 1'",
     "psql -h /run/postgresql -d postgres -U postgres -c 'select 1'",
+    "psql -h /run/postgresql -d postgres -c 'select 1'",
+    "psql -h /run/postgresql -d template1 -c 'select 1'",
 ]
 PROCESSES = [
     "cat /proc/{process}/environ /proc/{process}/maps",
@@ -259,6 +261,31 @@ def test_an_app_reaches_what_is_its_own(three: Server, name: str) -> None:
     as_root = got(itself, three.run(f"{scripted(itself)}\ntrue"))
     assert "200 OK" in as_root[SOCKET]
     assert as_root.keys() >= {*FILES[:5], *PROCESSES}
+
+
+def test_an_app_that_takes_connections_and_locks_holds_up_no_other(three: Server) -> None:
+    """It gets its own share, closes its own database, and holds a lock there."""
+    psql = "cd /; runuser -u {} -- psql -Xq -h /run/postgresql -d one"
+    sleeping = f"{psql.format('one')} -c 'select pg_sleep(120)' >/dev/null 2>&1 &"
+    three.run(f"for i in $(seq 60); do ( {sleeping} ); done")
+    three.run(f"{psql.format('one-migrate')} -c 'create table held (i int)'")
+    three.run(f"{psql.format('one-migrate')} -c 'alter database one connection limit 50'")
+    held = "begin; alter role current_user set work_mem = '1MB'; lock held; select pg_sleep(120)"
+    three.run(f'( {psql.format("one-migrate")} -c "{held}" >/dev/null 2>&1 & )')
+    count = "select count(*) from pg_stat_activity where usename = 'one'"
+    asked = f'cd /; runuser -u postgres -- psql -XqAtc "{count}"'
+    three.wait_for(f"[ $({asked}) = 43 ]", 20)
+    before = {name: release(three, name) for name in ("two", "three")}
+    for name in before:
+        change(three, name, "# changed beside a greedy one")
+    result = three.pyinfra("-y")
+    assert result.returncode == 0, result.stdout + result.stderr
+    for name in before:
+        assert release(three, name) != before[name]
+    assert three.run(asked) == "43"
+    ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename ~ '^one'"
+    three.run(f'cd /; runuser -u postgres -- psql -XqAtc "{ended}"')
+    three.run(f"{psql.format('one-migrate')} -c 'drop table held'")
 
 
 def test_one_app_is_deployed_alone(three: Server) -> None:

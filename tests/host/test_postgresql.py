@@ -26,7 +26,6 @@ GRANTED = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 MAY_MAKE_THINGS = """
 select bool_or(has_schema_privilege(current_user, oid, 'CREATE'))
        or has_database_privilege(current_user, current_database(), 'CREATE')
-       or has_database_privilege(current_user, current_database(), 'TEMPORARY')
 from pg_namespace
 """
 ATTRIBUTES = """
@@ -34,10 +33,14 @@ select rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbyp
        rolpassword is null, exists (select from pg_auth_members where member = r.oid)
 from pg_authid r where rolname = '{role}'
 """
+BELONGS = """
+select pg_get_userbyid(relowner), relname from pg_class
+where relnamespace = 'public'::regnamespace and pg_get_userbyid(relowner) <> '{owner}'
+"""
 MAY_OPEN = """
-select case grantee when 0 then 'everybody' else pg_get_userbyid(grantee) end
+select distinct case grantee when 0 then 'everybody' else pg_get_userbyid(grantee) end
 from pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))
-where datname = '{database}' and privilege_type = 'CONNECT'
+where datname = '{database}' and privilege_type in ('CONNECT', 'TEMPORARY')
 """
 
 
@@ -131,6 +134,39 @@ def test_no_other_user_of_the_server_reaches_the_database(host: Host, vm: VM, lo
 def test_no_other_role_may_open_the_database(host: Host, local: App) -> None:
     openers = ask(host, MAY_OPEN.format(database=local.name))
     assert set(openers) == {local.name, local.migrator}
+
+
+@pytest.mark.parametrize("database", ["postgres", "template0", "template1"])
+def test_apps_reach_no_database_that_every_cluster_has(
+    host: Host, local: App, database: str
+) -> None:
+    assert "everybody" not in ask(host, MAY_OPEN.format(database=database))
+    for user in (local.name, local.migrator):
+        assert not can_open(host, database, user=user, role=user)
+
+
+def test_all_apps_together_leave_connections_for_maintenance(host: Host, vm: VM) -> None:
+    limits = "select rolname, rolconnlimit from pg_roles where rolname = any('{%s}')"
+    roles = [role for app in vm.local_apps for role in (app.name, app.migrator)]
+    found = dict(row.split("|") for row in ask(host, limits % ",".join(roles)))
+    connections, migrations = (str(count) for count in vm.connections)
+    for app in vm.local_apps:
+        assert (found[app.name], found[app.migrator]) == (connections, migrations)
+    kept = ask(host, "select current_setting('superuser_reserved_connections')::int")
+    assert sum(map(int, found.values())) + int(kept[0]) <= vm.postgresql.max_connections
+
+
+def test_app_may_make_temporary_tables_and_fill_no_disk(host: Host, local: App) -> None:
+    for user in (local.name, local.migrator):
+        made = "create temporary table t (i int); show temp_file_limit"
+        [limit] = ask(host, made, database=local.name, user=user)
+        assert limit != "-1"
+        widened = "runuser -u %s -- psql -XqAt -d %s -c 'set temp_file_limit = -1'"
+        assert not host.run(widened, user, local.name).succeeded
+
+
+def test_all_in_the_database_is_the_migrators(host: Host, local: App) -> None:
+    assert ask(host, BELONGS.format(owner=local.migrator), database=local.name) == []
 
 
 def test_app_is_not_its_migrator(host: Host, local: App) -> None:

@@ -10,46 +10,70 @@ import pytest
 
 from operations.difference import Difference, mended
 from operations.postgresql import (
+    HANDED,
     PSQL,
     SEQUENCE_RIGHTS,
+    SHARED,
     TABLE_RIGHTS,
     Cluster,
     Database,
+    Disk,
     Settings,
-    databases,
+    database,
     settings_applied,
+    shared_closed,
 )
 from tests.unit.hosts import commands, stdin, text
 
-LINKS = Database("links", "links-migrate", lock_timeout=5, statement_timeout=600)
-PLAIN = {"plain": True, "password": False, "settings": [], "member": False}
-LIMITS = ["lock_timeout=5s", "statement_timeout=600s"]
+LINKS = Database(
+    "links", "links-migrate", lock_timeout=5, statement_timeout=600, connections=92,
+    owner_connections=5, temp_file_limit=2048,
+)  # fmt: skip
+PLAIN = {"plain": True, "connections": 92, "password": False, "settings": [], "member": False}
+TEMPORARY = ["temp_file_limit=2048MB"]
+LIMITS = ["lock_timeout=5s", "statement_timeout=600s", *TEMPORARY]
 GOOD: dict[str, Any] = {
-    "roles": {"links": PLAIN, "links-migrate": {**PLAIN, "settings": LIMITS}, "postgres": {}},
-    "databases": {"links": {"owner": "links-migrate", "connect": ["links"]}, "template1": {}},
-    "defaults": [{"r": TABLE_RIGHTS, "S": SEQUENCE_RIGHTS}],
-}
+    "roles": {
+        "links": {**PLAIN, "settings": TEMPORARY},
+        "links-migrate": {**PLAIN, "connections": 5, "settings": LIMITS},
+        "postgres": {},
+    },
+    "databases": {
+        "links": {
+            "owner": "links-migrate", "open": True, "connect": ["links"], "temporary": ["links"],
+        },
+        **{name: {"owner": "postgres", "connect": [], "temporary": []} for name in SHARED},
+    },
+    "content": [{"defaults": {"r": TABLE_RIGHTS, "S": SEQUENCE_RIGHTS}, "owners": []}],
+}  # fmt: skip
 ATTRIBUTES = (
     "login inherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
-    " connection limit -1 password null;"
+    " connection limit {} password null;"
 )
 LEAVE = (
     "\nselect format('revoke %s from %s', roleid::regrole, member::regrole)\n"
     "from pg_auth_members where member = '\"{0}\"'::regrole \\gexec\n"
 )
 APP_ROLE = (
-    f'alter role "links" {ATTRIBUTES}\n{LEAVE.format("links")}\nalter role "links" reset all;'
+    f'alter role "links" {ATTRIBUTES.format(92)}\n{LEAVE.format("links")}\n'
+    'alter role "links" reset all;\n'
+    "alter role \"links\" set temp_file_limit = '2048MB';"
 )
 OWNER_ROLE = (
-    f'alter role "links-migrate" {ATTRIBUTES}\n{LEAVE.format("links-migrate")}\n'
+    f'alter role "links-migrate" {ATTRIBUTES.format(5)}\n{LEAVE.format("links-migrate")}\n'
     'alter role "links-migrate" reset all;\n'
     "alter role \"links-migrate\" set lock_timeout = '5s';\n"
-    "alter role \"links-migrate\" set statement_timeout = '600s';"
+    "alter role \"links-migrate\" set statement_timeout = '600s';\n"
+    "alter role \"links-migrate\" set temp_file_limit = '2048MB';"
 )
 ACCESS = (
     'alter database "links" owner to "links-migrate";\n'
-    'revoke all on database "links" from public;\n'
-    'grant connect on database "links" to "links";'
+    'alter database "links" allow_connections true connection limit -1 is_template false;\n'
+    "\nselect format('revoke all on database %I from %s', datname,\n"
+    "  case grantee when 0 then 'public' else grantee::regrole::text end)\n"
+    "from pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))\n"
+    "where datname = 'links' and grantee <> datdba \\gexec\n\n"
+    'grant connect, temporary on database "links" to "links";'
 )
 DEFAULTS = (
     'alter default privileges for role "links-migrate" grant'
@@ -57,35 +81,50 @@ DEFAULTS = (
     'alter default privileges for role "links-migrate" grant'
     ' SELECT, USAGE on sequences to "links";'
 )
+VARIABLES = (
+    "-v app='\"links\"' -v owner='\"links-migrate\"' -v app_name=links -v owner_name=links-migrate"
+)
+
+
+def made(state: dict[str, Any]) -> list[Any]:
+    """Return the commands that bring this state to what is wanted."""
+    return commands(database, LINKS, facts={Cluster: state})
 
 
 def statements(state: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the database and the statements of each command."""
-    found = commands(databases, [LINKS], facts={Cluster: state})
-    return [(text(command).removeprefix(f"{PSQL} -d "), stdin(command)) for command in found]
+    return [(text(each).removeprefix(f"{PSQL} -d "), stdin(each)) for each in made(state)]
 
 
 def test_a_cluster_is_read_line_by_line() -> None:
     lines = [json.dumps(GOOD["roles"]), json.dumps(GOOD["databases"]), *map(json.dumps, [{}, None])]
     state = Cluster().process(lines)
-    assert state == {"roles": GOOD["roles"], "databases": GOOD["databases"], "defaults": [{}, None]}
+    assert state == {"roles": GOOD["roles"], "databases": GOOD["databases"], "content": [{}, None]}
 
 
 def test_a_cluster_that_does_not_answer_has_nothing() -> None:
-    nothing = {"roles": {}, "databases": {}, "defaults": [None]}
+    nothing = {"roles": {}, "databases": {}, "content": [None]}
     assert Cluster().process(["null", "null", "null"]) == nothing
-    assert Cluster().default() == {"roles": {}, "databases": {}, "defaults": []}
+    assert Cluster().default() == {"roles": {}, "databases": {}, "content": []}
 
 
 def test_a_cluster_is_asked_once_for_all() -> None:
     command = Cluster().command([LINKS])
     assert command.count(PSQL) == 3
     assert "\n" not in command
-    assert f"{PSQL} -v app='\"links\"' -v owner='\"links-migrate\"' -d links" in command
+    assert f"{PSQL} {VARIABLES} -d links" in command
+
+
+def test_nothing_that_an_app_set_or_holds_is_in_our_way() -> None:
+    for option in ("search_path=pg_catalog", "role=none", "lock_timeout=5s",
+                   "default_transaction_read_only=off"):  # fmt: skip
+        assert f"-c {option}" in PSQL
+    assert "timeout -k 5 130 psql" in PSQL
 
 
 def test_a_cluster_as_described_is_left_alone() -> None:
     assert statements(GOOD) == []
+    assert commands(shared_closed, facts={Cluster: GOOD}) == []
 
 
 @pytest.mark.parametrize("state", [Cluster().default(), Cluster().process(["null"] * 3)])
@@ -93,7 +132,7 @@ def test_a_bare_cluster_gets_everything(state: dict[str, Any]) -> None:
     assert statements(state) == [
         ("postgres", f'create role "links";\n{APP_ROLE}'),
         ("postgres", f'create role "links-migrate";\n{OWNER_ROLE}'),
-        ("postgres", 'create database "links" owner "links-migrate";'),
+        ("postgres", 'create database "links" owner "links-migrate" template template0;'),
         ("postgres", ACCESS),
         ("links", DEFAULTS),
     ]
@@ -103,15 +142,20 @@ def test_a_bare_cluster_gets_everything(state: dict[str, Any]) -> None:
     ("where", "value", "mended"),
     [
         (("roles", "links", "plain"), False, [("postgres", APP_ROLE)]),
+        (("roles", "links", "connections"), -1, [("postgres", APP_ROLE)]),
         (("roles", "links", "password"), True, [("postgres", APP_ROLE)]),
         (("roles", "links", "member"), True, [("postgres", APP_ROLE)]),
         (("roles", "links", "settings"), ["role=postgres"], [("postgres", APP_ROLE)]),
+        (("roles", "links", "settings"), [], [("postgres", APP_ROLE)]),
+        (("roles", "links-migrate", "connections"), -1, [("postgres", OWNER_ROLE)]),
         (("roles", "links-migrate", "settings"), LIMITS[:1], [("postgres", OWNER_ROLE)]),
         (("databases", "links", "owner"), "links", [("postgres", ACCESS)]),
+        (("databases", "links", "open"), False, [("postgres", ACCESS)]),
         (("databases", "links", "connect"), ["links", "public"], [("postgres", ACCESS)]),
         (("databases", "links", "connect"), [], [("postgres", ACCESS)]),
-        (("defaults", 0, "r"), ["SELECT"], [("links", DEFAULTS)]),
-        (("defaults", 0), None, [("links", DEFAULTS)]),
+        (("databases", "links", "temporary"), [], [("postgres", ACCESS)]),
+        (("content", 0, "defaults", "r"), ["SELECT"], [("links", DEFAULTS)]),
+        (("content", 0), None, [("links", DEFAULTS)]),
     ],
 )
 def test_what_differs_is_mended_and_nothing_else(
@@ -125,20 +169,45 @@ def test_what_differs_is_mended_and_nothing_else(
     assert statements(state) == mended
 
 
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("right", ["connect", "temporary"])
+def test_a_database_that_every_cluster_has_is_closed_to_apps(name: str, right: str) -> None:
+    state = deepcopy(GOOD)
+    state["databases"][name][right] = ["monitor", "public"]
+    [revoke] = commands(shared_closed, facts={Cluster: state})
+    assert stdin(revoke) == f'revoke connect, temporary on database "{name}" from public;'
+    assert mended(revoke) == (Difference(f"database {name}", "is open to every role"),)
+
+
+def test_what_belongs_to_another_role_is_handed_over() -> None:
+    state = deepcopy(GOOD)
+    state["content"][0]["owners"] = ["old", "post\x1bgres"]
+    [hand] = made(state)
+    assert text(hand) == f"{PSQL} {VARIABLES} -d links"
+    assert stdin(hand) == f"{HANDED}\nselect statement from handed \\gexec\n"
+    how = "belongs in part to 'old', 'post\\x1bgres', not to links-migrate"
+    assert mended(hand) == (Difference("database links", how),)
+
+
+def test_the_disks_size_is_read() -> None:
+    assert Disk().process(["  1M-blocks", " 9876"]) == 9876
+    assert Disk().default() == 0
+
+
 def test_the_owner_has_the_limits_of_a_migration() -> None:
     assert LINKS.owner_settings == LIMITS
 
 
-@pytest.mark.parametrize("pending", [False, True])
-def test_a_setting_may_wait_for_a_restart(*, pending: bool) -> None:
-    state = {"pending": pending, "overridden": []}
+@pytest.mark.parametrize("pending", [[], ["shared_buffers"]])
+def test_a_setting_may_wait_for_a_restart(pending: list[str]) -> None:
+    state = {"pending": pending, "foreign": [], "overridden": []}
     assert Settings().process([json.dumps(state)]) == state
     found = commands(settings_applied, "pg.service", facts={Settings: state})
-    assert [text(command) for command in found] == ["systemctl restart pg.service"] * pending
+    assert [text(command) for command in found] == ["systemctl restart pg.service"] * bool(pending)
 
 
 def test_a_setting_that_alter_system_overrides_is_reset() -> None:
-    state = {"pending": False, "overridden": ["listen_addresses"]}
+    state = {"pending": [], "foreign": [], "overridden": ["listen_addresses"]}
     [reset] = commands(settings_applied, "pg.service", facts={Settings: state})
     assert "-c 'alter system reset listen_addresses' -c 'select pg_reload_conf()'" in text(reset)
     assert mended(reset) == (

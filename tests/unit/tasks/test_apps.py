@@ -105,7 +105,7 @@ def test_a_migration_has_a_unit_only_where_there_is_one(app: App) -> None:
 def test_the_environment_tells_what_the_server_has(vm: VM, app: App) -> None:
     assert environment(vm, app, BOOKWORM) == {
         "DATABASE_URL": "postgresql://links@/links?host=/run/postgresql",
-        "DATABASE_CONNECTIONS": "100",
+        "DATABASE_CONNECTIONS": "92",
         "WEB_CONCURRENCY": str(workers(app.web, BOOKWORM)),
         "A": "1",
         "ONEBOX_HEALTH": "/health/ready",
@@ -115,7 +115,7 @@ def test_the_environment_tells_what_the_server_has(vm: VM, app: App) -> None:
 def test_two_databases_share_the_connections(vm: VM, app: App) -> None:
     other = app.model_copy(update={"name": "other"})
     both = vm.model_copy(update={"apps": [app, other]})
-    assert environment(both, app, BOOKWORM)["DATABASE_CONNECTIONS"] == "50"
+    assert environment(both, app, BOOKWORM)["DATABASE_CONNECTIONS"] == "43"
 
 
 def test_a_release_keeps_the_address_of_its_external_database(folder: Path) -> None:
