@@ -142,7 +142,8 @@ class App(Settings):
     domains: list[Domain] = Field(min_length=1)
     """Names that it answers to; the first is its main one."""
     health: UrlPath = "/health/ready"
-    """Path that answers 200 when the app can serve; "/" where there is no better one."""
+    """Path that answers 200 when the app can serve; "/" where there is no better one. It is asked
+    with the first domain as Host. The same answer from 400 to 499 for 5 s fails the deploy."""
     migrate: OneLine | None = None
     """Command that brings the database up to date, as in "alembic upgrade head". Every deploy of
     a new release runs it, so it must do nothing where nothing is pending."""
@@ -184,11 +185,13 @@ class App(Settings):
     max_body: int = Field(default=10, ge=1)
     """MiB that a request's body may have."""
     start_timeout: Seconds = 60
-    """Seconds in which a new release must be ready."""
+    """Seconds in which a new release must be ready. One that goes on using the CPU, and has not
+    answered yet, is given up to five times as long."""
     settle: int = Field(default=2, ge=0, le=600)
     """Seconds that a new release must go on being ready before it is switched to."""
     watch: int = Field(default=60, ge=0, le=3600)
-    """Seconds after the switch in which the old release is kept warm, to be put back."""
+    """Seconds after the switch in which the old release is kept warm, to be put back. A first
+    release is watched for 10 s, or twice what it took to start, if that is less."""
     drain: Seconds = 30
     """Seconds that the old release is given to finish its requests."""
     keep_releases: int = Field(default=5, ge=2)

@@ -8,6 +8,10 @@ class ReleaseError(Exception):
     result = "failed"  # as the history tells it
 
 
+class WentBadError(ReleaseError):
+    """A release went live and did not hold while it was watched."""
+
+
 class PutBackError(ReleaseError):
     """A release went live, did not hold, and was put back."""
 

@@ -21,6 +21,11 @@ class Answer:
     release: str | None
     body: str
 
+    @property
+    def summary(self) -> str:
+        """Return the status with its name."""
+        return f"{self.status} {http.client.responses.get(self.status, '')}".strip()
+
     def __str__(self) -> str:
         return f"{self.status} {http.client.responses.get(self.status, '')}: {self.body}".strip()
 
@@ -66,6 +71,25 @@ class NginxPlainConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         """Connect to the loopback address."""
         self.sock = socket.create_connection(("127.0.0.1", 80), self.timeout, self.source)
+
+
+def unanswered(connection: http.client.HTTPConnection, error: Exception) -> str:
+    """Describe an exception of `ask`: who should have answered, and what happened instead."""
+    if isinstance(connection, UnixConnection):
+        who, where = "the release", f"socket {connection.path}"
+    else:
+        who, where = "nginx", f"port {connection.port} of 127.0.0.1"
+    if isinstance(error, FileNotFoundError):
+        return f"{who}'s {where} is missing"
+    if isinstance(error, ConnectionRefusedError):
+        return f"{who} does not listen on {where}"
+    if isinstance(error, TimeoutError):
+        return f"{who} did not answer within {connection.timeout:g} s"
+    if isinstance(error, ssl.SSLError):
+        return f"{who} failed the TLS handshake on {where}: {error.reason or error}"
+    if isinstance(error, ConnectionError | http.client.RemoteDisconnected):
+        return f"{who} closed the connection without an answer"
+    return f"{who} could not be asked on {where}: {type(error).__name__}: {error}"
 
 
 def ask(connection: http.client.HTTPConnection, path: str) -> Answer:

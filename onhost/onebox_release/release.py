@@ -16,8 +16,10 @@ from . import (
     identity,
     jobs,
     lock,
+    observe,
     own_units,
     resources,
+    starting,
     systemd,
     twin,
     verify,
@@ -39,7 +41,7 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
     Raises ReleaseError where that fails; what served before still does, or does again.
     """
     given = credentials.take(places)
-    recover(places, parameters)
+    _recovered(places, parameters)
     before = live(places)
     release = _sound(places, parameters, digest, before)
     if release == before:
@@ -73,13 +75,17 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
     Raises RefusedError where its files were altered, or the database has moved on without it,
     unless forced.
     """
-    recover(places, parameters)
+    _recovered(places, parameters)
     before = live(places)
     named = release is not None
-    release = release or history.previous(places, before and identity.original(before))
+    if before:
+        release = release or history.previous(places, identity.original(before))
+    else:  # what `current` points to is missing, or nothing was ever live
+        release = release or next(iter(history.healthy(places)), None)
     if release is None or release not in history.healthy(places):
         kept = ", ".join(name for name in history.healthy(places) if name != before)
-        what = "There is no such release" if named else f"Nothing was live before {before}"
+        nothing = f"Nothing was live before {before}" if before else "No release has been live"
+        what = "There is no such release" if named else nothing
         raise RefusedError(f"{what}. These are kept, to be named: {kept or 'none'}.")
     if release == before:
         raise RefusedError(f"Release {release} is live already.")
@@ -89,7 +95,7 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
     with _recorded(places, parameters, "rollback", release, before):
         if not force:
             _check_memory(places, parameters, release, before)
-        switch(places, parameters, release, can_go_back=True)
+        switch(places, parameters, release, can_go_back=True, patient=True)
     retire(places, parameters)
     if before and not lock.HOLD.exists():
         say(
@@ -115,7 +121,7 @@ def restart(places: Places, parameters: Parameters) -> None:
         hops = [twin.make(places, release), release] if before == release else [release]
         try:
             for hop in hops:
-                switch(places, unwatched, hop, can_go_back=True)
+                switch(places, unwatched, hop, can_go_back=True, patient=True)
                 retire(places, parameters)
         finally:
             if live(places) == release:
@@ -131,7 +137,7 @@ def recover(places: Places, parameters: Parameters) -> None:
         systemd.systemctl("start", "--no-block", places.target(release))
     retire(places, parameters)
     sweep(places)
-    if release and identity.original(release) not in history.healthy(places):
+    if release and _is_unrecorded(places, parameters, release):
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(places)), "")
         history.record(
@@ -143,6 +149,27 @@ def recover(places: Places, parameters: Parameters) -> None:
         )
 
 
+def _recovered(places: Places, parameters: Parameters) -> None:
+    """Recover as far as that goes: what can't be started is about to be replaced."""
+    try:
+        recover(places, parameters)
+    except ReleaseError as error:
+        say(f"The live release could not be started: {error}")
+
+
+def _is_unrecorded(places: Places, parameters: Parameters, release: str) -> bool:
+    """Check whether the history misses that a release went live. One whose deploy failed, and
+    that stays live for want of another, has its line, and holds once its processes run."""
+    name = identity.original(release)
+    if name in history.healthy(places):
+        return False
+    last = next((entry for entry in reversed(history.read(places)) if entry["release"] == name), {})
+    if last.get("serves") != name:
+        return True
+    units = own_units.services(places, parameters, release)
+    return not any(observe.keeps_crashing(unit) for unit in units)
+
+
 def _sound(places: Places, parameters: Parameters, digest: str, before: str | None) -> str:
     """Return the release that an archive becomes: another one, if the one that it became was
     altered since, or runs otherwise than described. It can't be mended while it serves."""
@@ -150,6 +177,8 @@ def _sound(places: Places, parameters: Parameters, digest: str, before: str | No
     found = verify.altered(places, release)
     if not found and release == before:
         found = verify.unlike(places, parameters, release)
+    if not found and release == before and (why := starting.revived(places, parameters, release)):
+        found = [(f"release {release}", f"does not serve: {why}")]
     if found:
         say("Making the release anew: " + " ".join(found[0]))
         environment = any("/venv/" in path for path, _ in found)
@@ -186,9 +215,12 @@ def _recorded(
     except Exception as error:
         known = error if isinstance(error, ReleaseError) else ReleaseError(_worded(error))
         took = round(time.monotonic() - start, 1)
-        history.record(places, **entry, result=known.result, why=str(known), seconds=took)
+        serves = identity.original(live(places) or "")
+        history.record(
+            places, **entry, result=known.result, why=str(known), seconds=took, serves=serves
+        )
         _hook(places, parameters, entry, known.result, str(known))
-        raise type(known)(f"{known}\n{_now(places, release)}") from error
+        raise type(known)(f"{known}\n{_now(places, what, release)}") from error
     memory = resources.memory_of(own_units.services(places, parameters, release))
     took = round(time.monotonic() - start, 1)
     history.record(places, **entry, result="live", seconds=took, memory=memory)
@@ -221,10 +253,12 @@ def _check_whole(places: Places, release: str) -> None:
         )
 
 
-def _now(places: Places, release: str) -> str:
+def _now(places: Places, what: str, release: str) -> str:
+    """Say what serves after a failure, and what to do about it."""
     serving = live(places)
+    fix = " Fix the app and deploy again." if what == "deploy" else ""
     if serving == release:
-        return f"Release {serving} serves. Mend the app and deploy again."
+        return f"Release {serving} serves.{fix}"
     if serving:
-        return f"Release {serving} serves, as before. Mend the app and deploy again."
-    return "Nothing serves: there was no release before. Mend the app and deploy again."
+        return f"Release {serving} serves, as before.{fix}"
+    return f"Nothing serves: there was no release before.{fix}"

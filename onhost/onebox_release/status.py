@@ -18,6 +18,7 @@ from . import (
     jobs,
     lock,
     maintenance,
+    observe,
     own_units,
     problems,
     resources,
@@ -26,7 +27,7 @@ from . import (
 from .parameters import Parameters
 from .places import Places
 from .show import GREEN, RED, YELLOW, rows, size, when
-from .switch import live, own_answer
+from .switch import live, missing
 
 REBOOT = Path("/run/reboot-required")
 WELL = "ok"
@@ -43,7 +44,8 @@ def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
     return {
         "live": serving,
         "since": _since(entries, serving),
-        "health": (own_answer(places, parameters, serving) or WELL) if serving else None,
+        "health": _health(places, parameters, serving) if serving else None,
+        "missing": None if serving else missing(places),
         "up": systemd.releases_up(places.app, own_units.known(places, parameters)),
         "units": _units(places, parameters, serving) if serving else [],
         "healthy": history.healthy(places),
@@ -73,7 +75,9 @@ def _release(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "live", data["live"] + since, ""
         yield "health", data["health"], GREEN if data["health"] == WELL else RED
     else:
-        yield "live", "nothing", RED
+        gone = data["missing"]
+        why = f" (current points to release {gone}, which is missing: deploy again)" if gone else ""
+        yield "live", f"nothing{why}", RED
     for unit in data["units"]:
         worse = YELLOW if unit["restarts"] else ""
         text = f"{unit['state']}, {unit['restarts']} restarts, {size(unit['memory'])}"
@@ -111,6 +115,13 @@ def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     for problem in (data["problems"] or {}).get("open", []):
         yield "problem", problem["what"].split("\n")[0], RED
     yield "reboot", "needed" if data["reboot"] else "not needed", YELLOW if data["reboot"] else ""
+
+
+def _health(places: Places, parameters: Parameters, release: str) -> str:
+    seen = observe.own(places, parameters, release)
+    if not seen.problem:
+        return WELL
+    return f"failing ({seen.problem})" if seen.status else f"down ({seen.problem})"
 
 
 def _by(who: str | None) -> str:

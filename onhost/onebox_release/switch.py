@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import durable, faults, health, own_units, resources, systemd
-from .errors import PutBackError, ReleaseError
+from . import durable, faults, health, observe, own_units, resources, starting, systemd
+from .errors import PutBackError, ReleaseError, WentBadError
 from .parameters import Parameters, health_path
 from .places import Places
-from .report import cause, excerpt, say
+from .report import excerpt, say
 from .watch import AccessLog
 
-POLL = 0.1  # seconds between two looks at a starting release
+POLL = 0.1  # seconds between two checks
 LOOK = 0.5  # seconds between two looks at a live one
 # nginx may have looked the old socket up just before the rename, and connect to it just after.
 HANDOVER = 0.5
 PUBLIC = 10  # seconds in which nginx must answer with the new release
-CRASHES = FAILED, CRASHED = "it failed", "it crashed"
 MISSES = 3  # health answers in a row that must be bad before a live release counts as broken
+# A first release has nothing to be rolled back to: its watch sees that its processes start, which
+# takes them about as long as the web process took.
+FIRST, FIRST_STARTS = 10, 2  # seconds at least; times the start
 
 
 def live(places: Places) -> str | None:
@@ -29,23 +30,42 @@ def live(places: Places) -> str | None:
     return link.readlink().name if link.is_symlink() and link.exists() else None
 
 
-def switch(places: Places, parameters: Parameters, release: str, *, can_go_back: bool) -> None:
+def missing(places: Places) -> str | None:
+    """Return the release that `current` points to, if it is not there."""
+    link = places.current
+    return link.readlink().name if link.is_symlink() and not link.exists() else None
+
+
+def switch(
+    places: Places,
+    parameters: Parameters,
+    release: str,
+    *,
+    can_go_back: bool,
+    patient: bool = False,
+) -> None:
     """Start a release beside the live one, make it live when it answers, and watch it.
+
+    `patient` is for a release that was live before: a slow start is no failure.
 
     Raises ReleaseError where it does not hold. What is stopped then is decided by `current`
     alone, so that whatever went wrong, what it points to serves.
     """
     before = live(places)
+    cursor = systemd.cursor()
     try:
-        _start(places, parameters, release)
+        took = _start(places, parameters, release, patient=patient, cursor=cursor)
         log = AccessLog(places.access_log)
         durable.point(places.current, f"releases/{release}")
         faults.point("switched")
-        _hold(places, parameters, release, before, log)
+        seconds = parameters.watch
+        if not before:
+            seconds = min(seconds, max(FIRST, FIRST_STARTS * int(took)))
+        _hold(places, parameters, release, seconds, log, cursor)
     except Exception as error:
         went_live = live(places) == release
-        if went_live and before and not can_go_back:
-            raise ReleaseError(f"{error}\nIt stays live: the database has moved on.") from error
+        if went_live and (why := _why_it_stays(places, parameters, before, error, can_go_back)):
+            raise ReleaseError(f"{error}\nIt stays live: {why}.") from error
         if went_live:
             _put_back(places, before)
         else:  # nobody but us asked it anything: there is nothing to wait for
@@ -53,6 +73,23 @@ def switch(places: Places, parameters: Parameters, release: str, *, can_go_back:
         retire(places, parameters)
         kind = PutBackError if went_live else ReleaseError
         raise kind(str(error)) from error
+
+
+def _why_it_stays(
+    places: Places,
+    parameters: Parameters,
+    before: str | None,
+    error: Exception,
+    can_go_back: bool,  # noqa: FBT001
+) -> str:
+    """Return why a release that went live stays live though it does not hold, or nothing."""
+    if before is None:
+        bad = isinstance(error, WentBadError)  # nginx reaches it, and that is better than nothing
+        return "there is no previous release to roll back to" if bad else ""
+    if not can_go_back:
+        return "the database has moved on"
+    problem = observe.live_problem(places, parameters, before)
+    return f"the previous release, {before}, does not serve either ({problem})" if problem else ""
 
 
 def retire(places: Places, parameters: Parameters) -> None:
@@ -76,48 +113,40 @@ def stop(places: Places, parameters: Parameters, release: str) -> None:
             systemd.systemctl("reset-failed", unit)
 
 
-def _start(places: Places, parameters: Parameters, release: str) -> None:
-    """Start the web process, and wait until it answers and has gone on to for a while."""
+def _start(
+    places: Places, parameters: Parameters, release: str, *, patient: bool, cursor: str
+) -> float:
+    """Start the web process, and wait until it answers and has gone on to for a while; return
+    the seconds that took."""
     say(f"Starting release {release}")
-    unit = places.process("web", release)
+    begun = time.monotonic()
     systemd.systemctl("daemon-reload")
-    systemd.systemctl("start", "--no-block", unit)
+    systemd.systemctl("start", "--no-block", places.process("web", release))
     faults.point("started")
     # Its own: a candidate starts with no restarts counted.
-    problem = _wait(
-        lambda: _trouble(places, parameters, release),
-        parameters.start_timeout,
-        give_up=lambda problem: problem in CRASHES,
-    )
-    settled = time.monotonic() + parameters.settle
-    while not problem and time.monotonic() < settled:
-        time.sleep(POLL)
-        problem = _trouble(places, parameters, release, health.PATIENCE)
-    if problem:
-        log = systemd.journal(unit)
-        why = problem + cause(log) if problem in CRASHES else problem
-        raise ReleaseError(
-            f"Release {release} did not become ready: {why}.\nIts last lines:\n{excerpt(log)}"
-        )
+    starting.wait(places, parameters, release, patient=patient, cursor=cursor)
     faults.point("settled")
+    return time.monotonic() - begun
 
 
 def _hold(
-    places: Places, parameters: Parameters, release: str, before: str | None, log: AccessLog
+    places: Places, parameters: Parameters, release: str, seconds: int, log: AccessLog, cursor: str
 ) -> None:
     """See that the public gets the new release, start all of it, and watch it."""
     check_public(places, parameters, release)
     systemd.systemctl("start", places.target(release))
     say(f"Release {release} is live")
     faults.point("joined")
-    if before and parameters.watch:
-        _watch(places, parameters, release, log)
+    if seconds:
+        _watch(places, parameters, release, seconds, log, cursor)
         faults.point("watched")
 
 
-def _watch(places: Places, parameters: Parameters, release: str, log: AccessLog) -> None:
-    """Look at a release while the one before is still warm. Raises ReleaseError if it is worse."""
-    seconds = resources.watch_time(parameters.watch, *resources.memory())
+def _watch(
+    places: Places, parameters: Parameters, release: str, seconds: int, log: AccessLog, cursor: str
+) -> None:
+    """Check a release while the previous one is still warm. Raises WentBadError if it is worse."""
+    seconds = resources.watch_time(seconds, *resources.memory())
     say(f"Watching it for {seconds} s; stopping this command does not stop that")
     before, misses, end = log.before(), 0, time.monotonic() + seconds
     units = own_units.services(places, parameters, release)
@@ -126,14 +155,14 @@ def _watch(places: Places, parameters: Parameters, release: str, log: AccessLog)
         problem = own_answer(places, parameters, release)
         misses = misses + 1 if problem else 0
         since = log.since()
-        if crashed := next((unit for unit in units if _crash(unit)), None):
+        if crashed := next((unit for unit in units if observe.crash(unit)), None):
             problem, misses = f"{crashed} died", MISSES
         elif since.is_worse_than(before):
             problem = f"{since.errors} of {since.total} requests failed"
             misses = MISSES
         if misses >= MISSES:
-            told = excerpt(systemd.journal(crashed or units[0]))
-            raise ReleaseError(f"Release {release} went bad: {problem}.\nIts last lines:\n{told}")
+            told = excerpt(systemd.journal(crashed or units[0], after=cursor))
+            raise WentBadError(f"Release {release} went bad: {problem}.\nIts last lines:\n{told}")
 
 
 def _put_back(places: Places, before: str | None) -> None:
@@ -154,65 +183,23 @@ def check_public(places: Places, parameters: Parameters, release: str) -> None:
     path = health_path(places, parameters, release)
 
     def problem() -> str:
-        over_tls = _problem(health.NginxConnection(domain), path, release)
-        plain = over_tls and _problem(health.NginxPlainConnection(domain), path, release)
+        over_tls = observe.ask(health.NginxConnection(domain), path, release).problem
+        plain = over_tls and observe.ask(health.NginxPlainConnection(domain), path, release).problem
         return over_tls if plain else ""
 
     if found := _wait(problem, PUBLIC):
-        raise ReleaseError(f"nginx does not answer with release {release}: {found}.")
+        raise ReleaseError(f"nginx is not serving release {release}: {found}.")
 
 
-def _trouble(places: Places, parameters: Parameters, release: str, patience: float = 1) -> str:
-    """Return what is wrong with a starting release; a crash says more than no answer.
-
-    Little patience at first: a starting app's socket takes connections long before they are
-    answered, and a long wait would only see a crash later.
-    """
-    answer = own_answer(places, parameters, release, patience)
-    return _crash(places.process("web", release)) or answer
-
-
-def own_answer(
-    places: Places, parameters: Parameters, release: str, patience: float = health.PATIENCE
-) -> str:
+def own_answer(places: Places, parameters: Parameters, release: str) -> str:
     """Return what is wrong with a release's answer over its own socket, or nothing."""
-    connection = health.UnixConnection(places.socket(release), parameters.domains[0], patience)
-    return _problem(connection, health_path(places, parameters, release), release)
+    return observe.own(places, parameters, release).problem
 
 
-def _problem(connection: http.client.HTTPConnection, path: str, release: str) -> str:
-    """Return what is wrong with a release's answer, or nothing."""
-    try:
-        answer = health.ask(connection, path)
-    except (OSError, http.client.HTTPException) as error:
-        return f"{type(error).__name__}: {error}"
-    if answer.release != release:
-        return f"release {answer.release} answered"
-    return "" if answer.status == http.client.OK else f"{path} answered {answer}"
-
-
-def _crash(unit: str) -> str:
-    """Return what systemd has seen of a unit's end, or nothing.
-
-    A worker may end well, to be started afresh, but not again and again.
-    """
-    state = systemd.show(unit, "NRestarts", "ActiveState", "SubState", "Result")
-    if state.get("ActiveState") == "failed":
-        return FAILED
-    restarts = int(state.get("NRestarts") or 0)
-    ending = state.get("SubState") == "auto-restart"
-    if "-web@" in unit:
-        return CRASHED if restarts or ending else ""
-    ending_badly = ending and state.get("Result") != "success"
-    return CRASHED if restarts > 1 or ending_badly else ""
-
-
-def _wait(
-    problem: Callable[[], str], seconds: float, give_up: Callable[[str], bool] = lambda _: False
-) -> str:
+def _wait(problem: Callable[[], str], seconds: float) -> str:
     """Look until there is no problem; return the last one if it stays."""
     deadline = time.monotonic() + seconds
-    while (found := problem()) and time.monotonic() < deadline and not give_up(found):
+    while (found := problem()) and time.monotonic() < deadline:
         time.sleep(POLL)
     return found
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .errors import ReleaseError
@@ -79,9 +82,38 @@ def is_active(unit: str) -> bool:
     return show(unit, "ActiveState").get("ActiveState") not in {"inactive", "failed", None}
 
 
-def journal(unit: str, lines: int = 400) -> str:
-    """Return the last lines that a unit wrote, without their time stamps."""
-    return _run("journalctl", "-u", unit, "-n", str(lines), "-o", "cat", "--no-pager").stdout
+def cursor() -> str:
+    """Return where the journal ends now; nothing where it is empty."""
+    output = _run("journalctl", "--quiet", "-n", "1", "-o", "json", "--no-pager").stdout
+    return str(json.loads(output)["__CURSOR"]) if output.strip() else ""
+
+
+def journal(unit: str, lines: int = 400, after: str = "") -> str:
+    """Return the last lines of a unit without time stamps: those after a cursor, or else those of
+    its last start. What it wrote before is about another time."""
+    options = ("-n", str(lines), "-o", "cat", "--no-pager", "--quiet")
+    if after:
+        return _run("journalctl", "-u", unit, f"--after-cursor={after}", *options).stdout
+    invocation = show(unit, "InvocationID").get("InvocationID")
+    if not invocation:
+        return _run("journalctl", "-u", unit, *options).stdout
+    # The first is what it wrote, the other what systemd writes of it.
+    own, of = f"_SYSTEMD_INVOCATION_ID={invocation}", f"INVOCATION_ID={invocation}"
+    return _run("journalctl", own, "+", of, *options).stdout
+
+
+def cpu_time(unit: str) -> float:
+    """Return the seconds of CPU that a unit's processes and their ended children have used.
+
+    Of /proc (man 5 proc): the control group's own count needs accounting to be on.
+    """
+    ticks = 0
+    for process in processes(unit):
+        with suppress(OSError, IndexError, ValueError):
+            stat = Path(f"/proc/{process}/stat").read_text()
+            # utime, stime, cutime and cstime, behind a name that may hold anything.
+            ticks += sum(map(int, stat.rpartition(")")[2].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def processes(unit: str) -> list[int]:

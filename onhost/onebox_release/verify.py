@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from . import durable, identity, own_units, systemd
+from . import durable, identity, observe, own_units, systemd
 from .parameters import Parameters
 from .places import Places
 
@@ -79,7 +79,13 @@ def differences(places: Places, parameters: Parameters, release: str | None) -> 
         return left
     kinds = (unlike, stopped)
     found = [difference for kind in kinds for difference in kind(places, parameters, release)]
-    return [*altered(places, release), *found, *left]
+    return [*altered(places, release), *found, *silent(places, parameters, release), *left]
+
+
+def silent(places: Places, parameters: Parameters, release: str) -> list[Difference]:
+    """Return that the live release does not serve, and why; the next deploy replaces it."""
+    problem = observe.live_problem(places, parameters, release)
+    return [(f"release {release}", f"does not serve: {problem}")] if problem else []
 
 
 def overrides(places: Places, parameters: Parameters) -> list[Path]:

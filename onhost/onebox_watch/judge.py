@@ -72,6 +72,11 @@ def judge(seen: Seen, past: Past) -> list[Finding]:
 
 def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
     for app in seen.apps:
+        if app.missing:
+            what = f"Nothing of {app.name} serves: current points to release {app.missing}, which"
+            what += f" is missing in /srv/{app.name}/releases"
+            do = f"Deploy again, or roll back: onebox-release rollback {app.name}"
+            yield Finding("answer", app.name, what, do)
         if app.live and app.silence:
             what = f"https://{app.domain} does not answer on the server itself: {app.silence}"
             do = f"See what it says: journalctl -u '{app.name}-web@*' -n 50; systemctl status nginx"

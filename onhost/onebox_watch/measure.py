@@ -18,7 +18,7 @@ from pathlib import Path
 from onebox_release import health, history, lock, own_units, parameters, resources, systemd
 from onebox_release.errors import ReleaseError
 from onebox_release.places import Places
-from onebox_release.switch import live
+from onebox_release.switch import live, missing
 from onebox_release.who import is_locked
 
 from . import seen, wanted
@@ -60,6 +60,8 @@ def _app(places: Places) -> seen.App | None:
     if release:
         path = parameters.health_path(places, settings, release)
         silence, certificate = _answer(domain, path)
+        if silence and not (file := places.socket(release)).exists():
+            silence = f"the release's socket {file} is missing"
         units = own_units.services(places, settings, release)
     states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
     up = systemd.releases_up(places.app, own_units.known(places, settings))
@@ -67,6 +69,7 @@ def _app(places: Places) -> seen.App | None:
         name=places.app,
         domain=domain,
         live=release,
+        missing=missing(places),
         deploying=systemd.is_active(places.unit),
         silence=silence,
         certificate=certificate,
@@ -89,7 +92,7 @@ def _answer(domain: str, path: str) -> tuple[str, tuple[float, float] | None]:
         )
         answer = health.ask(connection, path)
     except (OSError, http.client.HTTPException) as error:
-        return f"{type(error).__name__}: {error}", certificate
+        return health.unanswered(connection, error), certificate
     good = answer.status == http.client.OK
     return ("" if good else f"{path} answered {answer}"), certificate
 

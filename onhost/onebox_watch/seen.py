@@ -25,6 +25,8 @@ class App:
     domain: str
     live: str | None = None
     deploying: bool = False
+    missing: str | None = None
+    """The release that `current` points to, where that is not there: then nothing is live."""
     silence: str = ""
     """What is wrong with its answer over HTTPS, or nothing."""
     certificate: tuple[float, float] | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from operations.artifact import pack
 from tests.faults.probed import Probed
 
 
@@ -28,6 +30,46 @@ def test_a_release_that_goes_bad_is_put_back(probe: Probed, csv: Path, kind: str
     bad = traffic.releases - {before}
     assert len(bad) == 1
     assert {sample.release for sample in traffic.failures} <= bad | {""}
+    probe.settled()
+
+
+BREAKS = {
+    "its sockets are gone": "rm -rf /run/probe",
+    "its unit is masked": "ln -sf /dev/null /etc/systemd/system/probe-web@{release}.service;"
+    " systemctl daemon-reload; systemctl kill -s KILL probe-web@{release}.service",
+}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_live_release_that_does_not_serve_is_told_and_replaced(probe: Probed, how: str) -> None:
+    before = probe.live()
+    probe.server.run(BREAKS[how].format(release=before))
+    probe.server.wait_for('onebox-release status probe --json | grep -q \'"health": "down\'', 20)
+    digest = pack(probe.folder).digest
+    plan = json.loads(probe.server.run(f"onebox-release plan probe {digest}"))["data"]
+    assert any("does not serve: " in how for _, how in plan["differences"]), plan
+    result = probe.deploy()
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert probe.live() not in {before, ""}
+    assert probe.server.deploy()["success"] == []
+    probe.settled()
+
+
+def test_a_first_release_whose_process_crashes_fails_and_the_next_may_be_slow(
+    probe: Probed,
+) -> None:
+    """A release whose folder is missing is as good as none. The one that follows takes longer than
+    `start_timeout` to start, and is at work: that is no failure."""
+    probe.server.run("rm -rf $(realpath /srv/probe/current)")
+    assert probe.status()["missing"]
+    probe.become("worker crashes")
+    result = probe.deploy()
+    assert result.returncode != 0
+    output = result.stdout + result.stderr
+    assert "broken on purpose: worker" in output
+    assert "It stays live: there is no previous release to roll back to." in output
+    assert probe.live() == probe.status()["live"]
+    probe.release("slow start")
     probe.settled()
 
 

@@ -250,7 +250,7 @@ def test_the_web_service_is_started_again_whatever_ends_it(app: App) -> None:
         "Restart=always",
         "RestartSec=2",
         "KillMode=mixed",
-        "TimeoutStartSec=90",
+        "TimeoutStartSec=450",
         "TimeoutStopSec=32",
         "User=links",
         "StateDirectory=links",

@@ -10,7 +10,7 @@ import pytest
 ONHOST = Path(__file__).resolve().parents[3] / "onhost"
 sys.path.insert(0, str(ONHOST))
 
-from onebox_release import faults, health, switch, systemd  # noqa: E402
+from onebox_release import faults, health, observe, starting, switch, systemd  # noqa: E402
 from onebox_release.places import Places  # noqa: E402
 
 from tests.unit.onhost.server import Server, make_places  # noqa: E402
@@ -30,9 +30,13 @@ def places(tmp_path: Path) -> Places:
 @pytest.fixture
 def server(places: Places, monkeypatch: pytest.MonkeyPatch) -> Server:
     made = Server(places)
-    for name in ("systemctl", "show", "releases_up", "is_active", "journal", "wait_until_inactive"):
+    for name in (
+        "systemctl", "show", "releases_up", "is_active", "journal", "wait_until_inactive",
+        "cursor", "cpu_time",
+    ):  # fmt: skip
         monkeypatch.setattr(systemd, name, getattr(made, name))
     monkeypatch.setattr(systemd, "processes", lambda _unit: [])
     monkeypatch.setattr(health, "ask", made.ask)
-    monkeypatch.setattr(switch, "time", made)
+    for module in (switch, starting, observe):
+        monkeypatch.setattr(module, "time", made)
     return made

@@ -46,7 +46,9 @@ class Server:
         self.results: dict[str, str] = {}
         self.patience: float | None = None
         self.answers: dict[str, Callable[[], int]] = {}
+        self.silent: dict[str, Callable[[], bool]] = {}
         self.paths: dict[str, str] = {}
+        self.cpu: Callable[[str], float] = lambda _: 0.0
         self.public: Callable[[], str | None] = self.pointer
 
     # What the code under test calls.
@@ -85,8 +87,8 @@ class Server:
     def is_active(self, unit: str) -> bool:
         return unit.partition("@")[2].removesuffix(".target") in self.up
 
-    def journal(self, unit: str, lines: int = 40) -> str:
-        del lines
+    def journal(self, unit: str, lines: int = 40, after: str = "") -> str:
+        del lines, after
         return f"last words of {unit}\n"
 
     def ask(self, connection: http.client.HTTPConnection, path: str) -> Answer:
@@ -97,11 +99,23 @@ class Server:
         assert path == self.paths.get(release or "", "/health")
         if release not in self.up:
             raise ConnectionRefusedError("nobody listens")
+        if release in self.silent and self.silent[release]():
+            self.now += 1
+            raise TimeoutError
         status = self.answers.get(release, lambda: 200)()
         return Answer(status, release, "body")
 
     def monotonic(self) -> float:
         return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def cursor(self) -> str:
+        return "here"
+
+    def cpu_time(self, unit: str) -> float:
+        return self.cpu(unit)
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds

@@ -97,3 +97,27 @@ def test_nginx_is_asked_on_the_loopback_by_the_domains_name(
         with pytest.raises(ConnectionRefusedError):
             health.ask(kind("links.test"), "/health")
     assert asked == [("127.0.0.1", 443, 5), ("127.0.0.1", 80, 5)]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileNotFoundError(2, "No such file"), "the release's socket /run/x/web.sock is missing"),
+        (ConnectionRefusedError(), "the release does not listen on socket /run/x/web.sock"),
+        (TimeoutError(), "the release did not answer within 5 s"),
+        (ConnectionResetError(), "the release closed the connection without an answer"),
+        (
+            PermissionError(13),
+            "the release could not be asked on socket /run/x/web.sock: PermissionError: 13",
+        ),
+    ],
+)
+def test_no_answer_is_described_without_python(error: Exception, told: str) -> None:
+    connection = health.UnixConnection(Path("/run/x/web.sock"), "links.test", 5)
+    assert health.unanswered(connection, error) == told
+
+
+def test_no_answer_of_nginx_is_described_by_its_port() -> None:
+    connection = health.NginxConnection("links.test")
+    told = health.unanswered(connection, ConnectionRefusedError())
+    assert told == "nginx does not listen on port 443 of 127.0.0.1"

@@ -15,6 +15,7 @@ from onebox_release import (
     history,
     identity,
     lock,
+    observe,
     release,
     resources,
     switch,
@@ -54,8 +55,10 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if not server.places.release("new").exists():
             server.make("new")
 
-    def switched(_places: object, _parameters: object, name: str, *, can_go_back: bool) -> None:
-        taken.append(f"switch {can_go_back}")
+    def switched(
+        _places: object, _parameters: object, name: str, *, can_go_back: bool, patient: bool = False
+    ) -> None:
+        taken.append(f"switch {can_go_back}" + " patiently" * patient)
         server.up.add(name)
         durable.point(server.places.current, f"releases/{name}")
 
@@ -134,6 +137,66 @@ def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
         ("deploy", "old", "live"), *altered, ("deploy", "new", "live"),
     ]  # fmt: skip
     assert history.healthy(server.places) == ["new"] + ["old"] * (what == "unlike")
+
+
+def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
+    server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    server.make("old", live="old")
+    server.remember(("deploy", "old", "live"))
+    server.answers["old"] = lambda: 503
+    names = iter(["old", "new"])
+    monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
+    deploy(server)
+    assert "does not serve: /health answered 503" in capsys.readouterr().err
+    assert "switch True" in steps
+    assert server.places.made_anew.read_text() == "1 0"
+    assert server.history() == [("deploy", "old", "live"), ("deploy", "new", "live")]
+
+
+def test_a_live_release_that_is_just_starting_is_waited_for(
+    server: Server, steps: list[str]
+) -> None:
+    server.make("new", live="new")
+    server.remember(("deploy", "new", "live"))
+    server.places.socket("new").parent.mkdir(parents=True)
+    server.places.socket("new").touch()
+    server.answers["new"] = lambda: 503 if server.now < PARAMETERS.start_timeout - 1 else 200
+    deploy(server)
+    assert steps == []
+
+
+def test_a_live_release_that_can_not_be_started_is_no_reason_not_to_deploy(
+    server: Server, steps: list[str]
+) -> None:
+    server.make("old", live="old")
+    server.refuses = {"start --no-block links@old.target"}
+    deploy(server)
+    assert "switch True" in steps
+
+
+@pytest.mark.parametrize("crashing", [True, False])
+def test_a_first_release_that_failed_and_stays_live_is_recorded_once_it_holds(
+    server: Server, monkeypatch: pytest.MonkeyPatch, *, crashing: bool
+) -> None:
+    server.make("new", live="new")
+    history.record(
+        server.places, what="deploy", release="new", before="", result="failed", serves="new"
+    )
+    monkeypatch.setattr(observe, "keeps_crashing", lambda _: crashing)
+    release.recover(server.places, PARAMETERS)
+    assert history.healthy(server.places) == ([] if crashing else ["new"])
+
+
+def test_going_back_without_a_live_release_is_to_the_newest_that_held(
+    server: Server, steps: list[str]
+) -> None:
+    server.make("older", "old")
+    server.remember(("deploy", "older", "live"), ("deploy", "old", "live"))
+    durable.point(server.places.current, "releases/gone")
+    rollback(server)
+    assert "switch True patiently" in steps
+    assert server.pointer() == "old"
 
 
 @pytest.mark.parametrize("ask", [deploy, rollback])
@@ -228,7 +291,7 @@ def test_a_step_that_fails_leaves_the_old_release_and_says_so(
         deploy(server)
     assert raised.value.code == code
     assert str(raised.value) == (
-        f"{told}\nRelease old serves, as before. Mend the app and deploy again."
+        f"{told}\nRelease old serves, as before. Fix the app and deploy again."
     )
     last = history.read(server.places)[-1]
     assert (last["what"], last["release"], last["before"]) == ("deploy", "new", "old")
@@ -262,7 +325,7 @@ def test_a_failed_release_that_stays_live_is_not_said_to_serve_as_before(
         deploy(server)
     assert str(error.value) == (
         "It stays live: the database has moved on.\n"
-        "Release new serves. Mend the app and deploy again."
+        "Release new serves. Fix the app and deploy again."
     )
 
 
@@ -336,7 +399,7 @@ def test_a_rollback_goes_through_the_same_gate(three: Server, steps: list[str]) 
     assert steps == [
         "back two three",
         "memory",
-        "switch True",
+        "switch True patiently",
         "point recorded",
         "point retired",
     ]

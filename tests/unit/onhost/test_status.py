@@ -58,7 +58,12 @@ def test_all_of_it_on_one_screen() -> None:
         ({"lock": "ann at home"}, show.YELLOW, "one is under way, by ann at home"),
         ({"deploying": True}, show.YELLOW, "one is under way"),
         ({"disk": {"free": 1, "total": 100}}, show.YELLOW, "0 MiB of 0 MiB free"),
-        ({"live": None, "units": []}, show.RED, "nothing"),
+        ({"live": None, "units": [], "missing": None}, show.RED, "nothing"),
+        (
+            {"live": None, "missing": "b-2"},
+            show.RED,
+            "nothing (current points to release b-2, which is missing: deploy",
+        ),
     ],
 )
 def test_what_is_not_well_has_a_colour_on_a_terminal_alone(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +88,131 @@ def test_the_pointer_moves_only_after_the_settling_time(
     assert moved[0] >= PARAMETERS.settle
 
 
-def test_the_first_release_is_not_watched(server: Server) -> None:
+@pytest.mark.parametrize(("watch", "least"), [(0, 0), (4, 4), (60, 10)])
+def test_the_first_release_is_watched_for_as_long_as_its_processes_take_to_start(
+    server: Server, monkeypatch: pytest.MonkeyPatch, watch: int, least: int
+) -> None:
+    monkeypatch.setattr(resources, "memory", lambda: (1000, 1000))
     server.make("new")
-    go(server)
+    switch(server.places, replace(PARAMETERS, watch=watch), "new", can_go_back=True)
     assert server.pointer() == "new"
-    assert server.now < PARAMETERS.watch
+    assert least <= server.now - PARAMETERS.settle < least + 3
+
+
+def test_a_first_release_whose_process_crashes_fails_and_goes_on_serving(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "memory", lambda: (1000, 1000))
+    server.make("new")
+    server.crashed.add("links-queue@new.service")
+    with pytest.raises(ReleaseError) as error:
+        go(server)
+    assert str(error.value) == (
+        "Release new went bad: links-queue@new.service died.\n"
+        "Its last lines:\nlast words of links-queue@new.service\n"
+        "It stays live: there is no previous release to roll back to."
+    )
+    assert (server.pointer(), server.up) == ("new", {"new"})
+
+
+def test_a_release_that_goes_bad_is_not_rolled_back_to_one_that_does_not_serve(two: Server) -> None:
+    two.answers["old"] = lambda: 503
+    two.answers["new"] = after(two, 1, 500)
+    with pytest.raises(ReleaseError, match=r"It stays live: the previous release, old, does not"):
+        go(two)
+    assert two.pointer() == "new"
+
+
+def slow(two: Server, seconds: float, cpu: float) -> None:
+    """Have `new` answer after so many seconds, and use this share of a core until then."""
+    two.silent["new"] = lambda: two.now < seconds
+    two.cpu = lambda unit: cpu * min(two.now, seconds) if unit == "links-web@new.service" else 0
+
+
+def test_a_start_that_is_slow_but_works_gets_more_time(two: Server) -> None:
+    slow(two, 4 * PARAMETERS.start_timeout, cpu=0.1)
+    go(two)
+    assert two.pointer() == "new"
+
+
+@pytest.mark.parametrize(
+    ("cpu", "within", "told"),
+    [
+        (
+            0.01,
+            1.3,
+            "did not become ready within 5 s (`start_timeout`): the release did not answer",
+        ),
+        (1.0, 5.3, "was still starting after 25 s, using the CPU: the release did not answer"),
+    ],
+)
+def test_one_that_hangs_or_is_too_slow_fails_by_the_setting(
+    two: Server, cpu: float, within: float, told: str
+) -> None:
+    slow(two, math.inf, cpu)
+    with pytest.raises(ReleaseError) as error:
+        go(two)
+    assert told in str(error.value)
+    assert "start_timeout" in str(error.value)
+    assert two.now <= within * PARAMETERS.start_timeout + 1
+    assert_old_serves(two)
+
+
+def test_going_back_never_fails_for_slowness_alone(two: Server) -> None:
+    slow(two, 60 * PARAMETERS.start_timeout, cpu=0.1)
+    switch(two.places, PARAMETERS, "new", can_go_back=True, patient=True)
+    assert two.pointer() == "new"
+
+
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (404, "`health` names a path that the app does not have: set `health` (now '/health')"),
+        (400, "its allowed hosts (Django: ALLOWED_HOSTS) need links.test, or set `health`"),
+        (401, "`health` must name a path that answers 200 without a login: set `health`"),
+    ],
+)
+def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
+    two: Server, status: int, hint: str
+) -> None:
+    two.answers["new"] = lambda: status
+    with pytest.raises(ReleaseError) as error:
+        switch(two.places, replace(PARAMETERS, start_timeout=60), "new", can_go_back=True)
+    assert f"/health answered {status}" in str(error.value)
+    assert hint in str(error.value)
+    assert 5 <= two.now < 6
+    assert_old_serves(two)
+
+
+@pytest.mark.parametrize("status", [404, 429])
+def test_refusals_while_it_starts_are_none(two: Server, status: int) -> None:
+    until = {404: 4.5, 429: 20}[status]
+    two.answers["new"] = lambda: status if two.now < until else 200
+    switch(two.places, replace(PARAMETERS, start_timeout=60), "new", can_go_back=True)
+    assert two.pointer() == "new"
+
+
+def test_a_worker_killed_while_it_starts_is_told_with_its_setting(
+    two: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = "[CRITICAL] WORKER TIMEOUT (pid:7)\n"
+    monkeypatch.setattr(systemd, "journal", lambda *_, **__: log)
+    slow(two, math.inf, cpu=0)
+    with pytest.raises(ReleaseError, match="killed a worker after `timeout` of `web`"):
+        go(two)
 
 
 @pytest.mark.parametrize(
     ("status", "crash", "fail", "told"),
     [
-        (503, False, False, "/health answered 503 Service Unavailable: body"),
-        (200, True, False, "it crashed"),
-        (200, False, True, "it failed"),
+        (
+            503,
+            False,
+            False,
+            " within 5 s (`start_timeout`): /health answered 503 Service Unavailable: body",
+        ),
+        (200, True, False, ": it crashed"),
+        (200, False, True, ": it failed"),
     ],
 )
 def test_a_candidate_that_never_gets_ready_is_stopped_unnoticed(
@@ -112,7 +226,7 @@ def test_a_candidate_that_never_gets_ready_is_stopped_unnoticed(
         go(two)
     assert type(error.value) is ReleaseError, "it never went live"
     assert str(error.value) == (
-        f"Release new did not become ready: {told}.\n"
+        f"Release new did not become ready{told}.\n"
         "Its last lines:\nlast words of links-web@new.service"
     )
     assert_old_serves(two)
@@ -151,7 +265,7 @@ def test_one_bad_answer_in_the_settling_time_is_enough(two: Server) -> None:
 
 def test_nginx_answering_with_another_release_puts_back(two: Server) -> None:
     two.public = lambda: "old"
-    with pytest.raises(PutBackError, match=r"nginx does not answer with release new: release old"):
+    with pytest.raises(PutBackError, match=r"nginx is not serving release new: release old"):
         go(two)
     assert_old_serves(two)
     assert two.calls.index("start --no-block links@old.target") < two.calls.index(stop_of("new"))
@@ -173,7 +287,7 @@ def test_without_a_certificate_nginx_is_asked_over_http(
 def test_a_first_release_that_nginx_does_not_reach_leaves_no_pointer(server: Server) -> None:
     server.make("new")
     server.public = lambda: None
-    with pytest.raises(PutBackError, match="nginx does not answer"):
+    with pytest.raises(PutBackError, match="nginx is not serving"):
         go(server)
     assert server.pointer() is None
     assert server.up == set()
@@ -342,7 +456,7 @@ def test_an_error_of_the_disk_after_the_rename_puts_back(
 def test_last_lines_that_are_not_utf8_do_not_keep_a_bad_release(
     two: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def journal(*_: object) -> str:
+    def journal(*_: object, **__: object) -> str:
         return b"\xff".decode()
 
     monkeypatch.setattr(systemd, "journal", journal)
@@ -356,7 +470,7 @@ def test_last_lines_that_are_not_utf8_do_not_keep_a_bad_release(
 def test_an_error_that_nobody_thought_of_leaves_the_old_release(
     two: Server, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    def surprise(*_: object) -> None:
+    def surprise(*_: object, **__: object) -> None:
         raise ZeroDivisionError("surprise")
 
     monkeypatch.setattr(f"onebox_release.switch._{step}", surprise)

@@ -92,10 +92,34 @@ def test_units_are_waited_for_until_none_is_left(
     assert capsys.readouterr().err == f"Waiting for {unit}, which an earlier deploy left\n"
 
 
-def test_last_lines_come_without_time_stamps(program: Programs) -> None:
+def test_last_lines_are_of_the_last_start_without_time_stamps(program: Programs) -> None:
+    program("systemctl", "echo InvocationID=1a2b")
     asked = program("journalctl", "echo a line")
     assert systemd.journal("x", 7) == "a line\n"
-    assert asked.read_text().split() == ["-u", "x", "-n", "7", "-o", "cat", "--no-pager"]
+    matches = "_SYSTEMD_INVOCATION_ID=1a2b + INVOCATION_ID=1a2b"
+    assert asked.read_text().split() == f"{matches} -n 7 -o cat --no-pager --quiet".split()
+
+
+def test_last_lines_after_a_cursor_are_of_all_starts_since(program: Programs) -> None:
+    asked = program("journalctl", 'echo \'{"__CURSOR": "s=1;i=2"}\'')
+    cursor = systemd.cursor()
+    systemd.journal("x", 7, after=cursor)
+    assert "-u x --after-cursor=s=1;i=2 -n 7" in " ".join(asked.read_text().split())
+
+
+def test_an_empty_journal_has_no_cursor(program: Programs) -> None:
+    program("journalctl", "true")
+    assert systemd.cursor() == ""
+
+
+def test_the_cpu_time_of_a_unit_is_that_of_its_processes_and_ended_children(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(systemd, "processes", lambda _: [os.getpid(), 2**22 + 1])
+    before = systemd.cpu_time("x")
+    while time.process_time() < before + 0.1:
+        pass
+    assert systemd.cpu_time("x") > before
 
 
 def test_last_lines_may_be_any_bytes(program: Programs) -> None:

@@ -140,3 +140,28 @@ def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
     words = "was started before its files were changed"
     names = ["links-web@a-1.service", "links-queue@a-1.service"]
     assert found == [(name, words) for name in names] * told
+
+
+def test_a_live_release_that_does_not_answer_is_told(server: Server) -> None:
+    server.make("a-1", live="a-1")
+    assert verify.silent(server.places, PARAMETERS, "a-1") == []
+    server.up = set()
+    [(what, how)] = verify.silent(server.places, PARAMETERS, "a-1")
+    assert (what, how[:16]) == ("release a-1", "does not serve: ")
+    assert f"the release does not listen on socket {server.places.socket('a-1')}" in how
+
+
+def test_a_live_release_whose_process_keeps_crashing_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.make("a-1", live="a-1")
+    state = {"NRestarts": "7", "SubState": "auto-restart", "Result": "exit-code"}
+    crashing = "links-queue@a-1.service"
+    monkeypatch.setattr(
+        systemd, "show", lambda unit, *_: state if unit == crashing else {"NRestarts": "1"}
+    )
+    assert verify.silent(server.places, PARAMETERS, "a-1") == [
+        ("release a-1", "does not serve: links-queue@a-1.service keeps crashing")
+    ]
+    state["Result"] = "success"  # a worker that ends by itself, to be started afresh
+    assert verify.silent(server.places, PARAMETERS, "a-1") == []

@@ -49,6 +49,7 @@ def test_a_server_that_is_well_has_nothing_to_tell() -> None:
 
 WRONG = [
     ("answer:links", app(silence="503 Service Unavailable")),
+    ("answer:links", app(live=None, missing="r1")),
     ("release:links", app(down=[WEB])),
     ("release:links", app(others=["r0"])),
     ("unit:a.service", replace(FINE, failed=["a.service"])),

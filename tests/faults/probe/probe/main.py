@@ -24,6 +24,9 @@ if KIND == "import error":
     raise RuntimeError("broken on purpose: import")
 if KIND == "hang":
     time.sleep(3600)
+if KIND == "slow start":  # longer than the tests' start_timeout, and at work
+    while time.process_time() < 10:
+        pass
 
 
 @asynccontextmanager

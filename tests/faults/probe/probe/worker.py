@@ -7,6 +7,11 @@ import time
 
 import psycopg
 
+from probe.behaviour import KIND
+
+if KIND == "worker crashes":
+    raise RuntimeError("broken on purpose: worker")
+
 TAKE = """
 update jobs set began = now(), runs = runs + 1 where id = (
   select id from jobs where began is null order by id limit 1 for update skip locked)
