@@ -107,8 +107,9 @@ def retire(places: Places, parameters: Parameters) -> None:
 def stop(places: Places, parameters: Parameters, release: str) -> None:
     """Stop all of a release; each process gets the time that its unit gives it."""
     processes = own_units.services(places, parameters, release)
-    systemd.systemctl("stop", places.target(release), *processes, places.web_socket(release))
-    for unit in processes:
+    socket = places.web_socket(release)
+    systemd.systemctl("stop", places.target(release), *processes, socket)
+    for unit in (*processes, socket):
         if systemd.show(unit, "ActiveState").get("ActiveState") == "failed":
             systemd.systemctl("reset-failed", unit)
 
