@@ -103,6 +103,18 @@ class Timer(Settings):
     """Seconds after which it is stopped and counts as failed."""
 
 
+class Limits(Settings):
+    """What one client (an IPv4 address, or an IPv6 network of 64 bits) may ask of an app. nginx
+    answers what is more with 429. The server itself is not limited."""
+
+    requests: int = Field(default=500, ge=1, le=100_000)
+    """Requests a second, in the long run."""
+    burst: int = Field(default=1000, ge=1, le=100_000)
+    """Requests beyond that in one go."""
+    connections: int = Field(default=256, ge=1, le=100_000)
+    """Requests under way at the same time. A WebSocket is one for as long as it is open."""
+
+
 class Hooks(Settings):
     """Commands around a deploy, run in the sandbox of the release that serves then.
 
@@ -184,6 +196,12 @@ class App(Settings):
     """What runs before and after a deploy."""
     max_body: int = Field(default=10, ge=1)
     """MiB that a request's body may have."""
+    limits: Limits | None = Limits()
+    """What one client may ask; None sets no limit, for an app behind a CDN or another proxy, whose
+    addresses all clients share."""
+    allow_http: bool = False
+    """Whether the app is served over plain HTTP for as long as it has no certificate. Otherwise
+    nginx answers 503 then, and says why."""
     start_timeout: Seconds = 60
     """Seconds in which a new release must be ready. One that goes on using the CPU, and has not
     answered yet, is given up to five times as long."""

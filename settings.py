@@ -27,6 +27,7 @@ from validation.values import (
     ExistingFile,
     MailAddress,
     OneLine,
+    ParameterName,
     PublicKey,
     SecretOfServer,
     WebAddress,
@@ -151,6 +152,16 @@ class VM(Settings):
     """What somebody else has set up on the server, and onebox may set up its own way."""
     journal: int = Field(default=500, ge=50)
     """MiB that the journal may take on disk."""
+    log_redact: list[ParameterName] = Field(
+        default=[
+            "token", "code", "password", "passwd", "pwd", "secret", "signature", "sig", "key",
+            "auth", "credential", "session", "sid", "jwt", "otp", "ticket", "assertion",
+            "SAMLResponse",
+        ]
+    )  # fmt: skip
+    """Parameters of a query that nginx's access log leaves out, with all that follows them in the
+    query: those whose name ends so, in any case, as in "access_token". The same goes for the
+    address that a request came from (Referer)."""
     deploy_keys: Annotated[list[DeployKey], AfterValidator(lambda v, i: _for_known_apps(v, i))] = (
         Field(default_factory=list)
     )

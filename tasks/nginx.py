@@ -1,6 +1,10 @@
 """nginx: the one process that the internet talks to."""
 
-from collections.abc import Generator
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 from pyinfra import host
 from pyinfra.api.command import StringCommand
@@ -19,6 +23,47 @@ FOLDER = "/etc/onebox/nginx"
 DROP_IN = "etc/systemd/system/nginx.service.d/onebox.conf"
 MAINTENANCE = ".onebox/maintenance.html"
 SITE = "etc/onebox/nginx/sites/NAME.conf"
+
+
+# MiB of request bodies that nginx may keep in files, for an app: one client's, and all clients'.
+OF_ONE, OF_ALL = 320, 2048
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """How many requests whose bodies go into files may be under way at the same time."""
+
+    client: int
+    all: int
+    too_long: str
+    """Matches a Content-Length that is too large."""
+
+    @classmethod
+    def of(cls, max_body: int) -> Uploads:
+        """Return what bodies of so many MiB allow. A few are always let in, however long."""
+        return cls(
+            client=max(4, min(32, OF_ONE // max_body)),
+            all=max(16, min(256, OF_ALL // max_body)),
+            too_long=above(max_body * 1024 * 1024),
+        )
+
+
+def above(number: int) -> str:
+    """Return a regular expression for the decimal numbers above this one: nginx can't compare."""
+    digits = str(number)
+    rest = range(len(digits) - 1, -1, -1)
+    forms = [
+        f"{digits[: -left - 1]}[{int(digit) + 1}-9][0-9]{{{left}}}"
+        for digit, left in zip(digits, rest, strict=True)
+        if digit != "9"
+    ]
+    forms.append(f"[1-9][0-9]{{{len(digits)},}}")
+    return f"^0*(?:{'|'.join(forms)})$"
+
+
+def secret(names: Sequence[str]) -> str:
+    """Return a regular expression for the ends of parameters' names; nothing for none."""
+    return "|".join(re.escape(name) for name in sorted(names))
 
 
 @deploy("nginx")
@@ -69,6 +114,7 @@ def configuration(
         # OpenSSL knows the post-quantum exchange from 3.5 on.
         "curves": ("X25519MLKEM768:" if newer else "") + "X25519:prime256v1:secp384r1",
         "webroot": WEBROOT,
+        "secret": secret(vm.log_redact),
     }
     pages = ["nginx.conf", MAINTENANCE]
     texts = {page: render(f"etc/onebox/nginx/{page}", **values) for page in pages}
@@ -87,6 +133,12 @@ def configuration(
         earlier = [name for name in published.get(app.name, []) if name not in now]
         folders = [*app.static, *(Static(path=f"/{name}", folder=name) for name in earlier)]
         texts[path] = render(
-            SITE, app=app, domains=domains, certificate=certificate, folders=folders, **values
+            SITE,
+            app=app,
+            domains=domains,
+            certificate=certificate,
+            folders=folders,
+            uploads=Uploads.of(app.max_body),
+            **values,
         )
     return texts

@@ -431,7 +431,7 @@ def attack(server: Server, domain: str, cases: list[Case], times: int = 1) -> li
     time.sleep(0.5)
     reached = server.request("GET", "/reached", domain=domain).json()["reached"]
     log = server.run("cat /var/log/nginx/*.access.log*; true")
-    own = own_address(server)
+    own = wire.own_address(server)
     outcomes = []
     for (index, case), answer in zip(numbered, answers, strict=True):
         path = f"{run}-{index}"
@@ -442,11 +442,6 @@ def attack(server: Server, domain: str, cases: list[Case], times: int = 1) -> li
     strange = [r for r in reached if run in str(r) and not r["path"].startswith(run)]
     assert not strange, strange
     return outcomes
-
-
-def own_address(server: Server) -> str:
-    """Return this machine's address, as the server sees it."""
-    return server.run("echo $SSH_CLIENT").split()[0]
 
 
 def _send(server: Server, domain: str, case: Case, path: str) -> bytes | dict[int, int]:

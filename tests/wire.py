@@ -5,10 +5,13 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+
+import httpx
 
 from tests.server import Server
 
@@ -29,10 +32,39 @@ def connect(server: Server, domain: str, *protocols: str, tls: bool = True) -> s
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if not tls:
         return plain
-    context = ssl.create_default_context(cafile=str(server.host.acme_root))
+    context = trust(server)
     if protocols:
         context.set_alpn_protocols(list(protocols))
     return context.wrap_socket(plain, server_hostname=domain)
+
+
+def trust(server: Server) -> ssl.SSLContext:
+    """Return what trusts the lab's certificate authority."""
+    return ssl.create_default_context(cafile=str(server.host.acme_root))
+
+
+def ask(
+    address: str,
+    server: Server,
+    domain: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+) -> httpx.Response:
+    """Return the answer to a GET at one of a server's addresses."""
+    host = f"[{address}]" if ":" in address else address
+    given = {"Host": domain, **(headers or {})}
+    raw = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
+    with httpx.Client(verify=trust(server), timeout=20) as client:
+        return client.get(
+            f"https://{host}{path}",
+            headers=raw,
+            extensions={"sni_hostname": domain},
+        )
+
+
+def own_address(server: Server) -> str:
+    """Return this machine's address, as the server sees it."""
+    return server.run("echo $SSH_CLIENT").split()[0]
 
 
 def exchange(connection: socket.socket, parts: Iterable[bytes], patience: float = 1.0) -> bytes:
@@ -195,3 +227,79 @@ def _status(payload: bytes) -> int:
         return known[payload[0]]
     digits = payload[2:5]
     return int(digits) if digits.isdigit() else 0
+
+
+def burst(server: Server, domain: str, paths: Sequence[str], seconds: float = 15) -> list[int]:
+    """Ask for all paths at once over one connection, as a browser does; return the statuses."""
+    http2 = Http2.to(server, domain)
+    streams = range(1, 2 * len(paths), 2)
+    http2.send(
+        b"".join(
+            request(stream, pseudo("GET", path, domain))
+            for stream, path in zip(streams, paths, strict=True)
+        )
+    )
+    http2.wait(streams, seconds)
+    http2.close()
+    return [http2.statuses.get(stream, 0) for stream in streams]
+
+
+@dataclass
+class Flood:
+    """What a flood has sent."""
+
+    sent: int = 0
+    connections: int = 0
+
+
+@contextmanager
+def flood(
+    server: Server, domain: str, path: str, seconds: float, *, reset: bool = True
+) -> Iterator[Flood]:
+    """Ask as fast as one connection of HTTP/2 after the other lets, for so long at most; each
+    request is reset at once. One client: it all comes from one address."""
+    told, stop = Flood(), time.monotonic() + seconds
+
+    def run() -> None:
+        while time.monotonic() < stop:
+            with suppress(OSError):
+                _flood(server, domain, path, stop, told, reset=reset)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield told
+    finally:
+        stop = min(stop, time.monotonic())
+        thread.join()
+
+
+def _flood(
+    server: Server, domain: str, path: str, stop: float, told: Flood, *, reset: bool
+) -> None:
+    http2, stream = Http2.to(server, domain), 1
+    told.connections += 1
+    while time.monotonic() < stop and not http2.gone:
+        frames = b""
+        for _ in range(50):
+            frames += request(stream, pseudo("GET", path, domain))
+            frames += frame(RST_STREAM, 0, stream, struct.pack(">I", 8)) if reset else b""
+            stream += 2
+        http2.connection.settimeout(5)
+        http2.connection.sendall(frames)
+        told.sent += 50
+        http2.read(0.0005)
+    http2.close()
+
+
+def refused(server: Server, domain: str) -> str:
+    """Ask nginx alone, for what it has no file of, until the limit is met; return that answer's
+    head, or nothing where no limit is met by 9,000 requests."""
+    asked = f"GET /.none HTTP/1.1\r\nHost: {domain}\r\n\r\n".encode()
+    for _ in range(10):
+        with connect(server, domain, "http/1.1") as connection:
+            answers = exchange(connection, [asked * 900], patience=0.5).split(b"\r\n\r\n")
+        heads = (part[part.index(b"HTTP/1.1 ") :] for part in answers if b"HTTP/1.1 429" in part)
+        if head := next(heads, b""):
+            return head.decode()
+    return ""

@@ -27,6 +27,7 @@ LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])")
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 CONTROL = {chr(code) for code in (*range(32), 127)}
+PARAMETER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,31}")
 # An option before the key, or a line break in it, could take the limits off.
 PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,3}( [\w@.+ -]*)?")
@@ -130,6 +131,14 @@ def _address(value: str) -> str:
                 "an IP address, a host name or a Host of your ssh_config",
                 'write it as in "203.0.113.10"',
             ) from None
+    return value
+
+
+def _parameter_name(value: str) -> str:
+    if not PARAMETER.fullmatch(value):
+        raise wrong(
+            "letters, digits, and . _ - between them", 'choose the end of a name, such as "token"'
+        )
     return value
 
 
@@ -282,6 +291,7 @@ Address = Annotated[str, AfterValidator(_address)]
 EnvironmentName = Annotated[str, AfterValidator(_environment)]
 PublicKey = Annotated[str, AfterValidator(_public_key)]
 AcmeDirectory = Annotated[str, AfterValidator(_acme_directory)]
+ParameterName = Annotated[str, AfterValidator(_parameter_name)]
 ExistingFile = Annotated[Path, AfterValidator(_file)]
 ExistingFolder = Annotated[Path, AfterValidator(_folder)]
 SecretByName = Annotated[Secret, PlainValidator(_secret), PlainSerializer(_masked)]

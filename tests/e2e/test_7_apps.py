@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.sync.client import connect
 
@@ -188,6 +190,101 @@ def test_a_websocket_passes(three: Server) -> None:
     with wire.connect(three, domain, "http/1.1") as connection:
         answer = wire.exchange(connection, [head.encode()])
     assert answer.startswith(b"HTTP/1.1 101 ")
+
+
+def test_a_browser_and_a_steady_client_meet_no_limit(three: Server) -> None:
+    """100 files in one burst over HTTP/2, and then 50 requests a second."""
+    answers = wire.burst(three, "three.apps.test", [f"/asset-{n}" for n in range(100)])
+    assert answers == [200] * 100
+    with httpx.Client(verify=wire.trust(three), headers={"Host": "three.apps.test"}) as client:
+        for number in range(100):
+            asked = time.monotonic()
+            answer = client.get(
+                f"https://{three.host.address}/steady-{number}",
+                extensions={"sni_hostname": "three.apps.test"},
+            )
+            assert answer.status_code == httpx.codes.OK
+            time.sleep(max(0, asked + 1 / 50 - time.monotonic()))
+
+
+def test_a_flood_is_limited_and_disturbs_nobody_else(three: Server) -> None:
+    """A client of another address, and the server itself, are answered meanwhile."""
+    domain = "three.apps.test"
+    with wire.flood(three, domain, "/flood", seconds=4) as flood:
+        time.sleep(1)
+        others = [wire.ask(three.host.address6, three, domain, "/other") for _ in range(5)]
+        itself = three.run("onebox-release check three && echo well")
+    assert [answer.status_code for answer in others] == [200] * 5
+    assert itself.endswith("well")
+    assert flood.sent > 3000
+    logged = three.run("grep -c 'GET /flood.* 429 ' /var/log/nginx/three.access.log; true")
+    assert int(logged) < flood.sent / 20, "one in a hundred of what is refused"
+    refused = wire.refused(three, domain).lower()
+    assert refused.startswith("http/1.1 429 ")
+    assert "retry-after: 1" in refused
+    assert "strict-transport-security:" in refused
+    assert " [error] " not in three.run("tail -n 5 /var/log/nginx/error.log")
+
+
+def test_what_is_logged_is_cut_and_holds_no_secrets(three: Server) -> None:
+    domain = "three.apps.test"
+    odd = "\xff" * 7000
+    headers = {"Referer": "https://x.test/?a=1&code=hidden&b=2", "User-Agent": odd}
+    for path in ("/?page=2&access_token=hidden", "/?user%5Bpassword%5D=hidden", "/?SIG=hidden&x=1"):
+        wire.ask(three.host.address, three, domain, path, headers)
+    wire.ask(three.host.address, three, domain, f"/?{'x' * 7000}", {"Referer": odd})
+    own = wire.own_address(three)
+    mine = f"grep '^{own} ' /var/log/nginx/three.access.log | tail -n 4"
+    lines = three.run(mine).splitlines()
+    assert max(map(len, lines)) < 7000
+    assert "hidden" not in str(lines)
+    assert "?page=2&access_token=[redacted] HTTP/1.1" in lines[0]
+    assert "https://x.test/?a=1&code=[redacted]" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/.env", 404),
+        ("/a/%2egit/config", 404),
+        ("/static/.env", 404),
+        ("/.well-known/.env", 404),
+        ("/.well-known/security.txt", 200),
+        ("/a.b/c", 200),
+    ],
+)
+def test_hidden_files_are_not_found(three: Server, path: str, status: int) -> None:
+    three.run("echo secret > /srv/two/current/static/static/.env")
+    answer = three.request("GET", path, domain="two.apps.test")
+    assert answer.status_code == status
+    assert "secret" not in answer.text
+
+
+def test_a_site_without_a_certificate_says_why(three: Server, tmp_path: Path) -> None:
+    """The authority and the server itself are let in."""
+    alone = tmp_path / "nginx_alone.py"
+    alone.write_text("from tasks.nginx import nginx\n\nnginx()\n")
+    url, live = f"http://{three.host.address}", "/etc/letsencrypt/live/three"
+    three.run(f"mv {live} {live}.aside")
+    try:
+        assert three.pyinfra("-y", deploy=str(alone)).returncode == 0
+        answers = [
+            httpx.request(method, f"{url}/x", headers={"Host": "three.apps.test"})
+            for method in ("GET", "POST")
+        ]
+        challenge = httpx.get(
+            f"{url}/.well-known/acme-challenge/none", headers={"Host": "three.apps.test"}
+        )
+        itself = three.run("onebox-release check three && echo well")
+    finally:
+        three.run(f"mv {live}.aside {live}")
+        assert three.pyinfra("-y", deploy=str(alone)).returncode == 0
+    for answer in answers:
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert "no TLS certificate yet" in answer.text
+        assert "x-release" not in answer.headers
+    assert challenge.status_code == httpx.codes.NOT_FOUND
+    assert itself.endswith("well")
 
 
 def test_a_sandbox_opens_what_it_was_told_and_nothing_else(three: Server) -> None:

@@ -97,3 +97,10 @@ def test_browsers_are_told_to_stay_with_https(address: str, app: App) -> None:
 def test_no_version_is_told(address: str, app: App) -> None:
     answer = outside.get(f"https://{app.domains[0]}{app.health}", address)
     assert answer.headers["server"] == "nginx"
+
+
+@pytest.mark.parametrize("path", ["/.env", "/.git/config", "/static/.env", "/.well-known/.env"])
+def test_hidden_files_are_not_found(address: str, app: App, path: str) -> None:
+    answer = outside.get(f"https://{app.domains[0]}{path}", address)
+    assert answer.status_code == httpx.codes.NOT_FOUND
+    assert "x-release" not in answer.headers, "nginx itself answers"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from app_settings import App, Process, Sandbox, Static, Timer
 from operations import templates
 from operations.templates import env_quote, render, target, template, unit_quote
 from settings import VM
+from tasks.nginx import Uploads, above
 from tests.unit.inventories import a_vm, an_app, read
 
 UNITS = "etc/systemd/system"
 SITE = "etc/onebox/nginx/sites/NAME.conf"
+WHOLE = {"addresses": ["", "[::]:"], "curves": "X25519", "secret": "token"}
 JSON = {"etc/onebox/NAME.json.j2", "etc/onebox/watch/settings.json.j2"}  # it has no comments
 VALUES = [
     "plain",
@@ -85,6 +88,7 @@ def site(app: App) -> Callable[..., list[str]]:
             "certificate": "/etc/letsencrypt/live/links",
             "webroot": "/var/lib/onebox/acme",
             "folders": changes.get("app", app).static,
+            "uploads": Uploads.of(changes.get("app", app).max_body),
         }
         return lines(render(SITE, **{"app": app, "domains": app.domains, **values, **changes}))
 
@@ -138,13 +142,35 @@ def test_a_template_is_a_file_of_root() -> None:
     assert lines(file.content)[0] == "#!/bin/sh"
 
 
-def test_a_site_without_a_certificate_serves_over_http(site: Callable[..., list[str]]) -> None:
+def test_a_site_without_a_certificate_is_for_the_server_itself(
+    site: Callable[..., list[str]],
+) -> None:
     text = site(certificate=None)
     assert text.count("server {") == 1
     assert "listen 80;" in text
     assert "root /var/lib/onebox/acme;" in text
     assert "proxy_pass http://links$kept;" in text
     assert not [line for line in text if "443" in line or "https" in line or "ssl" in line]
+    assert text[text.index("if ($unencrypted) {") + 1] == "return 503;"
+    assert "error_page 503 @no_certificate;" in text
+    assert "Strict-Transport-Security" not in str(text)
+
+
+def test_a_site_may_be_served_over_http_where_that_is_set(
+    site: Callable[..., list[str]], app: App
+) -> None:
+    text = site(certificate=None, app=app.model_copy(update={"allow_http": True}))
+    assert "unencrypted" not in str(text)
+    assert "error_page 503 /.onebox/maintenance.html;" in text
+    assert "unencrypted" not in str(site()), "there is a certificate"
+
+
+def test_the_page_has_the_headers_of_every_answer(site: Callable[..., list[str]]) -> None:
+    text = site()
+    start = text.index("location = /.onebox/maintenance.html {")
+    page = text[start : text.index("}", start)]
+    assert 'add_header Strict-Transport-Security "max-age=63072000" always;' in page
+    assert "add_header X-Request-ID $request_id always;" in page
 
 
 def test_a_site_with_a_certificate_sends_http_to_https(site: Callable[..., list[str]]) -> None:
@@ -166,10 +192,11 @@ def test_a_page_takes_the_apps_place_for_visitors_alone(
     test = text.index("if (-f $maintenance/links.maintenance) {")
     assert text[test - 1 : test + 2] == ["location / {", text[test], "return 503;"]
     assert "error_page 503 /.onebox/maintenance.html;" in text
-    whole = lines(render("etc/onebox/nginx/nginx.conf", addresses=[""], curves="X25519"))
-    at = whole.index("geo $maintenance {")
-    assert whole[at + 1] == "default /var/lib/onebox;"
-    assert whole[at + 2 : at + 4] == ["127.0.0.1 /nowhere;", "::1 /nowhere;"]
+    whole = lines(render("etc/onebox/nginx/nginx.conf", **WHOLE))
+    at = whole.index("geo $elsewhere {")
+    assert whole[at + 1 : at + 4] == ["default 1;", "127.0.0.1 '';", "::1 '';"]
+    at = whole.index("map $elsewhere $maintenance {")
+    assert whole[at + 1 : at + 3] == ["default /nowhere;", "1 /var/lib/onebox;"]
 
 
 def test_a_site_answers_to_all_domains_of_its_app(site: Callable[..., list[str]]) -> None:
@@ -215,7 +242,7 @@ def test_connections_to_a_release_are_kept_for_a_second_and_never_for_a_post(
     assert text[:3] == ["upstream links {", server, "}"]
     assert text[3:9] == ["upstream links_kept {", server, *kept, "}"]
     assert "proxy_pass http://links$kept;" in text
-    nginx = lines(render("etc/onebox/nginx/nginx.conf", addresses=[""], curves="X25519"))
+    nginx = lines(render("etc/onebox/nginx/nginx.conf", **WHOLE))
     start = nginx.index('map "$request_method $upgrade" $kept {')
     assert nginx[start + 1 : start + 5] == ["default '';", "'GET ' _kept;", "'HEAD ' _kept;", "}"]
 
@@ -224,15 +251,42 @@ def test_a_body_may_be_as_big_as_set(site: Callable[..., list[str]]) -> None:
     assert "client_max_body_size 25m;" in site()
 
 
+@pytest.mark.parametrize(
+    ("max_body", "client", "all_"), [(1, 32, 256), (10, 32, 204), (100, 4, 20), (1024, 4, 16)]
+)
+def test_bodies_that_wait_in_files_are_bounded(max_body: int, client: int, all_: int) -> None:
+    uploads = Uploads.of(max_body)
+    assert (uploads.client, uploads.all) == (client, all_)
+
+
+@pytest.mark.parametrize("most", [1, 9, 99, 1_048_576, 26_214_400])
+def test_a_length_above_the_limit_is_found_by_its_digits(most: int) -> None:
+    found = re.compile(above(most))
+    numbers = [*range(200), most - 1, most, most + 1, 2 * most, 10 * most, 10**30]
+    assert all(bool(found.search(str(n))) is (n > most) for n in numbers)
+    assert found.search(f"000{most + 1}")
+
+
+def test_limits_are_the_apps(site: Callable[..., list[str]], app: App) -> None:
+    text = site()
+    assert "limit_req_zone $client zone=links:5m rate=500r/s;" in text
+    assert text.count("limit_req zone=links burst=1000 nodelay;") == 2
+    assert text.count("limit_conn links_connections 256;") == 1
+    without = site(app=app.model_copy(update={"limits": None}))
+    assert not [line for line in without if "limit_req" in line or "$client" in line]
+    assert "limit_conn links_uploads 81;" in without, "files are bounded all the same"
+
+
 def test_nginx_gives_no_answer_for_a_name_that_no_app_has() -> None:
-    text = lines(render("etc/onebox/nginx/nginx.conf", addresses=["", "[::]:"], curves="X25519"))
+    text = lines(render("etc/onebox/nginx/nginx.conf", **WHOLE))
     start = text.index("listen 80 default_server;")
-    assert text[start : start + 6] == [
+    assert text[start : start + 7] == [
         "listen 80 default_server;",
         "listen 443 ssl default_server;",
         "listen [::]:80 default_server;",
         "listen [::]:443 ssl default_server;",
         "ssl_reject_handshake on;",
+        "access_log off;",
         "return 444;",
     ]
     assert {"server_tokens off;", "ssl_protocols TLSv1.2 TLSv1.3;"} <= set(text)
