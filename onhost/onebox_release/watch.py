@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 STATUS = re.compile(rb'" (\d{3}) ')
 BEFORE = 256 * 1024  # bytes of the log that tell how it was before: some 2,000 requests
+PART = 1024 * 1024  # bytes that are read at a time
 # So few errors, or so small a share of all answers, happen on any day.
 ERRORS, SHARE, TIMES = 5, 0.05, 3
 
@@ -37,31 +39,89 @@ def count(lines: Iterable[bytes]) -> Answers:
     return Answers(len(found), sum(status >= 500 for status in found))
 
 
+@dataclass
+class _Position:
+    """How far a file has been read; its inode finds it under the name that a rotation gives it."""
+
+    inode: int
+    offset: int
+
+
 class AccessLog:
-    """nginx's log of an app, from now on."""
+    """nginx's log of an app, from now on: each look reads on from where the last one ended, over
+    rotations too."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.start = self._size()
+        self._read: list[_Position] = []  # the file before the last rotation, and the one now
+        self._since = Answers(0, 0)
+        size = 0
+        if (state := _state(path)) is not None:
+            size = state.st_size
+            self._read.append(_Position(state.st_ino, size))
+        self._before = count([*self._rotated(BEFORE - size), *_tail(path, size, BEFORE)])
 
     def before(self) -> Answers:
         """Return the answers that stood there when this object was made."""
-        return count(self._lines(max(0, self.start - BEFORE), self.start))
+        return self._before
 
     def since(self) -> Answers:
-        """Return the answers that were added; all there are, if the log was rotated meanwhile."""
-        size = self._size()
-        return count(self._lines(self.start if size >= self.start else 0, size))
+        """Return the answers that were added since this object was made."""
+        state = _state(self.path)
+        if state and (not self._read or self._read[-1].inode != state.st_ino):
+            self._read = [*self._read[-1:], _Position(state.st_ino, 0)]
+        # nginx writes to the earlier one until it has opened the new one.
+        for position in self._read:
+            for lines in self._on(position):
+                found = count(lines)
+                self._since = Answers(
+                    self._since.total + found.total, self._since.errors + found.errors
+                )
+        return self._since
 
-    def _size(self) -> int:
-        try:
-            return self.path.stat().st_size
-        except FileNotFoundError:
-            return 0
+    def _rotated(self, size: int) -> list[bytes]:
+        """Return the last lines of the file before this one, if there is room for them."""
+        earlier = self.path.with_name(f"{self.path.name}.1")
+        state = _state(earlier) if size > 0 else None
+        return _tail(earlier, state.st_size, size) if state else []
 
-    def _lines(self, start: int, end: int) -> list[bytes]:
-        if not self.path.exists():
-            return []
-        with self.path.open("rb") as file:
-            file.seek(start, os.SEEK_SET)
-            return file.read(end - start).splitlines()
+    def _on(self, position: _Position) -> Iterator[list[bytes]]:
+        """Yield the whole lines that a file has beyond a position, which moves behind them."""
+        path = self._path(position.inode)
+        with suppress(FileNotFoundError), (path or self.path).open("rb") as file:
+            state = os.fstat(file.fileno())
+            if state.st_ino != position.inode:
+                return
+            if state.st_size < position.offset:  # emptied in place
+                position.offset = 0
+            file.seek(position.offset)
+            while position.offset < state.st_size and (part := file.read(PART)):
+                whole = part.rfind(b"\n") + 1 or (len(part) if len(part) == PART else 0)
+                if not whole:  # nginx is writing it
+                    return
+                position.offset += whole
+                file.seek(position.offset)
+                yield part[:whole].splitlines()
+
+    def _path(self, inode: int) -> Path | None:
+        for path in (self.path, *self.path.parent.glob(f"{self.path.name}.*")):
+            if (state := _state(path)) and state.st_ino == inode:
+                return path
+        return None
+
+
+def _state(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _tail(path: Path, end: int, size: int) -> list[bytes]:
+    """Return the lines in the last bytes before `end`; the first one may be a half."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, end - size))
+            return file.read(min(size, end)).splitlines()
+    except FileNotFoundError:
+        return []

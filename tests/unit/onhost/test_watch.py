@@ -61,6 +61,64 @@ def test_a_rotated_log_is_read_from_its_start(tmp_path: Path) -> None:
     assert log.since() == Answers(1, 1)
 
 
+def test_what_was_read_is_not_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(lines(200))
+    log = AccessLog(path)
+    with path.open("a") as file:
+        file.write(lines(200, 200))
+    assert log.since() == Answers(2, 0)
+    path.write_text(lines(500, 500, 500, 502))  # in the place of what was read
+    assert log.since() == Answers(3, 1)
+
+
+def test_lines_of_a_rotation_are_counted_once(tmp_path: Path) -> None:
+    """nginx writes to the old file until it has been told of the new one."""
+    path = tmp_path / "log"
+    path.write_text(lines(200))
+    log = AccessLog(path)
+    with path.open("a") as old:
+        old.write(lines(200, 500))
+        old.flush()
+        path.rename(tmp_path / "log.1")
+        path.write_text(lines(200))
+        assert log.since() == Answers(3, 1)
+        old.write(lines(500))
+        old.flush()
+        assert log.since() == Answers(4, 2)
+    (tmp_path / "log.1").rename(tmp_path / "log.2")
+    path.rename(tmp_path / "log.1")
+    path.write_text(lines(502))
+    assert log.since() == Answers(5, 3)
+    assert log.since() == Answers(5, 3)
+
+
+def test_a_log_that_is_emptied_is_read_from_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text(lines(200, 200, 200))
+    log = AccessLog(path)
+    path.write_text("")
+    assert log.since() == Answers(0, 0)
+    path.write_text(lines(500))
+    assert log.since() == Answers(1, 1)
+
+
+def test_a_line_is_counted_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("")
+    log = AccessLog(path)
+    path.write_text(lines(500)[:-9])
+    assert log.since() == Answers(0, 0)
+    path.write_text(lines(500))
+    assert log.since() == Answers(1, 1)
+
+
+def test_what_stood_before_is_found_before_a_rotation_too(tmp_path: Path) -> None:
+    (tmp_path / "log.1").write_text(lines(500, 200))
+    (tmp_path / "log").write_text(lines(200))
+    assert AccessLog(tmp_path / "log").before() == Answers(3, 1)
+
+
 def test_no_log_yet_is_no_answers(tmp_path: Path) -> None:
     log = AccessLog(tmp_path / "log")
     assert log.before() == log.since() == Answers(0, 0)
