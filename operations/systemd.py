@@ -84,6 +84,31 @@ class Unit(FactBase[State]):
         return State(properties, files, "unproven" not in values, foreign)
 
 
+class DropIns(FactBase[list[str]]):
+    """The drop-ins that systemd has read for a unit."""
+
+    def command(self, unit: str) -> str:
+        """Return the command."""
+        return f"systemctl show -p DropInPaths --value {shlex.quote(unit)}"
+
+    @staticmethod
+    def default() -> list[str]:
+        """Return what a unit that isn't there has."""
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        """Return their paths."""
+        return " ".join(output).split()
+
+
+@operation()
+def drop_in_read(unit: str, path: str) -> Generator[StringCommand, None, None]:
+    """Have systemd read a drop-in of a unit that is another's to run."""
+    if path not in host.get_fact(DropIns, unit=unit):
+        unread = Difference(unit, f"was loaded before {path} was placed")
+        yield mends(StringCommand("systemctl daemon-reload"), unread)
+
+
 @operation()
 def running(
     unit: str,

@@ -15,6 +15,7 @@ CONFIGURATION = (
 )  # fmt: skip
 # The last two are where an older onebox had our programs: they go once the new ones are there.
 TOOLS = ("certbot*", "programs*", "uv*", "onebox_release", "onebox_watch")
+TIMEKEEPER = "systemd-timesyncd"  # where there is no chrony, ntpsec or openntpd
 JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 
 
@@ -41,6 +42,9 @@ def system() -> None:
         ],
     )
     apt.installed(name="Install Debian's packages", packages=packages(vm))
+    if host.get_fact(apt.Timekeeper) in {"", TIMEKEEPER}:
+        apt.installed(name="Install a keeper of the clock", packages=[TIMEKEEPER])
+        systemd.running(name="Keep the clock right", unit=f"{TIMEKEEPER}.service")
     systemd.running(
         name="Keep the journal bounded",
         unit="systemd-journald.service",

@@ -21,6 +21,7 @@ ARCHITECTURES = ("x86_64", "aarch64")
 CLOCK = 60  # seconds by which two clocks may differ
 FIRST_DISK, DISK = 1500, 300  # MiB for a first deploy, and for one more release
 WEB = (80, 443)
+STOPPED = " (stopped)"  # behind the name of a service
 WIDTH = 80
 
 
@@ -71,6 +72,7 @@ def warnings(seen: dict[str, Any], outside: Outside) -> Iterator[str]:
             "Port 80 does not answer from here: a firewall before the server may close it, and"
             " certificates need it open."
         )
+    yield from _timekeeper(seen["timekeeper"])
     if "docker" in seen["services"]:
         yield "Docker is left alone: ports that it publishes get past our firewall."
     for cluster in seen["clusters"]:
@@ -82,6 +84,14 @@ def warnings(seen: dict[str, Any], outside: Outside) -> Iterator[str]:
                 f"Port {listener['port']} ({listener['program']}) will be closed to the outside by"
                 " our firewall."
             )
+
+
+def _timekeeper(name: str) -> Iterator[str]:
+    if name == "none":
+        yield "Nothing keeps the server's clock: onebox installs systemd-timesyncd."
+    elif name.endswith(STOPPED):
+        name = name.removesuffix(STOPPED)
+        yield f"{name} is to keep the clock, and does not run: systemctl enable --now {name}"
 
 
 def _machine(vm: VM, seen: dict[str, Any], clock: float) -> Iterator[Mistake]:

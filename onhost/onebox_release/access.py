@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import pwd
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from . import untrusted
 
 RECORD = Path("/var/lib/onebox/access.json")
 CHOSEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
+NFT = Path("/usr/sbin/nft")
+# As nft writes it, and as it shows a rule of iptables'.
+DNAT = re.compile(r'\b(tcp|udp) dport (\{[^}]+\}|\S+) .*(?:dnat (?:ip6? )?to|xt target "DNAT")')
 SSHD = Path("/usr/sbin/sshd")
 KEY = "SSH key of"
 GROUPS = ("sudo", "admin", "wheel", "root")
@@ -146,7 +150,8 @@ def sudoers() -> Iterator[str]:
 
 
 def listeners() -> Iterator[str]:
-    """Yield what listens beyond the loopback address, by port and program.
+    """Yield what listens beyond the loopback address, by port and program, and what is forwarded
+    past our firewall, as Docker does.
 
     For UDP, a port that the kernel chose is an asker's: what it is changes from hour to hour.
     """
@@ -157,6 +162,17 @@ def listeners() -> Iterator[str]:
     for program, port in _sockets("--udp"):
         if port < chosen and port not in DHCP:
             yield f"listener on UDP port {port}: {program}"
+    yield from forwarded()
+
+
+def forwarded() -> Iterator[str]:
+    """Yield the ports that a rule hands to another address: no filter for the server sees them."""
+    if not NFT.exists():
+        return
+    command = [str(NFT), "list", "ruleset"]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    for kind, port in DNAT.findall(text):
+        yield f"forwarded past the firewall: {kind} port {port}"
 
 
 def _sockets(kind: str) -> Iterator[tuple[str, int]]:

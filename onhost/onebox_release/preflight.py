@@ -24,6 +24,7 @@ from typing import Any
 OURS = "Made by onebox"
 LOCK = Path("/var/lib/dpkg/lock-frontend")
 SERVICES = ("apache2", "docker", "firewalld")
+TIMEKEEPERS = ("chrony", "ntpsec", "openntpd", "ntp", "systemd-timesyncd")
 FLOCK = "hhqqi"  # struct flock: type, whence, start, length, pid
 
 
@@ -46,6 +47,7 @@ def main(asked: dict[str, Any]) -> None:
         "clusters": ["/".join(p.parts[-2:]) for p in Path("/etc/postgresql").glob("*/*")],
         "ours": {name: OURS in read(f"/{path}") for name, path in asked["ours"].items()},
         "taken": {app: taken(app, asked["taken"][app]) for app in asked["taken"]},
+        "timekeeper": timekeeper(),
         "apt": apt(asked["packages"], asked["patience"]),
     }
     print(json.dumps(found))
@@ -68,6 +70,21 @@ def enabled(services: Iterable[str]) -> Iterator[str]:
         states = output("systemctl", "show", "-p", "ActiveState,UnitFileState", name).split()
         if {"ActiveState=active", "UnitFileState=enabled"} & {*states}:
             yield name
+
+
+def timekeeper() -> str:
+    """Return what keeps the clock: a service, or one that is stopped, "container" or "none"."""
+    if output("systemd-detect-virt", "--container").strip() not in {"", "none"}:
+        return "container"  # the clock is its host's
+    units = [f"{name}.service" for name in TIMEKEEPERS]
+    shown = output("systemctl", "show", "-p", "Id,LoadState,ActiveState", *units).split("\n\n")
+    states = [dict(line.split("=", 1) for line in each.splitlines()) for each in shown if each]
+    there = [state for state in states if state.get("LoadState") == "loaded"]
+    there.sort(key=lambda state: state.get("ActiveState") != "active")
+    if not there:
+        return "none"
+    name = there[0]["Id"].removesuffix(".service")
+    return name if there[0]["ActiveState"] == "active" else f"{name} (stopped)"
 
 
 def sites() -> Iterator[str]:

@@ -63,8 +63,8 @@ def unknown(seen: Seen) -> set[str]:
 def judge(seen: Seen, past: Past) -> list[Finding]:
     """Return all that is wrong, as far as this round can tell."""
     checks: list[Callable[[Seen, Past], Iterator[Finding]]] = [
-        _answers, _releases, _units, _disks, _memory, _certificates, _clock, _reboot, _drift,
-        _deploys, _jobs,
+        _answers, _releases, _units, _disks, _memory, _certificates, _clock, _time, _firewall,
+        _reboot, _drift, _deploys, _jobs,
     ]  # fmt: skip
     found = (finding for check in checks for finding in check(seen, past))
     return [finding for finding in found if finding.check not in unknown(seen)]
@@ -188,6 +188,28 @@ def _clock(seen: Seen, _: Past) -> Iterator[Finding]:
         what = f"The clock is {abs(seen.clock):.0f} s {way}"
         do = "See who keeps it: timedatectl. Nobody does? apt install systemd-timesyncd"
         yield Finding("clock", "server", what, do, urgent=False)
+
+
+def _time(seen: Seen, _: Past) -> Iterator[Finding]:
+    if not seen.timekeeper:
+        what = "Nothing keeps the clock: no NTP service runs"
+        do = "systemctl enable --now systemd-timesyncd. Is it not installed? Deploy again"
+        yield Finding("time", "server", what, do, urgent=False)
+
+
+def _firewall(seen: Seen, _: Past) -> Iterator[Finding]:
+    if seen.firewall:
+        what = f"The firewall's table in the kernel {seen.firewall}: nft list table inet onebox"
+        do = "Load it again: systemctl reload-or-restart onebox-firewall. Then see who did it"
+        yield Finding("firewall", "table", what, do, urgent=False)
+    if seen.closed:
+        ports = ", ".join(map(str, seen.closed))
+        what = f"sshd listens on port {ports}, which the firewall closes"
+        do = (
+            "Deploy again: that opens sshd's ports. Until then, as root there:"
+            f" nft insert rule inet onebox input tcp dport {seen.closed[0]} accept"
+        )
+        yield Finding("firewall", "ssh", what, do, patient=False, urgent=False)
 
 
 def _reboot(seen: Seen, _: Past) -> Iterator[Finding]:

@@ -26,6 +26,12 @@ from .wanted import Wanted
 
 REBOOT = Path("/run/reboot-required")
 PRESSURE = Path("/proc/pressure/memory")
+FIREWALL = Path("/run/onebox-firewall")  # as loaded; beside it, as the round's unit found it
+TIMEKEEPERS = (
+    "systemd-timesyncd", "chrony", "chronyd", "ntpsec", "ntp", "openntpd", "ntpd",
+)  # fmt: skip
+LET_IN = re.compile(r"^\s*tcp dport (?:\{ (.+) \}|(\d+)) accept$", re.MULTILINE)
+SSHD = re.compile(r'^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s.*"sshd"', re.MULTILINE)
 PATIENCE = 10  # seconds for an answer from outside
 
 
@@ -33,6 +39,7 @@ def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
     """Look at everything."""
     apps = [app for name in settings.apps if (app := _app(Places(name)))]
     units = [*settings.units, *(unit for app in apps for unit in settings.apps[app.name])]
+    firewall, closed = rules(FIREWALL)
     return seen.Seen(
         at=time.time(),
         apps=apps,
@@ -44,6 +51,9 @@ def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
         pressure=_pressure(PRESSURE),
         clock=clock,
         reboot=_reboot(REBOOT),
+        firewall=firewall,
+        closed=closed,
+        timekeeper=_timekeeper(),
         drift=_drift(wanted.MANIFEST),
     )
 
@@ -144,6 +154,34 @@ def _reboot(path: Path) -> str:
     packages = path.with_suffix(".pkgs")
     names = packages.read_text().split() if packages.exists() else []
     return ", ".join(sorted(set(names))) or "the kernel"
+
+
+def rules(loaded: Path) -> tuple[str, list[int]]:
+    """Return how our table is not as it was loaded, and which ports of sshd's it closes.
+
+    Nothing of either where this round was not told what is in the kernel.
+    """
+    try:
+        now, wanted_ = loaded.with_suffix(".now").read_text(), loaded.read_text()
+    except OSError:
+        return "", []
+    if not now:
+        return "", []
+    table = now[: now.find("\n}\n") + 3]
+    if not table.startswith("table "):
+        return "is gone", []
+    ports = {
+        port for found in LET_IN.finditer(table) for port in (found[1] or found[2]).split(", ")
+    }
+    closed = {int(port) for port in SSHD.findall(now)} - {int(port) for port in ports}
+    return ("" if table == wanted_ else "was changed"), sorted(closed)
+
+
+def _timekeeper() -> bool:
+    """Tell whether anything keeps the clock; a container's is its host's."""
+    if subprocess.run(["systemd-detect-virt", "--quiet", "--container"], check=False).returncode:
+        return any(systemd.is_active(f"{name}.service") for name in TIMEKEEPERS)
+    return True
 
 
 def _drift(manifest: Path) -> list[str]:

@@ -64,5 +64,11 @@ class Seen:
     """Seconds that the clock is off, where that was last asked."""
     reboot: str = ""
     """The packages that wait for a reboot."""
+    firewall: str = ""
+    """How our table in the kernel is not as it was loaded, or nothing."""
+    closed: list[int] = field(default_factory=list)
+    """Ports that sshd listens on and that the firewall closes."""
+    timekeeper: bool = True
+    """Whether anything keeps the clock right."""
     drift: list[str] = field(default_factory=list)
     """Files that are not as the last deploy left them."""

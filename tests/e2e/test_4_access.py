@@ -141,6 +141,27 @@ def test_addresses_by_dhcp_get_through_the_firewall(server: Server) -> None:
         server.run("sh", check=False, given=NO_DHCP.replace("{unit}", UNIT))
 
 
+def test_the_rules_outlive_what_nftables_service_does(server: Server) -> None:
+    server.run("systemctl start nftables")
+    for what in ("restart", "reload", "stop"):
+        server.run(f"systemctl {what} nftables")
+        assert "policy drop" in server.run("nft list table inet onebox"), what
+        server.run("nft list table inet onebox | cmp - /run/onebox-firewall")
+
+
+def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
+    change = "nft flush ruleset; echo Port 22 >> {0}; echo Port 2222 >> {0}; systemctl reload ssh"
+    server.run(change.format("/etc/ssh/sshd_config.d/50-port.conf"))
+    server.run("systemctl start onebox-watch")
+    # Told when the next round by the timer sees it, too.
+    assert '"firewall:table"' in server.run("cat /var/lib/onebox-watch/state.json")
+    server.run("systemctl reload onebox-firewall; systemctl start onebox-watch")
+    assert "sshd listens on port 2222, which the firewall closes" in server.run(
+        "onebox-watch status"
+    )
+    server.run("rm /etc/ssh/sshd_config.d/50-port.conf; systemctl reload ssh")
+
+
 def test_a_firewall_that_locks_out_is_taken_back(server: Server) -> None:
     deploy = server.inventory.with_name("blocked.py")
     deploy.write_text(BLOCKED)

@@ -35,6 +35,7 @@ READY: dict[str, Any] = {
     "clusters": [],
     "ours": {"nginx": False, "firewall": False, "postgresql": False},
     "taken": {"links": [], "other": []},
+    "timekeeper": "chrony",
     "apt": "",
 }  # what the preflight sees of a bare server
 Facts = Mapping[Any, Any]

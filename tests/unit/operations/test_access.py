@@ -122,6 +122,7 @@ def test_listeners_beyond_loopback_are_told_but_for_nginx(
     ]
     monkeypatch.setattr(program, "CHOSEN", tmp_path / "range")
     program.CHOSEN.write_text("32768\t60999\n")
+    monkeypatch.setattr(program, "NFT", tmp_path / "none")
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         lines = {"--tcp": tcp, "--udp": udp}[command[-1]]
@@ -133,6 +134,24 @@ def test_listeners_beyond_loopback_are_told_but_for_nginx(
         "listener on port 8080: python3",
         "listener on port 111: ?",
         "listener on UDP port 514: rsyslogd",
+    ]
+
+
+def test_ports_that_are_forwarded_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rules = """
+        iifname != "docker0" tcp dport 8080 counter packets 0 bytes 0 dnat to 172.17.0.2:80
+        fib daddr type local udp dport { 53, 5353 } dnat ip to 172.17.0.3
+        meta l4proto tcp tcp dport 9090 counter packets 3 bytes 180 xt target "DNAT"
+        tcp dport { 22, 80, 443 } accept
+    """
+    monkeypatch.setattr(program, "NFT", tmp_path / "nft")
+    assert list(program.forwarded()) == []
+    program.NFT.write_text(f"#!/bin/sh\ncat << 'EOF'\n{rules}\nEOF\n")
+    program.NFT.chmod(0o755)
+    assert list(program.forwarded()) == [
+        "forwarded past the firewall: tcp port 8080",
+        "forwarded past the firewall: udp port { 53, 5353 }",
+        "forwarded past the firewall: tcp port 9090",
     ]
 
 

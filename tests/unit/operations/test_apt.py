@@ -1,7 +1,14 @@
 """Debian packages: only what is missing is installed, in one transaction."""
 
-from operations.apt import APT, Installed, installed
-from tests.unit.hosts import commands, text
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from operations.apt import APT, Installed, Timekeeper, installed
+from tests.unit.hosts import commands, run, text
 
 
 def test_only_packages_that_are_wholly_there_count() -> None:
@@ -28,3 +35,27 @@ def test_what_is_missing_is_installed_at_once() -> None:
 
 def test_no_installation_asks_or_restarts_an_app() -> None:
     assert APT.startswith("env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -qq ")
+
+
+@pytest.mark.parametrize(
+    ("container", "listed", "found"),
+    [
+        (False, "installed bash \ninstalled chrony time-daemon, ntp-server\n", "chrony"),
+        (False, "config-files ntpsec ntp, time-daemon\ninstalled bash \n", ""),
+        (False, "installed systemd-timesyncd time-daemon\n", "systemd-timesyncd"),
+        (True, "installed bash \n", "container"),
+    ],
+)
+def test_what_keeps_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str, found: str, *, container: bool
+) -> None:
+    programs = {
+        "systemd-detect-virt": f"exit {int(not container)}",
+        "dpkg-query": f"printf '{listed}'",
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Timekeeper().process(run(Timekeeper().command())) == found
+    assert Timekeeper().default() == ""

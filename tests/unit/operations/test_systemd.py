@@ -8,7 +8,7 @@ import pytest
 
 from operations import systemd
 from operations.difference import mended
-from operations.systemd import PROPERTIES, State, Unit, running
+from operations.systemd import PROPERTIES, DropIns, State, Unit, drop_in_read, running
 from tests.unit.hosts import commands, run, text
 
 STARTED = "Fri 2026-11-20 04:26:27.500000 UTC"
@@ -182,3 +182,12 @@ def test_what_overrides_a_unit_is_set_aside_and_the_unit_restarted() -> None:
     # A run that died in between is mended by the next.
     assert lines(State(GOOD, {f"{path}.set-aside": SECONDS + 1})) == [restart]
     assert lines(State(GOOD, {f"{path}.set-aside": SECONDS - 1})) == []
+
+
+def test_a_drop_in_of_anothers_unit_is_read() -> None:
+    path = "/etc/systemd/system/nftables.service.d/onebox.conf"
+    [command] = commands(drop_in_read, "nftables.service", path, facts={DropIns: []})
+    assert text(command) == "systemctl daemon-reload"
+    assert commands(drop_in_read, "nftables.service", path, facts={DropIns: [path]}) == []
+    assert DropIns().process([f"/lib/a.conf {path}"]) == ["/lib/a.conf", path]
+    assert DropIns().default() == DropIns().process([""]) == []

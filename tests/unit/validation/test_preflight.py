@@ -141,6 +141,13 @@ def test_what_the_firewall_would_close_is_a_warning() -> None:
         "Port 3000 (node) will be closed to the outside by our firewall."
     ]
     assert warned(listeners=[node], ours=OURS) == []
+    assert warned(timekeeper="container") == []
+    assert warned(timekeeper="none") == [
+        "Nothing keeps the server's clock: onebox installs systemd-timesyncd."
+    ]
+    assert warned(timekeeper="chrony (stopped)") == [
+        "chrony is to keep the clock, and does not run: systemctl enable --now chrony"
+    ]
     assert warned(services=["docker"], clusters=["15/other", "15/main"]) == [
         "Docker is left alone: ports that it publishes get past our firewall.",
         "The PostgreSQL cluster 15/other is left alone; it shares the memory.",

@@ -1,0 +1,42 @@
+"""What a round reads of the firewall."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from onebox_watch import measure
+
+TABLE = """table inet onebox {
+\tchain input {
+\t\ttype filter hook input priority filter; policy drop;
+\t\tct state established,related accept
+\t\ttcp dport { 22, 80, 443 } accept
+\t}
+}
+"""
+SSH = 'LISTEN 0      128          0.0.0.0:22        0.0.0.0:*    users:(("sshd",pid=90,fd=3))\n'
+MOVED = SSH.replace(":22 ", ":2222 ") + SSH.replace("0.0.0.0:22 ", "[::]:2222 ")
+NGINX = 'LISTEN 0      511             [::]:81           [::]:*    users:(("nginx",pid=7,fd=6))\n'
+
+
+@pytest.mark.parametrize(
+    ("now", "found"),
+    [
+        (TABLE + SSH + NGINX, ("", [])),
+        (TABLE + MOVED, ("", [2222])),
+        (TABLE.replace("drop", "accept") + SSH, ("was changed", [])),
+        (TABLE.replace("{ 22, 80, 443 }", "2222") + MOVED, ("was changed", [])),
+        (SSH, ("is gone", [])),
+        ("", ("", [])),  # a disk that is full, or an older unit
+        (None, ("", [])),
+    ],
+)
+def test_the_rules_and_what_they_close(
+    tmp_path: Path, now: str | None, found: tuple[str, list[int]]
+) -> None:
+    loaded = tmp_path / "onebox-firewall"
+    loaded.write_text(TABLE)
+    if now is not None:
+        (tmp_path / "onebox-firewall.now").write_text(now)
+    assert measure.rules(loaded) == found
