@@ -245,6 +245,11 @@ class App(Settings):
         return f"{self.name}-migrate"
 
     @property
+    def builder(self) -> str:
+        """Return the user who installs packages, in a unit that sees nothing of the server."""
+        return f"{self.name}-build"
+
+    @property
     def credentials(self) -> str:
         """Return what only the installation of packages gets, as JSON; nothing where that is
         nothing."""

@@ -35,7 +35,8 @@ def _app(vm: VM, app: App) -> None:
     files.place(
         name=f"Describe the users of {app.name}", things=[Folder("/etc/sysusers.d"), sysusers]
     )
-    users.present(name=f"Create the users of {app.name}", users=[app.name, app.migrator])
+    names = [app.name, app.migrator, app.builder]
+    users.present(name=f"Create the users of {app.name}", users=names)
     files.place(
         name=f"Place the folders, configuration and units of {app.name}",
         things=[

@@ -21,7 +21,8 @@ from validation.mistakes import wrong
 from validation.taken import PREFIXES, TAKEN
 
 # A name becomes a Linux user (32 characters at most), a PostgreSQL role and a unit, and so does
-# the name with "-migrate" behind it.
+# the name with "-migrate" behind it; its packages are installed by a user with "-build" there.
+OF_USERS = ("-migrate", "-build")
 NAME = re.compile(r"[a-z][a-z0-9-]{0,21}[a-z0-9]")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])")
@@ -63,10 +64,10 @@ def _name(value: str) -> str:
             "2 to 23 lower-case letters, digits and dashes, starting with a letter",
             'choose a name such as "links"',
         )
-    if value in TAKEN or value.startswith(PREFIXES) or value.endswith("-migrate"):
+    if value in TAKEN or value.startswith(PREFIXES) or value.endswith(OF_USERS):
+        short = value.removesuffix("-migrate").removesuffix("-build")[:20].rstrip("-")
         raise wrong(
-            "a name that the server doesn't use itself",
-            f'choose another, such as "my-{value.removesuffix("-migrate")[:20].rstrip("-")}"',
+            "a name that the server doesn't use itself", f'choose another, such as "my-{short}"'
         )
     return value
 

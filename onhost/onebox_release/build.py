@@ -5,22 +5,31 @@ from __future__ import annotations
 import grp
 import os
 import shutil
-import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import archive, durable, faults, identity, own_units, pins, resources, verify
+from . import (
+    archive,
+    builder,
+    durable,
+    faults,
+    handover,
+    identity,
+    own_units,
+    packages,
+    resources,
+    toml,
+    verify,
+)
 from .credentials import Credentials
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import say
 
-UV = "/usr/local/lib/onebox/uv/bin/uv"
-CACHE = Path("/var/cache/onebox/uv")
 MARKER = ".complete"
-LOCK, REQUIREMENTS = "uv.lock", "requirements.txt"
-SSH = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes"
+SERVERS = Path("/etc/uv/uv.toml")  # an administrator's
 
 
 def build(
@@ -34,9 +43,11 @@ def build(
     folder = places.release(release)
     if not folder.exists():
         contents = _contents(places, digest)
-        venv = places.home / "venvs" / identity.environment_key(contents.pins, places)
-        environment = not (venv / MARKER).exists()
-        resources.check_disk(places, contents.size, contents.entries, environment=environment)
+        project = packages.read(contents.about_packages, _rules(parameters, credentials))
+        key = identity.environment_key(_key(project, parameters), places)
+        venv = places.home / "venvs" / key
+        room = 0 if (venv / MARKER).exists() else resources.environment(project)
+        resources.check_disk(places, contents.size, contents.entries, environment=room)
         _unpack(places.incoming(digest), venv, folder, places, release)
     _install(places, parameters, folder, credentials)
     _configure(places, parameters, release)
@@ -50,26 +61,46 @@ class Contents:
 
     size: int
     entries: int
-    pins: bytes
+    about_packages: dict[str, bytes]
 
 
 def _contents(places: Places, digest: str) -> Contents:
     """Return what an archive holds. Raises ReleaseError where it isn't what was announced."""
     path = places.incoming(digest)
-    size, names, pins = 0, set(), {}
+    size = 0
+    names: set[str] = set()
+
+    def files() -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+        nonlocal size
+        for member in archive.members(file, archive.BY_PERSON):
+            size += member.size
+            names.update([member.name, *map(str, PurePosixPath(member.name).parents)])
+            yield member.name, member.size, lambda: b"".join(member.chunks())  # noqa: B023 - now
+
     try:
         archive.check(path, digest, archive.BY_PERSON)
         with archive.opened(path) as file:
-            for member in archive.members(file, archive.BY_PERSON):
-                size += member.size
-                names |= {member.name, *map(str, PurePosixPath(member.name).parents)}
-                if member.name in {LOCK, REQUIREMENTS}:
-                    pins[member.name] = b"".join(member.chunks())
+            found = packages.collect(files())
     except ReleaseError as error:
         raise ReleaseError(f"{error} ({path.name[:12]})") from error
-    if not pins:
-        raise ReleaseError(f"The archive has no {LOCK} and no {REQUIREMENTS}.")
-    return Contents(size, len(names), pins.get(LOCK) or pins[REQUIREMENTS])
+    return Contents(size, len(names), found)
+
+
+def _rules(parameters: Parameters, credentials: Credentials) -> packages.Rules:
+    """Return what packages may be: of the server's own indexes and of those that the inventory
+    names, too."""
+    indexes = [*packages.indexes_of(credentials.environment)]
+    if SERVERS.is_file():
+        indexes += packages.indexes_in(toml.read(str(SERVERS), SERVERS.read_bytes()))
+    return packages.Rules(
+        parameters.build, parameters.by_key, frozenset(indexes), builder.machine()
+    )
+
+
+def _key(project: packages.Project, parameters: Parameters) -> bytes:
+    """Return what makes an environment the same. One that a deploy key brought is none that a
+    person's deploy goes on with: what was built for it, its own code could have had a hand in."""
+    return project.key + (b"\0by key" if parameters.by_key else b"")
 
 
 def _unpack(packed: Path, venv: Path, folder: Path, places: Places, release: str) -> None:
@@ -129,82 +160,38 @@ def _publish(release: Path, wanted: str) -> None:
 def _install(
     places: Places, parameters: Parameters, folder: Path, credentials: Credentials
 ) -> None:
+    """Have packages installed by a user who may do nothing else, and make the result root's."""
     venv = (folder / "venv").readlink()
     if (venv / MARKER).exists():
         return
-    shutil.rmtree(venv, ignore_errors=True)
-    CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)  # private packages are in it, too
-    pinned = CACHE / f"{venv.name}.txt"
-    options = [] if parameters.build else ["--no-build"]
-    if (folder / "app" / LOCK).exists():
-        say(f"Installing the packages of {LOCK}")
-        # No code of the archive's is installed: building it would run it, as root.
-        alone = ["--no-install-project", "--no-install-workspace", "--no-dev"]
-        commands = [[UV, "sync", "--locked", *alone, *options]]
-    else:
-        say(f"Installing the packages of {REQUIREMENTS}")
-        durable.write(pinned, pins.only((folder / "app" / REQUIREMENTS).read_text()))
-        commands = [
-            [UV, "venv", "--quiet", str(venv)],
-            [UV, "pip", "sync", "--python", str(venv), *options, str(pinned)],
-        ]
-    for command in commands:
-        _uv(command, venv, places, folder / "app", credentials)
-    pinned.unlink(missing_ok=True)
-    _compile(venv)
-    (venv / ".lock").unlink(missing_ok=True)  # uv leaves it writable by everybody
-    _own(venv, places.app)
+    staging = venv.with_name(f".{venv.name}.new")
+    builder.remove(venv, staging)
+    paths = sorted(path for path in (folder / "app").rglob("*") if path.is_file())
+    files = packages.collect(
+        (str(path.relative_to(folder / "app")), path.stat().st_size, path.read_bytes)
+        for path in paths
+    )
+    project = packages.read(files, _rules(parameters, credentials))
+    say(f"Installing the packages of {packages.LOCK if project.locked else packages.REQUIREMENTS}")
+    if project.passed_over:
+        say(f"Not read on the server: {', '.join(map(repr, project.passed_over[:20]))}")
+    try:
+        builder.Builder(places, parameters.by_key).install(project, venv, staging, credentials)
+        handover.take_over(staging, builder.interpreter())
+        (staging / ".lock").unlink(missing_ok=True)  # uv's own
+        _own(staging, places.app)
+        staging.rename(venv)
+    finally:
+        builder.remove(staging)
     verify.write_manifest(venv, contents=False)
     os.sync()
     durable.write(venv / MARKER, "")
     faults.point("installed")
 
 
-def _uv(
-    command: list[str], venv: Path, places: Places, folder: Path, credentials: Credentials
-) -> None:
-    """Run uv. Raises ReleaseError with what it said if it fails."""
-    if credentials.key:  # it is in the memory of an agent alone, which ends with uv
-        command = ["ssh-agent", "sh", "-c", 'ssh-add -q - && exec "$@"', "sh", *command]
-    result = subprocess.run(
-        command,
-        cwd=folder,
-        env={
-            "PATH": "/usr/bin:/bin",
-            "HOME": "/root",
-            "UV_PROJECT_ENVIRONMENT": str(venv),
-            "UV_CACHE_DIR": str(CACHE),
-            "TMPDIR": str(CACHE),  # uv leaves a lock file for each environment there
-            # By its version: an upgrade of the distribution leaves it, and releases that use it.
-            "UV_PYTHON": os.path.realpath("/usr/bin/python3"),
-            "UV_PYTHON_DOWNLOADS": "never",
-            "GIT_SSH_COMMAND": f"{SSH} -o UserKnownHostsFile={places.configuration}/known_hosts",
-            **credentials.environment,
-        },
-        input=credentials.key,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        shutil.rmtree(venv, ignore_errors=True)
-        told = credentials.hidden_in(result.stderr.strip())
-        raise ReleaseError(f"uv could not install the packages:\n{told}")
-
-
-def forget_packages() -> None:
+def forget_packages(places: Places) -> None:
     """Have the next environment made of packages that are fetched anew."""
-    shutil.rmtree(CACHE, ignore_errors=True)
-
-
-def _compile(venv: Path) -> None:
-    """Compile bytecode, as root, without running any code of the packages.
-
-    Not by `uv sync --compile-bytecode`: that starts the environment's own Python, which runs what
-    packages have in .pth files. A file that doesn't compile is none of a deploy's business.
-    """
-    compiler = ["/usr/bin/python3", "-I", "-S", "-m", "compileall", "-qq", "-j", "0"]
-    subprocess.run([*compiler, str(venv / "lib")], capture_output=True, check=False)
+    builder.remove(places.caches)
 
 
 def _own(folder: Path, app: str) -> None:

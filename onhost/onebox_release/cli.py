@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
@@ -82,6 +82,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
 
 def _deploy(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    settings = replace(settings, by_key=arguments.by_key)
     release.deploy(places, settings, arguments.digest, consent=arguments.allow_incompatible)
 
 
@@ -239,6 +240,9 @@ def _parser() -> Parser:
     )
     deploy.add_argument(
         "--credentials", action="store_true", help="read those for uv and git from standard input"
+    )
+    deploy.add_argument(
+        "--by-key", action="store_true", help="trust nothing of the archive: a deploy key sent it"
     )
     job = _command(commands, "job", _job, "run one of the app's timers now, and wait for it")
     job.add_argument("job", help="its name")

@@ -39,6 +39,8 @@ class Parameters:
     migrate_timeout: int = 1800
     hooks: dict[str, str] = field(default_factory=dict)
     """Commands to run before and after a deploy, by event."""
+    by_key: bool = False
+    """Whether a deploy key asks for it; never in the file."""
 
 
 def read(places: Places) -> Parameters:

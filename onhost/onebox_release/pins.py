@@ -12,15 +12,17 @@ from .errors import ReleaseError
 
 PACKAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*"
 # As the deployer's own check in validation/source.py has it.
-PINNED = re.compile(rf"{PACKAGE}(===?\s*[\w.!+-]+|@\s*git\+\S+@[0-9a-f]{{40}}(#\S+)?)\s*(;.*)?")
+GIT = r"@\s*git\+(https|ssh)://\S+@[0-9a-f]{40}(#\S+)?"
+PINNED = re.compile(rf"{PACKAGE}(===?\s*[\w.!+-]+|{GIT})\s*(;.*)?")
 HASH = re.compile(r"\s--hash=[a-z0-9]+:[0-9a-f]+(?=\s|$)")
 COMMENT = re.compile(r"(^|\s)#.*")
 
 
-def only(text: str) -> str:
+def only(text: str, *, build: bool = True, hashed: bool = False) -> str:
     """Return the lines that pin a package, with their hashes, each on a line of its own.
 
-    Raises ReleaseError where there is anything else.
+    Raises ReleaseError where there is anything else: what comes from git where nothing may be
+    built, or has no hash where each must be `hashed`.
     """
     pinned = []
     for line in text.replace("\\\n", " ").splitlines():
@@ -33,5 +35,14 @@ def only(text: str) -> str:
                 'requirements.txt has a line that is no "name==version".'
                 " Name what the app needs in requirements.in, and make it by `uv pip compile`."
             )
-        pinned.append(wanted + "".join(HASH.findall(whole)))
+        hashes = HASH.findall(whole)
+        if re.search(r"@\s*git\+", wanted):  # pinned by its commit
+            if not build:
+                raise ReleaseError("requirements.txt names git: that needs the app's `build`.")
+        elif hashed and not hashes:
+            raise ReleaseError(
+                "requirements.txt has a line without a hash, which a deploy key's must have."
+                " Make it by `uv pip compile --generate-hashes`."
+            )
+        pinned.append(wanted + "".join(hashes))
     return "".join(f"{line}\n" for line in pinned)

@@ -73,6 +73,11 @@ class Places:
         """Return the folder of dumps that were taken before migrations."""
         return self.state / "dumps"
 
+    @property
+    def caches(self) -> Path:
+        """Return the folder of uv's caches, which the app's build user writes to."""
+        return self.root / "var/cache/onebox/build" / self.app
+
     def progress(self, follower: int) -> Path:
         """Return where a deploy says what it is at, for the process that follows it."""
         return self.root / "run" / f"onebox-release-{self.app}.{follower}"
@@ -159,6 +164,7 @@ class Places:
             self.configuration,
             self.data,
             self.state,
+            self.caches,
             self.root / "run" / self.app,
             self.lock,
         ]

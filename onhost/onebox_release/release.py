@@ -183,7 +183,7 @@ def _sound(places: Places, parameters: Parameters, digest: str, before: str | No
         say("Making the release anew: " + " ".join(found[0]))
         environment = any("/venv/" in path for path, _ in found)
         if environment:
-            forget_packages()  # they may share their files with it
+            forget_packages(places)  # they may share their files with it
         identity.renew(places, environment=environment)
     return identity.release_id(digest, places, parameters.processes)
 

@@ -131,7 +131,7 @@ def _delete(places: Places) -> None:
     systemd.systemctl("daemon-reload")
     for path in places.belongings():
         _vanish(path)
-    for user in (f"{places.app}-migrate", places.app):
+    for user in (f"{places.app}-build", f"{places.app}-migrate", places.app):
         _forget(places, user)
     for log in places.access_log.parent.glob(f"{places.access_log.name}*"):
         log.unlink()

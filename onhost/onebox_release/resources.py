@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from . import postgresql, systemd
 from .errors import RefusedError
+from .packages import Project
 from .places import Places
 
 MIB = 1024 * 1024
 SPARE = 100 * MIB  # disk that stays free for logs and the database
-# What an environment takes if none is here yet to measure: FastAPI, SQLAlchemy and asyncpg
-# compiled took 92 MiB and 3,100 files; three times as much.
+# What an environment takes where the lock has no sizes: FastAPI, SQLAlchemy and asyncpg compiled
+# took 92 MiB and 3,100 files; three times as much.
 ENVIRONMENT, ENVIRONMENT_FILES = 300 * MIB, 10_000
+# Bytes on the disk for each of the wheels': once in uv's cache, and once with bytecode beside.
+UNPACKED = 8
+AVERAGE = 32 * 1024  # bytes of a file in an environment; the sample app's have 30,000
+ADVICE = "Free some, or keep fewer releases (`keep_releases`)."
 FILES = 2_000  # inodes that stay free
 # Below this share of free memory the old release is not kept warm for long.
 SCARCE = 0.15
@@ -27,25 +33,64 @@ def check_disk(
     code: int = 0,
     entries: int = 0,
     *,
-    environment: bool = False,
+    environment: int = 0,
     dump: bool = False,
 ) -> None:
-    """Raise RefusedError unless there is room: for so many bytes and entries of code, for the
-    packages of a new environment, for a dump of the database (which it can't exceed)."""
-    size = code + SPARE + (ENVIRONMENT if environment else 0) + (_database(places) if dump else 0)
-    files = FILES + entries + (ENVIRONMENT_FILES if environment else 0)
-    disk = os.statvfs(places.home)
+    """Raise RefusedError unless there is room: for so many bytes and entries of code, for so many
+    bytes of packages, for a dump of the database (which it can't exceed)."""
+    files = entries + (max(ENVIRONMENT_FILES, environment // AVERAGE) if environment else 0)
+    _check(places.home, code + environment, files, "a release", ADVICE)
+    if dump:
+        _check(_there(places.dumps), _database(places), 0, "a dump of the database", ADVICE)
+
+
+def check_copy(places: Places, size: int, *, dump: bool) -> None:
+    """Raise RefusedError unless there is room for the last copy of an app's data: so many bytes,
+    and a dump of its database."""
+    size += _database(places) if dump else 0
+    advice = "Free some, or remove the app without a copy (`--no-dump`)."
+    _check(_there(places.copies), size, 0, "a last copy", advice)
+
+
+def environment(project: Project) -> int:
+    """Return the bytes that an environment may take, with what uv's cache keeps of it."""
+    return max(ENVIRONMENT, UNPACKED * sum(project.wheels.values()))
+
+
+def is_full(folder: Path) -> bool:
+    """Tell whether nothing may be written any more where a folder is."""
+    disk = os.statvfs(folder)
+    no_files = disk.f_files and disk.f_favail < FILES
+    return bool(disk.f_bavail * disk.f_frsize < SPARE or no_files)
+
+
+def used(folder: Path) -> int:
+    """Return the bytes that a folder takes on the disk; what another user wrote there is counted
+    by du, which goes down any depth and follows no link."""
+    command = ["du", "-sxk", "--", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(result.stdout.split()[0]) * 1024 if result.stdout else 0
+
+
+def _check(folder: Path, size: int, files: int, what: str, advice: str) -> None:
+    disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize
+    size += SPARE
+    files += FILES
     if free < size:
         raise RefusedError(
-            f"The disk has {free // MIB} MiB free, a release needs {size // MIB}."
-            " Free some, or keep fewer releases (`keep_releases`)."
+            f"The disk has {free // MIB} MiB free, {what} needs {size // MIB}. {advice}"
         )
     if disk.f_files and disk.f_favail < files:
         raise RefusedError(
-            f"The disk has {disk.f_favail} inodes free, a release needs {files}."
+            f"The disk has {disk.f_favail} inodes free, {what} needs {files}."
             f" Look for many small files: du --inodes -xd2 / | sort -n | tail"
         )
+
+
+def _there(folder: Path) -> Path:
+    """Return the nearest folder that exists: what will be made lies on its file system."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
 
 
 def check_memory(needed: int) -> None:

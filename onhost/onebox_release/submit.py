@@ -67,7 +67,8 @@ def serve(request: str, apps: list[str]) -> int:
         if reason:
             raise LockedError(reason)
         archive.rename(places.incoming(asked[2]))
-        return subprocess.run([PROGRAM, "deploy", app, asked[2]], check=False).returncode
+        command = [PROGRAM, "deploy", app, asked[2], "--by-key"]
+        return subprocess.run(command, check=False).returncode
 
 
 @contextmanager

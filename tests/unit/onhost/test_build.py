@@ -8,47 +8,68 @@ import gzip
 import hashlib
 import io
 import os
-import subprocess
 import tarfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import build, durable, faults, identity, resources
+from onebox_release import build, durable, faults, handover, identity, packages, resources
+from onebox_release.builder import Builder
 from onebox_release.credentials import Credentials
 from onebox_release.errors import RefusedError, ReleaseError
+from onebox_release.packages import Project
 from onebox_release.places import Places
 
 from tests.unit.onhost.server import PARAMETERS
 
-compiled: list[list[str]] = []
-FILES = {"uv.lock": b"lock", "links/main.py": b"app = None"}
+LOCK = b"""
+[[package]]
+name = "fastapi"
+version = "1"
+source = { registry = "https://pypi.org/simple" }
+"""
+PROJECT = b"[project]\nname = 'links'\nversion = '1'\n[tool.uv]\nkeyring-provider = 'subprocess'\n"
+FILES = {"uv.lock": LOCK, "pyproject.toml": PROJECT, "links/main.py": b"app = None"}
+
+
+@dataclass
+class Installation:
+    """What a builder was asked for."""
+
+    project: Project
+    venv: Path
+    given: Credentials
+    by_key: bool
 
 
 @pytest.fixture
-def uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+def uv(monkeypatch: pytest.MonkeyPatch) -> list[Installation]:
     """Stand in for uv, for the app's group, and for a disk with room."""
-    ran: list[list[str]] = []
-    compiled.clear()
+    ran: list[Installation] = []
 
-    def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        if "compileall" in command:
-            compiled.append(command)
-            return subprocess.CompletedProcess(command, 0, "", "")
-        ran.append([*command, str(options["cwd"])])
-        venv = Path(options["env"]["UV_PROJECT_ENVIRONMENT"])
-        venv.mkdir(exist_ok=True)
-        (venv / ".lock").touch()
-        return subprocess.CompletedProcess(command, 0, "", "")
+    def install(
+        self: Builder, project: Project, venv: Path, staging: Path, given: Credentials
+    ) -> None:
+        ran.append(Installation(project, venv, given, self.by_key))
+        assert not venv.exists()
+        staging.mkdir()
+        (staging / ".lock").touch()
 
-    monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(build, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(Builder, "install", install)
+    monkeypatch.setattr(handover, "take_over", lambda *_: None)
     monkeypatch.setattr(resources, "check_disk", lambda *_, **__: None)
+    monkeypatch.setattr(build, "SERVERS", Path("/nonexistent"))
     monkeypatch.setattr(os, "sync", lambda: None)
     monkeypatch.setattr(grp, "getgrnam", lambda _: grp.getgrgid(os.getgid()))
     monkeypatch.setattr(os, "chown", lambda *_: None)
     return ran
+
+
+def environment(places: Places, files: dict[str, bytes], *, build: bool = False) -> Path:
+    """Return the folder of the environment that an archive's files make."""
+    key = packages.read(files, packages.Rules(build=build, by_key=False)).key
+    return places.home / "venvs" / identity.environment_key(key, places)
 
 
 @pytest.fixture
@@ -80,13 +101,13 @@ def make(places: Places, digest: str) -> None:
 
 
 def test_a_release_has_code_environment_and_links(
-    configured: Places, uv: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    configured: Places, uv: list[Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points: list[str] = []
     monkeypatch.setattr(faults, "point", points.append)
     make(configured, arrive(configured, mode=0o4750))
     folder = configured.release("a-1")
-    venv = configured.home / "venvs" / identity.environment_key(b"lock", configured)
+    venv = environment(configured, FILES)
     assert (folder / "app/links/main.py").read_bytes() == b"app = None"
     assert (folder / "gunicorn.conf.py").read_text() == "workers = 1\n"
     assert (folder / "venv").readlink() == venv
@@ -97,17 +118,18 @@ def test_a_release_has_code_environment_and_links(
     assert (folder / "app/links/main.py").stat().st_mode & 0o7777 == 0o755
     assert (venv / build.MARKER).exists()
     assert not (venv / ".lock").exists()
-    assert uv == [[
-        build.UV, "sync", "--locked", "--no-install-project", "--no-install-workspace", "--no-dev",
-        "--no-build", str(folder / "app"),
-    ]]  # fmt: skip
-    # Never by the environment's own Python: root would run what packages put there.
-    [[python, *options]] = compiled
-    assert (python, options[:2], options[-1]) == ("/usr/bin/python3", ["-I", "-S"], f"{venv}/lib")
+    [installation] = uv
+    assert (installation.venv, installation.given, installation.by_key) == (
+        venv,
+        Credentials(),
+        False,
+    )
+    assert installation.project.files["uv.lock"] == LOCK
+    assert b"keyring" not in installation.project.files["pyproject.toml"]
     assert points == ["unpacked", "installed", "configured"]
 
 
-def test_what_is_there_is_not_made_again(configured: Places, uv: list[list[str]]) -> None:
+def test_what_is_there_is_not_made_again(configured: Places, uv: list[Installation]) -> None:
     digest = arrive(configured)
     make(configured, digest)
     configured.incoming(digest).unlink()
@@ -115,23 +137,47 @@ def test_what_is_there_is_not_made_again(configured: Places, uv: list[list[str]]
     assert len(uv) == 1
 
 
-def test_requirements_stand_in_for_a_lock(configured: Places, uv: list[list[str]]) -> None:
-    text = b"fastapi==1.2  # via links\n"
-    files = {"requirements.txt": text, "links/main.py": b"app = None"}
+def test_requirements_stand_in_for_a_lock(configured: Places, uv: list[Installation]) -> None:
+    files = {"requirements.txt": b"fastapi==1.2  # via links\n", "links/main.py": b"app = None"}
     make(configured, arrive(configured, files))
-    folder = configured.release("a-1")
-    venv = configured.home / "venvs" / identity.environment_key(text, configured)
-    assert (folder / "venv").readlink() == venv
-    assert uv == [
-        [build.UV, "venv", "--quiet", str(venv), str(folder / "app")],
-        [
-            build.UV, "pip", "sync", "--python", str(venv), "--no-build",
-            str(build.CACHE / f"{venv.name}.txt"), str(folder / "app"),
-        ],
-    ]  # fmt: skip
+    assert (configured.release("a-1") / "venv").readlink() == environment(configured, files)
+    [installation] = uv
+    assert installation.project.files == {"requirements.txt": b"fastapi==1.2\n"}
 
 
-def test_folders_for_nginx_get_a_public_twin(configured: Places, uv: list[list[str]]) -> None:
+def test_what_of_the_settings_is_not_read_is_told(
+    configured: Places, uv: list[Installation], capsys: pytest.CaptureFixture[str]
+) -> None:
+    del uv
+    make(configured, arrive(configured))
+    assert "Not read on the server: 'pyproject.toml, [tool.uv]: keyring-provider'" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_deploy_keys_environment_is_no_persons(
+    configured: Places, uv: list[Installation]
+) -> None:
+    files = {"requirements.txt": b"fastapi==1.2 --hash=sha256:" + b"ab" * 32}
+    for release, by_key in (("a-1", True), ("a-2", False)):
+        parameters = replace(PARAMETERS, by_key=by_key)
+        build.build(configured, parameters, arrive(configured, files), release, Credentials())
+    assert [installation.by_key for installation in uv] == [True, False]
+    assert uv[0].venv != uv[1].venv
+
+
+def test_settings_beside_the_pins_make_another_environment(
+    configured: Places, uv: list[Installation]
+) -> None:
+    """Without hashes they say where a package comes from."""
+    pins = {"requirements.txt": b"fastapi==1.2\n"}
+    for release, settings in (("a-1", b""), ("a-2", b'index-url = "https://other.example/"')):
+        digest = arrive(configured, {**pins, "uv.toml": settings})
+        build.build(configured, PARAMETERS, digest, release, Credentials())
+    assert uv[0].venv != uv[1].venv
+
+
+def test_folders_for_nginx_get_a_public_twin(configured: Places, uv: list[Installation]) -> None:
     del uv
     (configured.configuration / "static").write_text("# Made by onebox\nassets/a links/static\n")
     make(configured, arrive(configured, FILES | {"links/static/css/a.css": b"a {}"}, mode=0o644))
@@ -143,7 +189,7 @@ def test_folders_for_nginx_get_a_public_twin(configured: Places, uv: list[list[s
 
 
 def test_a_folder_for_nginx_that_is_not_there_is_told(
-    configured: Places, uv: list[list[str]]
+    configured: Places, uv: list[Installation]
 ) -> None:
     del uv
     (configured.configuration / "static").write_text("assets dist\n")
@@ -152,49 +198,10 @@ def test_a_folder_for_nginx_that_is_not_there_is_told(
     assert not configured.release("a-1").exists()
 
 
-def test_credentials_reach_uv_and_an_agent_alone(
-    configured: Places, uv: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = Credentials({"UV_INDEX_CORP_PASSWORD": "s3cret"}, "KEY\n")
-    calls: list[dict[str, Any]] = []
-    pretend = subprocess.run
-
-    def run(command: list[str], **options: Any) -> object:
-        if "compileall" not in command:
-            calls.append(options)
-        return pretend(command, **options)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    build.build(configured, PARAMETERS, arrive(configured), "a-1", given)
-    [command] = uv
-    assert command[:5] == ["ssh-agent", "sh", "-c", 'ssh-add -q - && exec "$@"', "sh"]
-    assert command[5:7] == [build.UV, "sync"]
-    [options] = calls
-    assert options["input"] == "KEY\n"
-    assert options["env"].items() >= given.environment.items()
-    known = configured.configuration / "known_hosts"
-    ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes"
-    assert options["env"]["GIT_SSH_COMMAND"] == f"{ssh} -o UserKnownHostsFile={known}"
-    files = [path for path in configured.root.rglob("*") if path.is_file()]
-    assert [path for path in files if b"s3cret" in path.read_bytes()] == []
-
-
-def test_what_uv_says_is_told_without_a_credential(
-    configured: Places, uv: list[list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del uv
-    failed = subprocess.CompletedProcess([], 1, "", "401 for https://me:s3cret@host/")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    given = Credentials({"UV_EXTRA_INDEX_URL": "https://me:s3cret@host/"})
-    with pytest.raises(ReleaseError, match=r"401 for \*\*\*$"):
-        build.build(configured, PARAMETERS, arrive(configured), "a-1", given)
-
-
-def test_building_from_source_is_a_setting(configured: Places, uv: list[list[str]]) -> None:
-    build.build(
-        configured, replace(PARAMETERS, build=True), arrive(configured), "a-1", Credentials()
-    )
-    assert "--no-build" not in uv[0]
+def test_building_from_source_is_a_setting(configured: Places, uv: list[Installation]) -> None:
+    parameters = replace(PARAMETERS, build=True)
+    build.build(configured, parameters, arrive(configured), "a-1", Credentials())
+    assert [uv[0].project.builds, uv[0].venv] == [True, environment(configured, FILES, build=True)]
 
 
 @pytest.mark.usefixtures("uv")
@@ -249,7 +256,7 @@ def test_room_is_asked_for_what_is_missing(
 ) -> None:
     asked: list[object] = []
 
-    def check(_: Places, code: int, entries: int, *, environment: bool) -> None:
+    def check(_: Places, code: int, entries: int, *, environment: int) -> None:
         asked.append((code, entries, environment))
 
     monkeypatch.setattr(resources, "check_disk", check)
@@ -257,7 +264,7 @@ def test_room_is_asked_for_what_is_missing(
     for release in ("a-1", "a-1", "a-2"):
         build.build(configured, PARAMETERS, digest, release, Credentials())
     size = sum(map(len, FILES.values()))
-    assert asked == [(size, 4, True), (size, 4, False)]
+    assert asked == [(size, 5, resources.ENVIRONMENT), (size, 5, 0)]
 
 
 @pytest.mark.usefixtures("uv")
@@ -299,20 +306,18 @@ def test_a_damaged_archive_is_an_error_in_words(configured: Places) -> None:
         make(configured, "abc")
 
 
+@pytest.mark.usefixtures("uv")
+@pytest.mark.parametrize("step", [(Builder, "install"), (handover, "take_over")])
 def test_packages_that_can_not_be_had_leave_no_environment(
-    configured: Places, uv: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    configured: Places, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
 ) -> None:
-    run = subprocess.run
+    def fail(*_: object) -> None:
+        raise ReleaseError("no such package")
 
-    def fail(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        run(command, **options)
-        return subprocess.CompletedProcess(command, 1, "", "no such package\n")
-
-    monkeypatch.setattr(subprocess, "run", fail)
-    with pytest.raises(ReleaseError, match="uv could not install the packages:\nno such package"):
+    monkeypatch.setattr(*step, fail)
+    with pytest.raises(ReleaseError, match="no such package"):
         make(configured, arrive(configured))
     assert list((configured.home / "venvs").iterdir()) == []
-    assert len(uv) == 1
 
 
 @pytest.mark.usefixtures("uv")
@@ -332,7 +337,7 @@ def test_what_an_earlier_death_left_half_made_is_made_anew(configured: Places) -
     half = configured.home / "releases/.a-1.new/app"
     half.mkdir(parents=True)
     (half / "stale.py").touch()
-    venv = configured.home / "venvs" / identity.environment_key(b"lock", configured)
+    venv = environment(configured, FILES)
     venv.mkdir()
     (venv / "stale").touch()
     make(configured, arrive(configured))

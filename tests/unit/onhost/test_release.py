@@ -123,7 +123,7 @@ def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
     server.remember(("deploy", "old", "live"))
     names = iter(["old", "new"])
     monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
-    monkeypatch.setattr(release, "forget_packages", lambda: steps.append("forget"))
+    monkeypatch.setattr(release, "forget_packages", lambda _: steps.append("forget"))
     wrong = {"altered": lambda _, name: [("/a/venv/x", "is extra")] * (name == "old")}
     wrong["unlike"] = lambda *_: [("/x", "overrides our unit")]
     monkeypatch.setattr(verify, what, wrong[what])

@@ -58,7 +58,8 @@ def test_status_is_told(ran: list[list[str]]) -> None:
 def test_an_archive_is_received_before_anybody_is_kept_waiting(ran: list[list[str]]) -> None:
     assert submit.serve(f"submit links {DIGEST}", APPS) == 7
     name = f"{DIGEST}.tar.gz"
-    assert ran == [["receive"], ["lock"], ["rename", name], [PROGRAM, "deploy", "links", DIGEST]]
+    command = [PROGRAM, "deploy", "links", DIGEST, "--by-key"]
+    assert ran == [["receive"], ["lock"], ["rename", name], command]
 
 
 def test_nothing_is_deployed_while_another_deploys(
