@@ -8,6 +8,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,18 +52,23 @@ class Server:
         """Return the app of this name, or the only one."""
         return inventory.app(self.vm.apps, name)
 
-    def program(self, *arguments: str, terminal: bool = False, given: bool = False) -> None:
+    def program(
+        self, *arguments: str, terminal: bool = False, given: bool = False, text: str = ""
+    ) -> None:
         """Run onebox-release there, and end with its exit code; what it prints is printed here.
 
         With a `terminal` it is shown one, if this is run in one. With `given` it reads what is
-        given here on standard input.
+        given here on standard input; else it reads `text`.
         """
-        if code := self.run(shlex.join([PROGRAM, *arguments]), terminal=terminal, given=given):
+        command = shlex.join([PROGRAM, *arguments])
+        if code := self.run(command, terminal=terminal, given=given, text=text):
             if code == MISSING:
                 raise Exit(f"{self.address} has no onebox-release. Deploy to it first.", FAILED)
             raise Exit(code=code)
 
-    def run(self, command: str, *, terminal: bool = False, given: bool = False) -> int:
+    def run(
+        self, command: str, *, terminal: bool = False, given: bool = False, text: str = ""
+    ) -> int:
         """Run a command there as root; return its exit code."""
         # env says by 127 that there is no such program; sudo by itself would not.
         sudo = "sudo -n env" if self.data["_sudo"] else "env"
@@ -70,7 +76,7 @@ class Server:
             result = self.connection.run(
                 f"{sudo} {command}",
                 pty=terminal and sys.stdout.isatty() and (sys.stdin.isatty() or not given),
-                in_stream=None if given else False,
+                in_stream=None if given else StringIO(text) if text else False,
                 warn=True,
             )
         except ThreadException as error:

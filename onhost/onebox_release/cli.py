@@ -7,6 +7,7 @@ import fcntl
 import getpass
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -144,7 +145,11 @@ def _logs(places: Places, settings: Parameters, arguments: argparse.Namespace) -
 
 
 def _run(places: Places, _: Parameters, arguments: argparse.Namespace) -> int:
-    return sandbox.run(places, arguments.command)
+    if arguments.put:
+        sandbox.put(places, arguments.put, sys.stdin.read())
+        return 0
+    command = sandbox.take(places, arguments.take) if arguments.take else arguments.command
+    return sandbox.run(places, command)
 
 
 def _psql(places: Places, settings: Parameters, arguments: argparse.Namespace) -> int:
@@ -266,7 +271,12 @@ def _by_hand(commands: Commands) -> None:
     read.add_argument("--request", default="", help="lines with this request id alone")
     read.add_argument("--lines", type=int, default=200, help="newest lines (default: 200)")
     run = _command(commands, "run", _run, "run a command in the app's environment and sandbox")
-    run.add_argument("command", nargs="?", default="", help="for a shell; none is a shell")
+    run.add_argument(
+        "command", nargs="?", default="", help="for a shell; none is a shell. sudo logs it"
+    )
+    # `fab run` sends a command that sudo doesn't see: first its text, on standard input.
+    run.add_argument("--put", type=_token, help=argparse.SUPPRESS)
+    run.add_argument("--take", type=_token, help=argparse.SUPPRESS)
     ask = _command(commands, "psql", _psql, "ask the app's database")
     ask.add_argument("--owner", action="store_true", help="as the schema's owner")
     page = _command(commands, "maintenance", _maintenance, "show visitors a page in its place")
@@ -275,6 +285,12 @@ def _by_hand(commands: Commands) -> None:
     end.add_argument("--yes", action="store_true", required=True, help="that it is meant")
     end.add_argument("--no-dump", action="store_true", help="keep no copy of its data")
     end.add_argument("--who", help="who says so, where that isn't the user who runs this")
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{32}", text):
+        raise argparse.ArgumentTypeError("it is 32 hexadecimal digits")
+    return text
 
 
 def _json(parser: Parser) -> Parser:

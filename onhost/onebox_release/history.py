@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from . import durable, own_units, untrusted
 from .errors import ReleaseError
 from .places import Places
-from .show import table, when
+from .show import printable, table, when
 
 Entry = dict[str, Any]
 
@@ -84,7 +83,7 @@ def told(entries: list[Entry]) -> str:
     texts = table(lines).splitlines()
     for number, entry in reversed([*enumerate(entries)]):
         if why := entry.get("why"):
-            texts.insert(number + 1, textwrap.indent(why.splitlines()[0], "  "))
+            texts.insert(number + 1, f"  {printable(why.splitlines()[0])}")
     return "\n".join(texts)
 
 

@@ -28,7 +28,7 @@ def run(
         say(f"No release serves that the hook `{event}` could run in")
         return
     values = {"COMMAND": command, "EVENT": event, "WHO": who(), **told}
-    lines = [f"ONEBOX_HOOK_{name}={_quote(value)}\n" for name, value in values.items()]
+    lines = [f"ONEBOX_HOOK_{name}={environment_quote(value)}\n" for name, value in values.items()]
     unit = places.process("hook", within)
     try:
         durable.write(places.hook, "".join(lines))
@@ -41,7 +41,7 @@ def run(
         places.hook.unlink(missing_ok=True)
 
 
-def _quote(value: str) -> str:
+def environment_quote(value: str) -> str:
     """Quote a value for EnvironmentFile=, line breaks included."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
     return '"' + escaped.replace("`", "\\`") + '"'

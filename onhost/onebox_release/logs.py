@@ -21,6 +21,7 @@ from . import own_units
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
+from .show import printable
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 INTERRUPT = b"\x03"  # what Ctrl-C sends over a connection without a terminal
@@ -37,7 +38,9 @@ class Line:
 
     def __str__(self) -> str:
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
-        return f"{at.removesuffix('+00:00')}Z {self.source:10} {self.text}"
+        # An app may write an entry of several lines, and must not seem to write another's.
+        text = printable(self.text).replace("\n", f"\n{'':36}")
+        return f"{at.removesuffix('+00:00')}Z {self.source:10} {text}"
 
 
 Parse = Callable[[str], Line | None]

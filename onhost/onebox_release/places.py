@@ -105,6 +105,10 @@ class Places:
         """Return the environment of the hook that is run; a reboot empties it."""
         return self.root / "run" / f"onebox-hook-{self.app}.env"
 
+    def command(self, token: str) -> Path:
+        """Return where a command waits, in memory, for the run of it by that token."""
+        return self.root / "run" / f"onebox-run-{self.app}.{token}"
+
     @property
     def maintenance(self) -> Path:
         """Return the file that has nginx show a page in the app's place."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .errors import ReleaseError
+from .show import printable
 
 SCHEMA = 1
 OF_APP = re.compile(r'File "/srv/[^/]+/releases/[^/]+/app/')
@@ -33,7 +34,7 @@ def say(text: str) -> None:
     for line in text.splitlines():
         syslog.syslog(line)
     with contextlib.suppress(OSError):  # the deployer may be gone, and the disk may be full
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def exit_code(run: Callable[[], int]) -> int:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from . import systemd
+from . import durable, systemd
 from .errors import RefusedError
+from .hooks import environment_quote
 from .places import Places
 from .switch import live
 
+# Its argument list, which systemd logs and others can read, doesn't have the command in it.
+EVAL = 'eval "unset ONEBOX_RUN; $ONEBOX_RUN"'
 # What the web process has for itself; all else a command shares with it.
 OWN = ("Type", "ExecStart", "Restart", "RestartSec", "TimeoutStartSec", "KillMode")
 
@@ -25,17 +28,39 @@ def run(places: Places, command: str) -> int:
     if release is None:
         raise RefusedError(f"No release of {places.app} is live. Deploy first.")
     unit = f"onebox-run-{places.app}@{os.getpid()}.service"
+    file = places.command(str(os.getpid()))
     terminal = "--pty" if sys.stdin.isatty() and sys.stdout.isatty() else "--pipe"
     options = [f"--property={line}" for line in properties(places, release)]
     if "TERM" in os.environ:
         options.append(f"--setenv=TERM={os.environ['TERM']}")
-    shell = ["/bin/sh", "-c", command.replace("$", "$$")] if command else ["/bin/bash"]
+    if command:
+        durable.write(file, f"ONEBOX_RUN={environment_quote(command)}\n")
+        options.append(f"--property=EnvironmentFile={file}")
+    shell = ["/bin/sh", "-c", EVAL.replace("$", "$$")] if command else ["/bin/bash"]
     start = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={unit}", terminal]
     try:
         return subprocess.run([*start, *options, *shell], check=False).returncode
     except KeyboardInterrupt:
         systemd.systemctl("stop", unit)
         return 130
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def put(places: Places, token: str, command: str) -> None:
+    """Lay a command ready: it may hold a secret, so it comes on standard input."""
+    durable.write(places.command(token), command)
+
+
+def take(places: Places, token: str) -> str:
+    """Return the command that was laid ready, and leave nothing behind. Raises RefusedError."""
+    path = places.command(token)
+    try:
+        command = path.read_text()
+    except FileNotFoundError:
+        raise RefusedError(f"No command waits in {path}.") from None
+    path.unlink()
+    return command
 
 
 def properties(places: Places, release: str) -> Iterator[str]:

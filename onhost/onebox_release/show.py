@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,14 @@ from datetime import UTC, datetime
 
 WIDTH = 80
 GREEN, YELLOW, RED = "32", "33", "31"
+
+# What a terminal obeys and doesn't show: control characters, and marks that turn a line round.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return a text that does nothing to a terminal: what an app wrote is shown, not obeyed."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def colour(text: str, code: str) -> str:
@@ -23,13 +32,14 @@ def rows(pairs: Iterable[tuple[str, str, str]]) -> str:
     """Return names and values, one pair a line; long values go on below. Third is the colour."""
     lines = []
     for name, value, code in pairs:
-        wrapped = textwrap.wrap(value, WIDTH - 14) or [""]
+        wrapped = textwrap.wrap(printable(value), WIDTH - 14) or [""]
         lines += [f"{name if n == 0 else '':13} {colour(t, code)}" for n, t in enumerate(wrapped)]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
     """Return lines with their columns aligned."""
+    lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

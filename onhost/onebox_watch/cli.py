@@ -9,6 +9,8 @@ import sys
 import time
 from datetime import datetime
 
+from onebox_release.show import printable
+
 from . import channels, judge, measure, memory, wanted, words
 from .channels import Message
 from .memory import Memory
@@ -113,7 +115,7 @@ def _events(settings: Wanted, kept: Memory, seen: Seen) -> list[str]:
 
 def say(text: str) -> None:
     """Tell whoever ran this, or the journal."""
-    print(text, file=sys.stderr)
+    print(printable(text), file=sys.stderr)
 
 
 def _status(_: Wanted) -> int:

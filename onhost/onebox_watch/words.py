@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from onebox_release.show import printable
+
 from .channels import Message
 from .memory import Memory, Problem
 
@@ -27,7 +29,7 @@ def message(host: str, raised: list[Problem], cured: list[Problem], events: list
 
 def told(problem: Problem, host: str) -> str:
     """Return a problem in words."""
-    what = problem.what.replace("\n", "\n        ")
+    what = printable(problem.what).replace("\n", "\n        ")
     return (
         f"What    {what}\nWhere   {host}\nSince   {when(problem.since)}\n"
         f"To do   {problem.do}\nMore    {MORE}, {check(problem)}"
@@ -53,7 +55,7 @@ def check(problem: Problem) -> str:
 
 def first(text: str) -> str:
     """Return the first line."""
-    return text.split("\n", 1)[0]
+    return printable(text).split("\n", 1)[0]
 
 
 def when(at: float) -> str:
@@ -67,5 +69,7 @@ def status(memory: Memory) -> str:
         return "No round yet: see systemctl list-timers onebox-watch.timer"
     lines = [f"Last round {when(memory.at)}: {len(memory.open) or 'no'} open"]
     lines += [f"{check(p)}  {first(p.what)}  since {when(p.since)}" for p in memory.open.values()]
-    lines += [f"could not tell by {name}: {why}" for name, why in memory.undelivered.items()]
+    lines += [
+        f"could not tell by {name}: {printable(why)}" for name, why in memory.undelivered.items()
+    ]
     return "\n".join(lines)

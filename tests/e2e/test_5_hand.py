@@ -95,9 +95,34 @@ def test_a_command_runs_as_the_app_in_its_sandbox(hand: Probed) -> None:
     assert told.stdout.splitlines() == ["probe", hand.live()]
     assert "Read-only file system" in told.stderr
     assert "Permission denied" in told.stderr
+    assert hand.server.run("ls /run/onebox-run-* || true", check=False) == ""
     rows = fab(hand, "psql", given="select count(*) from rows").stdout
     assert "1 row" in rows
     fab(hand, "psql", given="drop table rows", code=1)
+
+
+def test_a_command_with_a_secret_is_in_no_log_and_no_argument_list(hand: Probed) -> None:
+    secret = f"typed-{os.urandom(8).hex()}"
+    hand.server.entry["ssh_user"] = "debian"  # sudo logs what it runs
+    command = [sys.executable, "-m", "fabric", "run", f": {secret}; sleep 4; exit 7"]
+    try:
+        environment = {**os.environ, "ONEBOX_INVENTORY": str(hand.server.write())}
+        process = subprocess.Popen(command, env=environment, cwd=PROJECT, stdin=subprocess.DEVNULL)
+        unit = "systemctl is-active --quiet 'onebox-run-probe@*'"
+        hand.server.wait_for(unit, 20)
+        arguments = hand.server.run("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '")
+        assert process.wait(20) == 7
+    finally:
+        hand.server.entry["ssh_user"] = "root"
+        hand.server.write()
+    assert "ONEBOX_RUN" in arguments
+    assert secret not in arguments
+    look = f"""
+journalctl --sync
+journalctl -q --all -o json | grep -c {secret} || true
+grep -rlI {secret} /var/log /run /etc /tmp /var/lib/onebox || true
+"""
+    assert hand.server.run("sh", given=look) == "0"
 
 
 def test_a_restart_fails_no_request(hand: Probed, tmp_path: Path) -> None:

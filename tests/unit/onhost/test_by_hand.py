@@ -54,15 +54,34 @@ def test_a_command_reaches_the_shell_as_it_was_written(
     server.make("a-1", live="a-1")
     server.places.web_unit.write_text(WEB)
     asked: list[list[str]] = []
+    real = subprocess.run
+    command = """echo "$SECRET" 'a  b' \\`true\\`
+exit 7"""
 
-    def called(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        asked.append(command)
-        return subprocess.CompletedProcess(command, 7)
+    def called(asked_for: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        asked.append(asked_for)
+        files = [each.partition("File=")[2] for each in asked_for if "EnvironmentFile=/" in each]
+        assert Path(files[-1]).stat().st_mode & 0o777 == 0o600
+        text = Path(files[-1]).read_text()
+        # As systemd reads the file and the arguments, sh reads them, too.
+        shell = [each.replace("$$", "$") for each in asked_for[-3:]]
+        export = f'{text}\nexport ONEBOX_RUN; exec "$@"'
+        return real(["sh", "-c", export, "sh", *shell], check=False, capture_output=True)
 
     monkeypatch.setattr(subprocess, "run", called)
-    assert sandbox.run(server.places, 'echo "$HOME"') == 7
-    assert asked[0][-3:] == ["/bin/sh", "-c", 'echo "$$HOME"']
+    monkeypatch.setenv("SECRET", "it's here")
+    assert sandbox.run(server.places, command) == 7
     assert "--property=User=links" in asked[0]
+    assert not any("SECRET" in argument for argument in asked[0])
+    assert list((server.places.root / "run").glob("onebox-run-*")) == []
+
+
+def test_a_command_that_waits_is_taken_once(places: Places) -> None:
+    sandbox.put(places, "0" * 32, "echo secret")
+    assert places.command("0" * 32).stat().st_mode & 0o777 == 0o600
+    assert sandbox.take(places, "0" * 32) == "echo secret"
+    with pytest.raises(RefusedError, match="No command waits"):
+        sandbox.take(places, "0" * 32)
 
 
 def test_a_command_needs_a_live_release(places: Places) -> None:
