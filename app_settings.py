@@ -84,9 +84,33 @@ class Sandbox(Settings):
     proc: bool = False
     """All of /proc beside processes: psutil and others that read memory, load and devices there.
     Other users' processes stay invisible."""
+    link_local: bool = False
+    """Link-local addresses (169.254.0.0/16, fe80::/10) and cloud metadata services, from which
+    whoever controls the app could fetch the server's credentials at its cloud. DNS is open."""
     priorities: bool = False
     """Setting priority, CPU affinity and resource limits of its own processes: numerical
     libraries that pin threads to cores. It could crowd out the server's other processes."""
+
+
+class Resources(Settings):
+    """What all processes of an app may take together, those of two releases during a switch, its
+    timers, hooks, migrations and `fab run` included. All but `tmp` and `shm` apply to what runs."""
+
+    memory: int | None = Field(default=None, ge=64)
+    """MiB of memory, files in /tmp and /dev/shm counted. Above it, the kernel ends a process of
+    this app. None takes what the server has, less 350 MiB for the system and PostgreSQL, and less
+    what the other apps' workers need."""
+    tasks: int = Field(default=2048, ge=64)
+    """Processes and threads."""
+    cpu_weight: int = Field(default=100, ge=1, le=10_000)
+    """Share of the CPU beside the server's other apps, while there is not enough for all."""
+    io_weight: int = Field(default=100, ge=1, le=10_000)
+    """Share of the disk likewise."""
+    tmp: int | None = Field(default=None, ge=8)
+    """MiB in /tmp, which is memory; None takes 10 % of the server's. Large temporary files go to
+    /var/tmp, where TMPDIR points: that is on the disk."""
+    shm: int | None = Field(default=None, ge=8)
+    """MiB of shared memory (/dev/shm); None takes 25 % of the server's memory."""
 
 
 class Timer(Settings):
@@ -185,6 +209,8 @@ class App(Settings):
     """Folders that nginx serves."""
     sandbox: Sandbox = Sandbox()
     """What its processes may do beyond the least."""
+    resources: Resources = Resources()
+    """What its processes may take of the server."""
     packages: list[DebianPackage] = Field(default_factory=list)
     """Debian packages that it needs to run, or to be installed, as in "libmagic1". They stay:
     the next change of a lock file needs those for building again."""
@@ -248,6 +274,11 @@ class App(Settings):
     def builder(self) -> str:
         """Return the user who installs packages, in a unit that sees nothing of the server."""
         return f"{self.name}-build"
+
+    @property
+    def slice(self) -> str:
+        """Return the unit that bounds all its processes. A dash would nest it in another app's."""
+        return f"onebox-{self.name.replace('-', '_')}.slice"
 
     @property
     def credentials(self) -> str:

@@ -7,6 +7,8 @@ from tasks.certificates import certificates
 from tasks.deploy_keys import deploy_keys
 from tasks.environment import environment
 from tasks.firewall import firewall
+from tasks.limits import limits
+from tasks.link_local import link_local
 from tasks.lock import lock
 from tasks.nginx import nginx
 from tasks.postgresql import postgresql
@@ -27,7 +29,9 @@ firewall()
 tools()
 deploy_keys()
 postgresql()
+limits()
 apps()
+link_local()
 nginx()  # over HTTP alone where there is no certificate yet: certbot needs port 80 answered
 releases()
 certificates()

@@ -1,7 +1,7 @@
 """Templates mirror the server's /: a template's path is its target's path.
 
-NAME, PROCESS, TIMER and VERSION in a path stand for the app's name, one of its processes or timers,
-and the major version of PostgreSQL.
+NAME, SLICE, PROCESS, TIMER and VERSION in a path stand for the app's name and its slice, one of its
+processes or timers, and the major version of PostgreSQL.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ def target(path: str, **values: Any) -> str:
     """Return the path on the server that a template stands for."""
     if "NAME" in path:
         path = path.replace("NAME", values["app"].name)
+    if "SLICE" in path:
+        path = path.replace("SLICE.slice", values["app"].slice)
     if "PROCESS" in path:
         path = path.replace("PROCESS", values["process"].name)
     if "TIMER" in path:

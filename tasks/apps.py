@@ -59,16 +59,22 @@ def _absent(app: App) -> list[str]:
     return units + ([] if app.git_known_hosts else [f"/etc/{app.name}/known_hosts"])
 
 
-def workers(web: Web, machine: Machine) -> int:
-    """Return how many workers serve: what is set, or what cores and memory allow.
+def workers(web: Web, machine: Machine, memory: int | None = None) -> int:
+    """Return how many workers serve: what is set, or what cores and memory allow. `memory` is what
+    the app may take, in MiB, where that is set.
 
     One more than there are cores: more workers than that answered less for each second of CPU
     (bench/results/serving/workers-1.png and workers-2.png); Gunicorn's own advice is 2 x cores + 1
     (https://gunicorn.org/design/#how-many-workers), for workers that wait while they serve. Half
     of the memory: during a switch two releases run.
     """
-    affordable = (machine.memory - RESERVED) // 2 // web.worker_memory
+    affordable = (memory or machine.memory - RESERVED) // 2 // web.worker_memory
     return web.workers or max(1, min(machine.cores + 1, affordable, MOST))
+
+
+def serving(app: App, machine: Machine) -> int:
+    """Return how many workers an app has, within what it may take."""
+    return workers(app.web, machine, app.resources.memory)
 
 
 def _folders(app: App) -> list[Folder]:
@@ -82,6 +88,8 @@ def _folders(app: App) -> list[Folder]:
         Folder(f"/var/lib/onebox/{app.name}", mode="700"),
         Folder(f"/var/lib/onebox/{app.name}/incoming", mode="700"),
         Folder(f"/var/lib/onebox/{app.name}/jobs", mode="700"),
+        Folder(f"/var/lib/onebox/{app.name}/temporary", mode="1770", owner=f"root:{app.name}"),
+        Folder("/etc/tmpfiles.d"),
     ]
 
 
@@ -124,8 +132,9 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
         ),
         template("etc/NAME/secrets.env", mode="600", app=app),
         template("etc/needrestart/conf.d/onebox-NAME.conf", app=app),
+        template("etc/tmpfiles.d/onebox-NAME.conf", app=app),
         template("etc/NAME/static", app=app),
-        template("etc/NAME/gunicorn.conf.py", app=app, workers=workers(app.web, machine)),
+        template("etc/NAME/gunicorn.conf.py", app=app, workers=serving(app, machine)),
         *(
             [File(f"/etc/{app.name}/known_hosts", app.git_known_hosts.read_text())]
             if app.git_known_hosts
@@ -158,7 +167,7 @@ def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
     all processes of the app may open together, two releases' during a switch. ONEBOX_HEALTH is kept
     with each release: going back asks it where it answers, whatever a later one's path is.
     """
-    own = {"WEB_CONCURRENCY": str(workers(app.web, machine))}
+    own = {"WEB_CONCURRENCY": str(serving(app, machine))}
     if app.database == "local":
         own["DATABASE_CONNECTIONS"] = str(vm.connections[0])
     plain = {**_database(app, app.name), **own, **app.env, "ONEBOX_HEALTH": app.health}

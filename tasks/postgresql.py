@@ -12,6 +12,7 @@ from operations.templates import template
 from settings import VM
 
 LEAST = 1024  # MiB of temporary files: the sort for an index on a table of that size
+RESERVE = "onebox-reserve.service"
 DROP_IN = "etc/systemd/system/postgresql@.service.d/onebox.conf"
 
 
@@ -33,7 +34,13 @@ def postgresql() -> None:
             settings,
             files.Folder(f"/{DROP_IN.rpartition('/')[0]}"),
             template(DROP_IN),
+            template(f"etc/systemd/system/{RESERVE}"),
         ],
+    )
+    systemd.running(
+        name="Keep the disk's last space for PostgreSQL",
+        unit=RESERVE,
+        proof="/usr/local/bin/onebox-release reserve --check 2>/dev/null",
     )
     systemd.running(
         name="Run PostgreSQL",

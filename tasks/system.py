@@ -10,8 +10,8 @@ from settings import VM
 PACKAGES = ["ca-certificates", "nftables", "nginx", "python3-venv", "unattended-upgrades"]
 # What stands in our folders beside what this file places: other tasks', and the server's own.
 CONFIGURATION = (
-    "*.json", "acme-ca.pem", "deploy", "environment", "firewall.nft*", "nginx*", "postgresql",
-    "revision.key", "watch",
+    "*.json", "acme-ca.pem", "deploy", "environment", "firewall.nft*", "link-local.nft", "nginx*",
+    "postgresql", "revision.key", "watch",
 )  # fmt: skip
 # The last two are where an older onebox had our programs: they go once the new ones are there.
 TOOLS = ("certbot*", "programs*", "uv*", "onebox_release", "onebox_watch")

@@ -20,6 +20,7 @@ SYSTEMS = ("debian 12", "debian 13")
 ARCHITECTURES = ("x86_64", "aarch64")
 CLOCK = 60  # seconds by which two clocks may differ
 FIRST_DISK, DISK = 1500, 300  # MiB for a first deploy, and for one more release
+LARGEST = "du -xhd2 / | sort -h | tail"
 WEB = (80, 443)
 STOPPED = " (stopped)"  # behind the name of a service
 WIDTH = 80
@@ -67,6 +68,7 @@ def warnings(seen: dict[str, Any], outside: Outside) -> Iterator[str]:
                 f"{domain} leads to {', '.join(others)}, which is not this server:"
                 " right with NAT or a CDN before it, else its certificate fails."
             )
+    yield from _room(seen)
     if not outside.port_80:
         yield (
             "Port 80 does not answer from here: a firewall before the server may close it, and"
@@ -94,6 +96,14 @@ def _timekeeper(name: str) -> Iterator[str]:
         yield f"{name} is to keep the clock, and does not run: systemctl enable --now {name}"
 
 
+def _room(seen: dict[str, Any]) -> Iterator[str]:
+    if seen["disk"] < DISK and all(seen["ours"].values()):
+        yield (
+            f"The disk has {seen['disk']} MiB free: a new release will be refused below {DISK} MiB;"
+            f" all else is deployed. Free some: {LARGEST}"
+        )
+
+
 def _machine(vm: VM, seen: dict[str, Any], clock: float) -> Iterator[Mistake]:
     if seen["system"] not in SYSTEMS:
         expected = " or ".join(system.capitalize() for system in SYSTEMS)
@@ -105,10 +115,9 @@ def _machine(vm: VM, seen: dict[str, Any], clock: float) -> Iterator[Mistake]:
         there, here = (_utc(seconds) for seconds in (seen["clock"], clock))
         mend = "timedatectl set-ntp true there; or mend this machine's clock"
         yield Mistake("clock", f"about {here}, as here", there, mend)
-    needed = FIRST_DISK if not all(seen["ours"].values()) else DISK
-    if seen["disk"] < needed:
-        mend = "see what takes it: du -xhd2 / | sort -h | tail"
-        yield Mistake("disk", f"{needed} MiB free", f"{seen['disk']} MiB", mend)
+    if seen["disk"] < FIRST_DISK and not all(seen["ours"].values()):
+        mend = f"see what takes it: {LARGEST}"
+        yield Mistake("disk", f"{FIRST_DISK} MiB free", f"{seen['disk']} MiB", mend)
     memory = max(app.web.worker_memory for app in vm.apps)
     if seen["memory"] < memory:
         mend = "add swap, set fewer `workers`, or take a larger server"

@@ -30,6 +30,7 @@ from . import (
     postgresql,
     release,
     remove,
+    reserve,
     sandbox,
     status,
     systemd,
@@ -207,6 +208,13 @@ def _unhold(_: argparse.Namespace) -> None:
     lock.HOLD.unlink(missing_ok=True)
 
 
+def _reserve(arguments: argparse.Namespace) -> None:
+    if not arguments.check:
+        reserve.keep()
+    elif not reserve.is_kept():
+        raise ReleaseError("The disk's last space is not kept for PostgreSQL.")
+
+
 class Parser(argparse.ArgumentParser):
     """Exits with 1 where a command is misspelt: 2 says drift."""
 
@@ -260,6 +268,9 @@ def _parser() -> Parser:
     hold.add_argument("--who", help="who says so, where that isn't the user who runs this")
     hold.set_defaults(run=_hold)
     commands.add_parser("unhold", help="let deploys in again").set_defaults(run=_unhold)
+    kept = commands.add_parser("reserve", help="keep the disk's last space for PostgreSQL")
+    kept.add_argument("--check", action="store_true", help="only check; exits with 1 if it isn't")
+    kept.set_defaults(run=_reserve)
     return parser
 
 

@@ -150,6 +150,11 @@ class Places:
         return self.units_folder / f"{self.app}.service"
 
     @property
+    def slice(self) -> Path:
+        """Return the unit file that bounds all its processes."""
+        return self.units_folder / f"onebox-{self.app.replace('-', '_')}.slice"
+
+    @property
     def web_unit(self) -> Path:
         """Return the unit file of its web processes."""
         return self.units_folder / f"{self.app}-web@.service"
@@ -163,6 +168,7 @@ class Places:
             letsencrypt / "archive" / self.app,
             self.root / "etc/sysusers.d" / f"{self.app}.conf",
             self.root / "etc/needrestart/conf.d" / f"onebox-{self.app}.conf",
+            self.root / "etc/tmpfiles.d" / f"onebox-{self.app}.conf",
             self.maintenance,
             self.home,
             self.configuration,

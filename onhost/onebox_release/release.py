@@ -195,11 +195,12 @@ def _check_memory(places: Places, parameters: Parameters, release: str, before: 
     """
     if not before:
         return
+    now = resources.memory_of(own_units.services(places, parameters, before))
     needed = history.memory(places, release)
     if needed is None:
-        now = resources.memory_of(own_units.services(places, parameters, before))
         needed = min(now, history.memory(places, identity.original(before)) or now)
     resources.check_memory(needed)
+    resources.check_limit(places, now + needed)
 
 
 @contextmanager

@@ -89,6 +89,8 @@ def _stop(places: Places, parameters: Parameters) -> None:
     units = [f"{app}@*.target", f"{app}-web@*.socket", *(f"{app}-{kind}" for kind in kinds)]
     units.append(f"onebox-run-{app}@*.service")
     systemd.systemctl("stop", *units)
+    if places.slice.exists():  # whatever else is in it
+        systemd.systemctl("stop", places.slice.name)
     systemd.systemctl("reset-failed", *units)
 
 
@@ -132,6 +134,7 @@ def _delete(places: Places) -> None:
     for path in places.belongings():
         _vanish(path)
     for user in (f"{places.app}-build", f"{places.app}-migrate", places.app):
+        _allow(user)
         _forget(places, user)
     for log in places.access_log.parent.glob(f"{places.access_log.name}*"):
         log.unlink()
@@ -139,7 +142,8 @@ def _delete(places: Places) -> None:
 
 def _units(places: Places) -> list[Path]:
     """Return the app's unit files, those of processes that it once had too."""
-    found = places.units([]) + [path for path in [places.boot_unit] if path.exists()]
+    found = places.units([])
+    found += [path for path in (places.boot_unit, places.slice) if path.exists()]
     for path in places.web_unit.parent.glob(f"{places.app}-*@.service"):
         if f"=/srv/{places.app}/" in path.read_text() and path not in found:
             found.append(path)
@@ -170,6 +174,12 @@ def _vanish(path: Path) -> None:
         untrusted.delete(gone)
     else:
         path.unlink(missing_ok=True)
+
+
+def _allow(user: str) -> None:
+    """Take a user out of those who reach no link-local address: another one may get its number."""
+    element = ["element", "inet", "onebox_link_local", "apps", f"{{ {user} }}"]
+    subprocess.run(["nft", "delete", *element], capture_output=True, check=False)
 
 
 def _forget(places: Places, user: str) -> None:

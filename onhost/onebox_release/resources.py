@@ -103,6 +103,17 @@ def check_memory(needed: int) -> None:
         )
 
 
+def check_limit(places: Places, needed: int) -> None:
+    """Raise RefusedError unless the app's processes may take so many bytes together."""
+    limit = systemd.show(places.slice.name, "MemoryMax").get("MemoryMax", "")
+    if limit.isdigit() and int(limit) < needed:
+        raise RefusedError(
+            f"Two releases of {places.app} at once need {needed // MIB} MiB of memory; its limit is"
+            f" {int(limit) // MIB} MiB ({places.slice.name}). Set fewer `workers`, or a higher"
+            " `resources.memory`."
+        )
+
+
 def memory_of(units: Iterable[str]) -> int:
     """Return the bytes that units' processes take, what they share counted once (PSS)."""
     return sum(_pss(process) for unit in units for process in systemd.processes(unit))

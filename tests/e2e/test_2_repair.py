@@ -53,16 +53,48 @@ def test_the_app_answers_after_a_reboot(server: Server) -> None:
     assert server.release() == release
 
 
-@pytest.mark.parametrize("debian", ["12", "13"])
-def test_the_app_answers_after_a_power_cut(copy: Callable[..., Server], debian: str) -> None:
-    server = copy(debian, "--disk", "6G")
+@pytest.fixture(scope="module", params=["12", "13"])
+def disk(copy: Callable[..., Server], request: pytest.FixtureRequest) -> Server:
+    """A host with a file system of its own."""
+    server = copy(request.param, "--disk", "6G")
     server.seconds_until_ready(30)
+    return server
+
+
+def test_the_app_answers_after_a_power_cut(disk: Server) -> None:
+    server = disk
     created = server.create_link("https://example.com/kept").json()
     lab("poweroff", server.host.name, "--hard")
     lab("start", server.host.name)
     server.seconds_until_ready(30)
     assert server.request("GET", f"/{created['code']}").status_code == 307
     assert server.deploy()["success"] == []
+
+
+FILL = """
+for size in 2G 256M 32M 4M 512K 64K 4K; do
+    n=0; while fallocate -l $size /var/lib/links/fill.$size.$n 2> /dev/null; do n=$((n+1)); done
+done
+"""
+# Each ends a file of PostgreSQL's log, so that the next one has to be made.
+WRITE_LOG = "; ".join(
+    ["runuser -u postgres -- psql -qAt -c 'create table if not exists t ()'"]
+    + ["runuser -u postgres -- psql -qAt -c 'comment on table t is null; select pg_switch_wal()'"]
+    * 6
+)
+
+
+def test_an_app_that_fills_the_disk_leaves_postgresql_its_last_space(disk: Server) -> None:
+    try:
+        disk.run(f"runuser -u links -- sh -c '{FILL}'; true")
+        assert int(disk.run("stat -f -c %a /")) < 10, "the app took all that it could have"
+        disk.run(f"cd /; {WRITE_LOG}")
+        assert disk.create_link("https://example.com/full").status_code == httpx.codes.CREATED
+        assert disk.run("grep -h PANIC /var/log/postgresql/*.log", check=False) == ""
+        assert disk.deploy()["success"] == [], "a deploy that needs no room works"
+        disk.run("onebox-release restart links")
+    finally:
+        disk.run("rm -f /var/lib/links/fill.*")
 
 
 DRIFT = {

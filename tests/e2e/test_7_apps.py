@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -18,6 +19,20 @@ from tests.server import PROJECT, Server
 MARK = "<<<<"
 ECHO = PROJECT / "tests/e2e/apps/echo"
 SECRETS = {"one": "secret-of-one", "two": "secret-of-two", "three": "secret-of-three"}
+SHARE = {"memory": 200, "tmp": 40, "shm": 40}  # MiB
+# A lab host's systemd may write to no memory group at first.
+BIND_LIMITS = "mount -o remount,rw,bind /sys/fs/cgroup/memory && systemctl daemon-reexec"
+GREED = """
+exec 2> /dev/null
+python3 -c "print(len(b'x' * (100 << 20)))"
+python3 -c "print(len(b'x' * (400 << 20)))"
+for i in $(seq 8); do
+    (python3 -c "a = b'x' * (38 << 20); import time; time.sleep(5)"; echo ended $?) &
+done
+wait
+for folder in /tmp /dev/shm; do head -c 60M /dev/zero > $folder/big && echo $folder; done
+head -c 60M /dev/zero > /var/tmp/big && echo /var/tmp && rm /var/tmp/big
+"""
 # Gets nothing at all where the other app is well closed. {other} is its name.
 FILES = [
     "cat /etc/{other}/*.env /etc/{other}/releases/*",
@@ -51,7 +66,11 @@ def three(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
     """A copy that serves three small apps, two of them with a database."""
     server = copy("12", "--domain=two.apps.test", "--domain=three.apps.test")
     folder = tmp_path_factory.mktemp("apps")
-    shapes = {"one": {}, "two": packaged_otherwise(folder / "two"), "three": {"database": "none"}}
+    shapes: dict[str, dict[str, Any]] = {
+        "one": {"resources": SHARE},
+        "two": packaged_otherwise(folder / "two"),
+        "three": {"database": "none"},
+    }
     server.entry["apps"] = [
         described(name, folder / name, server, **shape) for name, shape in shapes.items()
     ]
@@ -342,6 +361,54 @@ def test_no_app_reaches_another(three: Server, name: str) -> None:
         assert reached == ({}, {}), f"{name} reached {other}, from its sandbox or as its user"
         seen = inside(three, name, f"ls -l /proc | grep -cw {other}; pgrep -u {other}")
         assert seen == "0\n", "its processes are not even seen from the sandbox"
+
+
+def test_an_app_takes_no_more_memory_than_its_share(three: Server) -> None:
+    def processes() -> str:
+        mains = "systemctl show --value -p MainPID 'two-web@*' 'three-web@*' 'postgresql@*'"
+        return three.run(f"for p in $({mains}); do echo $p; pgrep -P $p; done | sort | xargs")
+
+    three.run(BIND_LIMITS)
+    before = processes()
+    greed = f"onebox-release run one -- {shlex.quote(GREED.strip())}"
+    output = three.run(f"{greed} 2> /dev/null", check=False).splitlines()
+    assert output[0] == str(100 << 20), "what is within the limit is had"
+    assert str(400 << 20) not in output, "and what is beyond it is not"
+    assert "ended 137" in output, "nor by many processes together"
+    assert {"/tmp", "/dev/shm", "/var/tmp"} & {*output} == {"/var/tmp"}  # noqa: S108
+    assert processes() == before, "nobody else lost a process"
+    three.wait_for("onebox-release check one", 20)
+
+
+METADATA = "169.254.169.254"
+ANSWERING = (
+    f"ip address add {METADATA}/32 dev lo && for port in 8053 53; do systemd-run --quiet --collect"
+    f" -u metadata-$port python3 -m http.server $port --bind {METADATA}; done"
+)
+ASK = (
+    "python3 -c 'import urllib.request as u;"
+    f' print(u.urlopen("http://{METADATA}:{{port}}", timeout=5).status)\' 2> /dev/null'
+)
+
+
+def test_an_app_reaches_no_metadata_service(three: Server) -> None:
+    """But its resolver, which has the same address on some clouds; and others do."""
+    three.run(ANSWERING)
+    try:
+        three.wait_for(ASK.format(port=8053), 10)
+        three.wait_for(ASK.format(port=53), 10)
+        assert inside(three, "one", ASK.format(port=53)) == "200\n"
+        assert inside(three, "one", ASK.format(port=8053)) == ""
+        app(three, "one")["sandbox"] = {"link_local": True}
+        assert three.deploy()["success"] == [
+            "Link-local | Describe what apps may not reach",
+            "Link-local | Keep apps from link-local addresses",
+            "Watch | Write down how this deploy leaves its files",
+        ]
+        assert inside(three, "one", ASK.format(port=8053)) == "200\n"
+        assert inside(three, "three", ASK.format(port=8053)) == ""
+    finally:
+        three.run(f"ip address del {METADATA}/32 dev lo; systemctl stop 'metadata-*'")
 
 
 @pytest.mark.parametrize("name", SECRETS)

@@ -20,7 +20,6 @@ SANDBOX = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",
     "ProtectHome": "yes",
-    "PrivateTmp": "yes",
     "PrivateDevices": "yes",
     "PrivateUsers": "yes",
     "MemoryDenyWriteExecute": "yes",
@@ -123,3 +122,23 @@ def test_live_release_answers_over_https_through_nginx(
     for domain in app.domains:
         answer = outside.get(f"https://{domain}{app.health}", address)
         assert (answer.status_code, answer.headers["x-release"]) == (200, release)
+
+
+def test_apps_processes_share_one_bound(host: Host, app: App, web: str) -> None:
+    """The limits themselves are tried on lab hosts; here, that they are what systemd applies."""
+    properties = host.service(web).systemd_properties
+    assert properties["ControlGroup"].startswith(f"/onebox.slice/{app.slice}/")
+    assert (properties["OOMPolicy"], properties["OOMScoreAdjust"]) == ("continue", "300")
+    shown = host.check_output("systemctl show -p MemoryMax,TasksMax %s", app.slice)
+    bounds = dict(line.split("=", 1) for line in shown.splitlines())
+    assert all(value.isdigit() for value in bounds.values()), bounds
+    assert int(bounds["TasksMax"]) >= app.resources.tasks
+
+
+def test_apps_temporary_files_are_its_own_and_bounded(host: Host, processes: list[str]) -> None:
+    mounts = host.file(f"/proc/{processes[0]}/mounts").content_string.splitlines()
+    kinds = {fields[1]: (fields[2], fields[3]) for fields in map(str.split, mounts)}
+    for path in ("/tmp", "/dev/shm"):  # noqa: S108
+        assert kinds[path][0] == "tmpfs"
+        assert ",size=" in kinds[path][1]
+    assert kinds["/var/tmp"][0] != "tmpfs"  # noqa: S108

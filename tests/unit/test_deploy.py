@@ -18,6 +18,8 @@ from tasks.certificates import certificates
 from tasks.deploy_keys import deploy_keys
 from tasks.environment import environment
 from tasks.firewall import firewall
+from tasks.limits import limits
+from tasks.link_local import link_local
 from tasks.lock import lock
 from tasks.nginx import nginx
 from tasks.postgresql import postgresql
@@ -33,8 +35,8 @@ from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DEPLOY: tuple[Any, ...] = (
-    preflight, lock, environment, system, ssh, firewall, tools, deploy_keys, postgresql, apps,
-    nginx, releases, certificates, nginx, access, timers, watch, announce,
+    preflight, lock, environment, system, ssh, firewall, tools, deploy_keys, postgresql, limits,
+    apps, link_local, nginx, releases, certificates, nginx, access, timers, watch, announce,
 )  # fmt: skip
 HIDDEN = "sk_live_a1b2c3$`\"'\\"
 ENVIRONMENT = "value-of-an-environment-variable"
@@ -97,11 +99,14 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "Deploy keys | Create the user of deploy keys",
         "Deploy keys | Let deploy keys release their apps",
         "PostgreSQL | Describe the database cluster",
+        "PostgreSQL | Keep the disk's last space for PostgreSQL",
         "PostgreSQL | Run PostgreSQL",
         "PostgreSQL | Start PostgreSQL at boot",
         "PostgreSQL | Restart PostgreSQL where a setting needs it",
         "PostgreSQL | Keep apps out of the databases that every cluster has",
         "PostgreSQL | Set up the database of links",
+        "Limits | Describe what each app may take",
+        "Limits | Apply what each app may take",
         "Apps | Describe the users of links",
         "Apps | Create the users of links",
         "Apps | Place the folders, configuration and units of links",
@@ -112,6 +117,8 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "Apps | Place the folders, configuration and units of other",
         "Apps | Generate a secret key for other, once",
         "Apps | Start other at boot",
+        "Link-local | Describe what apps may not reach",
+        "Link-local | Keep apps from link-local addresses",
         "nginx | Describe the sites",
         "nginx | Have nginx read our configuration",
         "nginx | Run nginx",

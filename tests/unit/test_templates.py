@@ -325,7 +325,12 @@ def test_the_web_service_is_started_again_whatever_ends_it(app: App) -> None:
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "ProtectHome=yes",
-        "PrivateTmp=yes",
+        "TemporaryFileSystem=/tmp:mode=1777,nodev,nosuid,size=10%",
+        "TemporaryFileSystem=/dev/shm:mode=1777,nodev,nosuid,noexec,size=25%",
+        "BindPaths=/var/lib/onebox/links/temporary:/var/tmp",
+        "Slice=onebox-links.slice",
+        "OOMScoreAdjust=300",
+        "SystemCallFilter=~io_uring_setup io_uring_enter io_uring_register userfaultfd",
         "PrivateDevices=yes",
         "ProtectKernelTunables=yes",
         "ProtectProc=invisible",
@@ -338,6 +343,17 @@ def test_the_web_service_is_started_again_whatever_ends_it(app: App) -> None:
 def test_every_process_of_an_app_is_confined(app: App, unit: str, line: str) -> None:
     text = lines(render(f"{UNITS}/{unit}", app=app))
     assert line in text[text.index("[Service]") :]
+
+
+def test_apps_are_kept_from_link_local_addresses_unless_they_ask(app: App) -> None:
+    asking = app.model_copy(update={"name": "asks", "sandbox": Sandbox(link_local=True)})
+    unit = lines(render(f"{UNITS}/onebox-link-local.service", apps=[app, asking]))
+    for run in ("ExecStart", "ExecReload"):
+        nft = f"{run}=-/usr/sbin/nft"
+        of = "element inet onebox_link_local apps"
+        assert f"{nft} add {of} {{ links, links-migrate }}" in unit
+        assert f"{nft} delete {of} {{ asks, asks-migrate }}" in unit
+        assert {f"{nft} add {of} {{ {name}-build }}" for name in ("links", "asks")} <= {*unit}
 
 
 @pytest.fixture
@@ -387,7 +403,8 @@ def test_a_sandbox_opens_one_thing_for_each_setting(app: App) -> None:
             {"SystemCallFilter=~@privileged"},
         ),
     }
-    assert opened.keys() == Sandbox.model_fields.keys()
+    # The firewall does the rest, by the user that sends.
+    assert opened.keys() == Sandbox.model_fields.keys() - {"link_local"}
     for name, (gone, come) in opened.items():
         now = confined(**{name: True})
         assert (closed - now, now - closed) == (gone, come)

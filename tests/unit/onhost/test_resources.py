@@ -87,6 +87,17 @@ def test_memory_for_two_releases_must_be_there(monkeypatch: pytest.MonkeyPatch) 
         resources.check_memory(101 * MIB)
 
 
+@pytest.mark.parametrize("limit", [str(100 * MIB), "infinity", ""])
+def test_two_releases_must_fit_in_the_apps_own_limit(
+    places: Places, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(systemd, "show", lambda unit, _: {"MemoryMax": limit} if unit else {})
+    resources.check_limit(places, 100 * MIB)
+    if limit.isdigit():
+        with pytest.raises(RefusedError, match=r"need 101 MiB.*limit is 100 MiB \(onebox-links"):
+            resources.check_limit(places, 101 * MIB)
+
+
 def test_memory_is_read_from_the_kernel() -> None:
     available, total = resources.memory()
     assert 0 < available <= total

@@ -77,12 +77,12 @@ def test_secrets_lie_where_root_alone_can_look(vm: VM, app: App) -> None:
         assert folders[path].state == Folder(path, mode="700", owner="root:root").state
 
 
-def test_an_app_owns_its_state_alone(vm: VM, app: App) -> None:
+def test_an_app_owns_its_state_and_its_temporary_files_alone(vm: VM, app: App) -> None:
     things: list[File | Folder] = [
         *apps._folders(app), *apps._configuration(vm, app, BOOKWORM), *apps._units(app)
     ]  # fmt: skip
     owned = [thing.path for thing in things if thing.owner != "root:root"]
-    assert owned == ["/var/lib/links"]
+    assert owned == ["/var/lib/links", "/var/lib/onebox/links/temporary"]
 
 
 def test_every_folder_comes_after_its_parent(app: App) -> None:

@@ -51,7 +51,6 @@ def test_a_bare_server_can_take_a_deploy(folder: Path) -> None:
         ({"architecture": "i686"}, "processor", "i686"),
         ({"memory": 149}, "memory", "149 MiB"),
         ({"disk": 1499}, "disk", "1499 MiB"),
-        ({"disk": 299, "ours": OURS}, "disk", "299 MiB"),
         ({"apt": "apt-get (process 9)"}, "apt", "apt-get (process 9)"),
         ({"listeners": APACHE}, "port 80 and port 443", "apache2 (process 812)"),
         ({"services": ["apache2"]}, "Apache", "apache2.service is enabled"),
@@ -133,6 +132,13 @@ def test_all_is_told_at_once_within_80_columns(folder: Path) -> None:
 def test_what_is_seen_from_here_is_a_warning(changes: dict[str, Any], words: str) -> None:
     [warning] = warnings(READY, outside(**changes))
     assert words in warning
+
+
+def test_a_full_disk_of_a_deployed_server_is_a_warning(folder: Path) -> None:
+    """What makes room may need a deploy; the release itself is refused where it has none."""
+    assert found(folder, disk=299, ours=OURS) == []
+    [warning] = warned(disk=299, ours=OURS)
+    assert warning.startswith("The disk has 299 MiB free: a new release will be refused below 300")
 
 
 def test_what_the_firewall_would_close_is_a_warning() -> None:
