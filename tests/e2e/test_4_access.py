@@ -125,7 +125,7 @@ def test_idle_connections_of_one_address_shut_nobody_out(server: Server) -> None
 def test_an_sshd_that_reads_no_drop_in_stops_the_run(server: Server) -> None:
     server.run("cd /etc/ssh && cp sshd_config /root/ && sed -i '/^Include/d' sshd_config")
     result = server.pyinfra("-y")
-    server.run("cp /root/sshd_config /etc/ssh/ && systemctl reload ssh")
+    server.run("cp /root/sshd_config /etc/ssh/ && systemctl reload ssh; sleep 1")
     assert result.returncode != 0
     assert "DenyGroups is not set, not onebox-nologin" in result.stderr
     assert "first line of /etc/ssh/sshd_config" in result.stderr
@@ -150,7 +150,7 @@ def test_the_rules_outlive_what_nftables_service_does(server: Server) -> None:
 
 
 def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
-    change = "nft flush ruleset; echo Port 22 >> {0}; echo Port 2222 >> {0}; systemctl reload ssh"
+    change = "nft flush ruleset; echo Port 22 >> {0}; echo Port 2222 >> {0}; systemctl reload ssh; sleep 1"
     server.run(change.format("/etc/ssh/sshd_config.d/50-port.conf"))
     server.run("systemctl start onebox-watch")
     # Told when the next round by the timer sees it, too.
@@ -159,7 +159,7 @@ def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
     assert "sshd listens on port 2222, which the firewall closes" in server.run(
         "onebox-watch status"
     )
-    server.run("rm /etc/ssh/sshd_config.d/50-port.conf; systemctl reload ssh")
+    server.run("rm /etc/ssh/sshd_config.d/50-port.conf; systemctl reload ssh; sleep 1")
 
 
 def test_a_firewall_that_locks_out_is_taken_back(server: Server) -> None:
