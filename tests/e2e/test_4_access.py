@@ -150,8 +150,9 @@ def test_the_rules_outlive_what_nftables_service_does(server: Server) -> None:
 
 
 def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
-    change = "nft flush ruleset; echo Port 22 >> {0}; echo Port 2222 >> {0}; systemctl reload ssh; sleep 1"
-    server.run(change.format("/etc/ssh/sshd_config.d/50-port.conf"))
+    ports = "/etc/ssh/sshd_config.d/50-port.conf"
+    server.run(f"nft flush ruleset; printf 'Port 22\\nPort 2222\\n' > {ports}")
+    server.run("systemctl reload ssh; sleep 1")
     server.run("systemctl start onebox-watch")
     # Told when the next round by the timer sees it, too.
     assert '"firewall:table"' in server.run("cat /var/lib/onebox-watch/state.json")
@@ -159,7 +160,7 @@ def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
     assert "sshd listens on port 2222, which the firewall closes" in server.run(
         "onebox-watch status"
     )
-    server.run("rm /etc/ssh/sshd_config.d/50-port.conf; systemctl reload ssh; sleep 1")
+    server.run(f"rm {ports}; systemctl reload ssh; sleep 1")
 
 
 def test_a_firewall_that_locks_out_is_taken_back(server: Server) -> None:

@@ -361,6 +361,9 @@ def test_no_app_reaches_another(three: Server, name: str) -> None:
         assert reached == ({}, {}), f"{name} reached {other}, from its sandbox or as its user"
         seen = inside(three, name, f"ls -l /proc | grep -cw {other}; pgrep -u {other}")
         assert seen == "0\n", "its processes are not even seen from the sandbox"
+        units = f"systemctl show '{other}-*' nginx -p ExecStart,Environment 2> /dev/null"
+        assert "gunicorn" in three.run(units)
+        assert inside(three, name, f"{units}; ls /run/dbus 2> /dev/null; true") == ""
 
 
 def test_an_app_takes_no_more_memory_than_its_share(three: Server) -> None:

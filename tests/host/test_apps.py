@@ -33,7 +33,7 @@ SYSTEM = "/etc /opt /srv /usr/local /var/lib/onebox"
 
 
 def test_users_are_system_users_who_cannot_log_in(host: Host, app: App) -> None:
-    for name in (app.name, app.migrator):
+    for name in (app.name, app.migrator, app.builder):
         user = host.user(name)
         assert user.exists, name
         assert 0 < user.uid < 1000
@@ -44,12 +44,12 @@ def test_users_are_system_users_who_cannot_log_in(host: Host, app: App) -> None:
 def test_users_are_in_no_group_but_their_own_and_the_one_that_sshd_denies(
     host: Host, app: App
 ) -> None:
-    for name in (app.name, app.migrator):
+    for name in (app.name, app.migrator, app.builder):
         assert host.user(name).groups == [name, "onebox-nologin"]
 
 
 def test_users_have_no_home_and_no_systemd_of_their_own(host: Host, app: App) -> None:
-    for name in (app.name, app.migrator):
+    for name in (app.name, app.migrator, app.builder):
         user = host.user(name)
         assert user.home == "/nonexistent"
         unit = f"/etc/systemd/system/user@{user.uid}.service"

@@ -25,6 +25,7 @@ SANDBOX = {
     "MemoryDenyWriteExecute": "yes",
     "CapabilityBoundingSet": "",
     "UMask": "0077",
+    "InaccessiblePaths": "-/run/dbus",
 }
 
 

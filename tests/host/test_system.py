@@ -63,6 +63,13 @@ def test_journald_has_read_its_configuration(host: Host) -> None:
     assert started >= int(changed)
 
 
+def test_something_keeps_the_clock(host: Host) -> None:
+    if host.run("systemd-detect-virt --quiet --container").rc == 0:
+        pytest.skip("a container's clock is its host's")
+    names = ("systemd-timesyncd", "chrony", "ntpsec", "openntpd", "ntp")
+    assert any(host.service(f"{name}.service").is_running for name in names)
+
+
 def test_no_unit_has_failed(host: Host) -> None:
     assert host.check_output("systemctl --failed --plain --no-legend") == ""
 
