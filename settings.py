@@ -29,6 +29,7 @@ from validation.values import (
     OneLine,
     ParameterName,
     PublicKey,
+    Schedule,
     SecretOfServer,
     WebAddress,
 )
@@ -123,6 +124,17 @@ class Checks(Settings):
     else notices a dead server by its silence. Or the name of the secret that it is."""
 
 
+class Updates(Settings):
+    """Security updates install themselves every day. What already runs goes on with the old
+    libraries until it is restarted."""
+
+    restart: Schedule | None = "Sun 04:00"
+    """The maintenance window, by the server's clock, as systemd's OnCalendar= has it: what runs on
+    replaced libraries is restarted then, and never at another time, nor while a deploy runs or
+    deploys are on hold. Apps go through the switch and nginx hands over, so that no request fails;
+    PostgreSQL's restart breaks its connections for about a second. None: only the check says so."""
+
+
 class VM(Settings):
     """A server, and what runs on it."""
 
@@ -170,6 +182,8 @@ class VM(Settings):
     """Who is told when something is wrong."""
     checks: Checks = Checks()
     """What is looked at, and how often."""
+    updates: Updates = Updates()
+    """When updates are put in use."""
 
     @property
     def connections(self) -> tuple[int, int]:

@@ -31,7 +31,7 @@ def system() -> None:
             files.Folder("/usr/local/lib/onebox", holds=TOOLS),
             files.Folder("/etc/systemd/journald.conf.d"),
             template(JOURNAL, vm=vm),
-            template("etc/apt/apt.conf.d/52onebox"),
+            template("etc/apt/apt.conf.d/99zz-onebox"),
             files.Folder("/etc/needrestart"),
             files.Folder("/etc/needrestart/conf.d"),
             template("etc/needrestart/conf.d/onebox.conf"),
@@ -40,6 +40,7 @@ def system() -> None:
             # Before PostgreSQL is installed: its package makes the cluster.
             template("etc/postgresql-common/createcluster.d/onebox.conf"),
         ],
+        absent=["/etc/apt/apt.conf.d/52onebox"],  # an older onebox's, which others could override
     )
     apt.installed(name="Install Debian's packages", packages=packages(vm))
     if host.get_fact(apt.Timekeeper) in {"", TIMEKEEPER}:

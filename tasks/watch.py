@@ -1,5 +1,6 @@
 """The server looks at itself, and tells somebody: docs/checks.md says what."""
 
+import shlex
 from typing import Any
 
 from pydantic import SecretStr
@@ -23,6 +24,15 @@ def watch() -> None:
     """Look at the server by a timer, from the state that this deploy leaves."""
     vm: VM = host.data.vm
     units = [template(f"{UNITS}/onebox-watch.{kind}", vm=vm) for kind in ("service", "timer")]
+    window = vm.updates.restart or "daily"
+    updates = [
+        template(f"{UNITS}/onebox-updates.service"),
+        template(
+            f"{UNITS}/onebox-updates.timer",
+            vm=vm,
+            check=f"systemd-analyze calendar {shlex.quote(window)} > /dev/null",
+        ),
+    ]
     files.place(
         name="Describe the checks, and who is told",
         things=[
@@ -32,6 +42,7 @@ def watch() -> None:
                 "etc/onebox/watch/settings.json", mode="600", settings=settings(vm, machine(host))
             ),
             *units,
+            *updates,
         ],
     )
     users.present(name="Create the user of the checks", users=[USER])
@@ -40,6 +51,11 @@ def watch() -> None:
         name="Look at the server by a timer",
         unit="onebox-watch.timer",
         restart_for=[unit.path for unit in units],
+    )
+    systemd.running(
+        name="Restart after updates in the maintenance window alone",
+        unit="onebox-updates.timer",
+        restart_for=[unit.path for unit in updates],
     )
 
 
@@ -61,6 +77,7 @@ def settings(vm: VM, machine: Machine) -> dict[str, Any]:
             "email": {**email.model_dump(), "password": _plain(email.password)} if email else None,
             "webhook": _plain(vm.notify.webhook),
             "command": vm.notify.command,
+            "restart": vm.updates.restart,
         },
     }
 

@@ -41,8 +41,8 @@ DRIFTS = {
         "/etc/systemd/system/links.service was edited",
     ),
     "a missing file": (
-        "rm /etc/apt/apt.conf.d/52onebox",
-        "/etc/apt/apt.conf.d/52onebox is missing",
+        "rm /etc/apt/apt.conf.d/99zz-onebox",
+        "/etc/apt/apt.conf.d/99zz-onebox is missing",
     ),
     "an extra file": ("touch /etc/links/notes", "/etc/links/notes is extra"),
     "an extra file of our program": (

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from onebox_release.show import printable
 
-from . import channels, judge, measure, memory, wanted, words
+from . import channels, judge, libraries, measure, memory, restarts, wanted, words
 from .channels import Message
 from .memory import Memory
 from .seen import Seen
@@ -40,6 +40,8 @@ def main() -> int:
     for run, does in (
         (_round, "look at everything once; systemd does it, by a timer"),
         (_status, "say what is wrong"),
+        (_restart, "restart what runs on libraries that an update has replaced"),
+        (_libraries, "write down what runs on them; systemd does it, before each round"),
         (_test, "tell everybody who is to be told that this is a test"),
     ):
         name = run.__name__.removeprefix("_")
@@ -120,6 +122,19 @@ def say(text: str) -> None:
 
 def _status(_: Wanted) -> int:
     print(words.status(memory.load()))
+    return 0
+
+
+def _restart(settings: Wanted) -> int:
+    """By hand at any time; by its timer only where a window is set."""
+    if "INVOCATION_ID" in os.environ and not settings.restart:
+        say("`updates` sets no window: nothing is restarted")
+        return 0
+    return restarts.run(settings)
+
+
+def _libraries(_: Wanted) -> int:
+    libraries.write()
     return 0
 
 

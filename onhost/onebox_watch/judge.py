@@ -64,7 +64,7 @@ def judge(seen: Seen, past: Past) -> list[Finding]:
     """Return all that is wrong, as far as this round can tell."""
     checks: list[Callable[[Seen, Past], Iterator[Finding]]] = [
         _answers, _releases, _units, _disks, _memory, _certificates, _clock, _time, _firewall,
-        _reboot, _drift, _deploys, _jobs,
+        _reboot, _drift, _deploys, _jobs, _libraries, _updates,
     ]  # fmt: skip
     found = (finding for check in checks for finding in check(seen, past))
     return [finding for finding in found if finding.check not in unknown(seen)]
@@ -221,8 +221,7 @@ def _reboot(seen: Seen, _: Past) -> Iterator[Finding]:
 
 def _drift(seen: Seen, _: Past) -> Iterator[Finding]:
     if seen.drift:
-        named = ", ".join(seen.drift[:5]) + (" and others" if len(seen.drift) > 5 else "")
-        what = f"Not as the last whole deploy left it: {named}"
+        what = f"Not as the last whole deploy left it: {_some(seen.drift)}"
         do = "Deploy again: that puts it back. To keep a change, make it in the inventory"
         yield Finding("drift", "server", what, do, urgent=False)
 
@@ -258,6 +257,29 @@ def _jobs(seen: Seen, _: Past) -> Iterator[Finding]:
                     f" systemctl start onebox-job-{app.name}-{name}"
                 )
                 yield Finding("job", f"{app.name}-{name}", what, do, patient=False, urgent=False)
+
+
+def _libraries(seen: Seen, _: Past) -> Iterator[Finding]:
+    if seen.libraries:
+        files = {file.rpartition("/")[2] for files in seen.libraries.values() for file in files}
+        units = ", ".join(unit.removesuffix(".service") for unit in seen.libraries)
+        what = f"An update is not in use yet: {units} still run on the old {_some(sorted(files))}"
+        do = (
+            "Wait for the maintenance window (`updates`), or restart them now: onebox-watch"
+            " restart; what stays needs a reboot"
+        )
+        yield Finding("libraries", "server", what, do, urgent=False)
+
+
+def _updates(seen: Seen, _: Past) -> Iterator[Finding]:
+    if seen.updates:
+        what = f"Security updates are not as the deploy set them: {'; '.join(seen.updates)}"
+        do = "Find the file that overrides it: grep -r Unattended-Upgrade /etc/apt/apt.conf.d"
+        yield Finding("updates", "server", what, do, urgent=False)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" and others" if len(names) > 5 else "")
 
 
 def moment(at: str) -> float:

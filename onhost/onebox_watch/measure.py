@@ -21,7 +21,7 @@ from onebox_release.places import Places
 from onebox_release.switch import live, missing
 from onebox_release.who import is_locked
 
-from . import seen, wanted
+from . import libraries, seen, wanted
 from .wanted import Wanted
 
 REBOOT = Path("/run/reboot-required")
@@ -33,6 +33,11 @@ TIMEKEEPERS = (
 LET_IN = re.compile(r"^\s*tcp dport (?:\{ (.+) \}|(\d+)) accept$", re.MULTILINE)
 SSHD = re.compile(r'^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s.*"sshd"', re.MULTILINE)
 PATIENCE = 10  # seconds for an answer from outside
+UPDATES = {
+    "APT::Periodic::Update-Package-Lists": "1",
+    "APT::Periodic::Unattended-Upgrade": "1",
+    "Unattended-Upgrade::Automatic-Reboot": "false",
+}
 
 
 def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
@@ -55,6 +60,8 @@ def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
         closed=closed,
         timekeeper=_timekeeper(),
         drift=_drift(wanted.MANIFEST),
+        libraries=libraries.read(),
+        updates=_updates(),
     )
 
 
@@ -182,6 +189,19 @@ def _timekeeper() -> bool:
     if subprocess.run(["systemd-detect-virt", "--quiet", "--container"], check=False).returncode:
         return any(systemd.is_active(f"{name}.service") for name in TIMEKEEPERS)
     return True
+
+
+def _updates() -> list[str]:
+    """Return the settings of apt that are not in effect, whichever file overrides them."""
+    command = ["apt-config", "dump", "--format", "%F %v%n", *UPDATES]
+    dump = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (line.partition(" ") for line in dump.stdout.splitlines())
+    found = {name: value for name, _, value in lines}
+    return [
+        f"{name} is {found.get(name) or 'not set'}, not {value}"
+        for name, value in UPDATES.items()
+        if not dump.returncode and found.get(name) != value
+    ]
 
 
 def _drift(manifest: Path) -> list[str]:

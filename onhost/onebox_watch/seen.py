@@ -72,3 +72,7 @@ class Seen:
     """Whether anything keeps the clock right."""
     drift: list[str] = field(default_factory=list)
     """Files that are not as the last deploy left them."""
+    libraries: dict[str, list[str]] = field(default_factory=dict)
+    """Replaced files that units still run on, by unit."""
+    updates: list[str] = field(default_factory=list)
+    """Settings of apt that keep security updates away, or reboot for them."""

@@ -46,6 +46,8 @@ class Wanted:
     email: Email | None
     webhook: str | None
     command: str | None
+    restart: str | None = None
+    """When what runs on replaced libraries is restarted, as systemd's OnCalendar= has it."""
 
 
 def read(path: Path = FILE) -> Wanted:

@@ -22,7 +22,7 @@ from tests.server import LONG, PROJECT, Server, lab
 ELSEWHERE = (
     "/run/systemd", "/run/udev", "/run/user", "/run/credentials", "/run/log", "/var/lib/systemd",
     "/var/lib/apt", "/var/lib/dpkg", "/var/lib/postgresql", "/var/lib/logrotate", "/run/sudo",
-    "/var/backups/onebox", "/var/lib/sudo", "/run/onebox-fault",
+    "/var/backups/onebox", "/var/lib/sudo", "/run/onebox-fault", "/run/onebox/",
 )  # fmt: skip
 KILLED = 255  # what systemd-run says of a program that was killed
 LOOK = r"""
@@ -137,6 +137,35 @@ def test_a_restart_fails_no_request(hand: Probed, tmp_path: Path) -> None:
     hand.settled()
     assert hand.server.deploy()["success"] == []
     assert hand.server.run("find /srv/probe /etc/probe -name '*twin*'") == ""
+
+
+# As an upgrade does: another file under the same name. nginx runs on the first, apps on the second.
+UPGRADE = (
+    "for file in /usr/lib/*-linux-gnu/libpcre2-8.so.0.* /usr/lib/python3.*/lib-dynload/_asyncio.*;"
+    " do cp -p $file $file.new && mv $file.new $file; done"
+)
+STALE = "systemctl start onebox-watch; cat /run/onebox/libraries.json"
+
+
+def test_an_update_is_put_in_use_in_the_window_and_no_request_fails(
+    hand: Probed, tmp_path: Path
+) -> None:
+    server = hand.server
+    runs = {"nginx.service", f"probe-web@{hand.live()}.service"}
+    server.run(UPGRADE)
+    assert runs <= json.loads(server.run(STALE)).keys()
+    server.run("onebox-release hold 'nothing may change'; systemctl start onebox-updates")
+    assert runs <= json.loads(server.run(STALE)).keys(), "not while deploys are on hold"
+    server.run("onebox-release unhold")
+    with hand.load(tmp_path / "load.csv", gets=50, posts=10) as traffic:
+        # systemd itself starts anew, too, which cuts off who waits for a unit.
+        server.run("systemctl start --no-block onebox-updates")
+        server.wait_for("systemctl show -p ActiveState onebox-updates | grep -qx .*=inactive", 300)
+    assert not traffic.failures, traffic.told()
+    assert not runs & json.loads(server.run(STALE)).keys()
+    assert server.run("systemctl is-active nginx") == "active"
+    hand.settled()
+    assert server.deploy()["success"] == []
 
 
 def test_a_restart_that_died_is_finished_by_the_next_deploy(hand: Probed) -> None:

@@ -157,14 +157,14 @@ def test_why_a_release_failed_is_in_the_summary(probe: Probed) -> None:
 @pytest.mark.usefixtures("keyholder")
 def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Probed) -> None:
     probe.server.run("systemd-run --quiet --unit=broken false; sleep 1")
-    probe.server.run("echo '# by hand' >> /etc/apt/apt.conf.d/52onebox")
+    probe.server.run("echo '# by hand' >> /etc/apt/apt.conf.d/99zz-onebox")
     probe.become()
     result = fab(probe.server, "deploy")
     probe.server.run("systemctl reset-failed")
     assert result.returncode == 1
     assert "no unit has failed" in result.stdout
     assert "- changed: Releases | Release probe" in result.stdout
-    assert "- differed: /etc/apt/apt.conf.d/52onebox was edited" in result.stdout
+    assert "- differed: /etc/apt/apt.conf.d/99zz-onebox was edited" in result.stdout
     assert "- Checks of the server failed, above. What was changed there stays." in result.stdout
     assert "put back" not in result.stdout
 

@@ -140,6 +140,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "Watch | Create the user of the checks",
         "Watch | Write down how this deploy leaves its files",
         "Watch | Look at the server by a timer",
+        "Watch | Restart after updates in the maintenance window alone",
         "Done | See that the apps answer",
     ]
 

@@ -120,7 +120,7 @@ def test_every_template_says_who_made_it(path: str) -> None:
         ("etc/NAME/app.env", "etc/links/app.env"),
         (f"{UNITS}/NAME-web@.service", f"{UNITS}/links-web@.service"),
         (SITE, "etc/onebox/nginx/sites/links.conf"),
-        ("etc/apt/apt.conf.d/52onebox", "etc/apt/apt.conf.d/52onebox"),
+        ("etc/apt/apt.conf.d/99zz-onebox", "etc/apt/apt.conf.d/99zz-onebox"),
     ],
 )
 def test_the_path_of_a_template_is_its_target(app: App, path: str, there: str) -> None:
@@ -558,7 +558,7 @@ def test_no_upgrade_restarts_an_app_or_reboots_the_server(app: App) -> None:
     assert "$nrconf{override_rc}->{qr(^links-)} = 0;" in own
     text = lines(render("etc/needrestart/conf.d/onebox.conf"))
     assert "$nrconf{override_rc}->{qr(^postgresql)} = 0;" in text
-    apt = lines(render("etc/apt/apt.conf.d/52onebox"))
+    apt = lines(render("etc/apt/apt.conf.d/99zz-onebox"))
     assert 'Unattended-Upgrade::Automatic-Reboot "false";' in apt
 
 
