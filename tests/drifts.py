@@ -210,6 +210,14 @@ DRIFTS = {
         OTHERS,
         "certificate links is for www.*, not for *",
     ),
+    "the home of an app's user": (
+        "sed -Ei 's|^(links:.*):/nonexistent:|\\1:/var/lib/links:|' /etc/passwd",
+        "user links has home /var/lib/links and shell /usr/sbin/nologin",
+    ),
+    "a manager of an app's user": (
+        "systemctl unmask user@$(id -u links).service",
+        "user links could have a systemd manager of its own",
+    ),
     "a removed user": ("userdel links-migrate", "user links-migrate is missing"),
 }  # fmt: skip
 

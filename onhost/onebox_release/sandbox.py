@@ -13,6 +13,8 @@ from .hooks import environment_quote
 from .places import Places
 from .switch import live
 
+# No file of the app's runs on the administrator's terminal, and none keeps what is typed there.
+SHELL = ["/usr/bin/env", "HISTFILE=/dev/null", "/bin/bash", "--norc"]
 # Its argument list, which systemd logs and others can read, doesn't have the command in it.
 EVAL = 'eval "unset ONEBOX_RUN; $ONEBOX_RUN"'
 # What the web process has for itself; all else a command shares with it.
@@ -36,7 +38,7 @@ def run(places: Places, command: str) -> int:
     if command:
         durable.write(file, f"ONEBOX_RUN={environment_quote(command)}\n")
         options.append(f"--property=EnvironmentFile={file}")
-    shell = ["/bin/sh", "-c", EVAL.replace("$", "$$")] if command else ["/bin/bash"]
+    shell = ["/bin/sh", "-c", EVAL.replace("$", "$$")] if command else SHELL
     start = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={unit}", terminal]
     try:
         return subprocess.run([*start, *options, *shell], check=False).returncode

@@ -9,21 +9,26 @@ import json
 import pwd
 import re
 import shlex
+import sys
 from pathlib import Path
 
 from . import access
 
 CONFIGURATION = Path("/etc/ssh/sshd_config")
 DROP_IN = CONFIGURATION.parent / "sshd_config.d/00-onebox.conf"
+NO_SHELL = ("/nologin", "/false")
 INCLUDE = re.compile(r"\s*include[\s=]+(.+)", re.IGNORECASE)
 
 
 def main() -> None:
     """Print both, and who has keys in the second file, as one JSON document."""
     text = without(CONFIGURATION.read_text(), DROP_IN)
+    theirs = access.effective("-f", "/dev/stdin", given=text)
+    if not theirs:  # what we set could be looser than what is there
+        sys.exit(f"sshd -T fails on {CONFIGURATION} without {DROP_IN}. Run `sshd -t`, and fix it.")
     found = {
         "effective": access.effective(),
-        "theirs": access.effective("-f", "/dev/stdin", given=text),
+        "theirs": theirs,
         "second": [user.pw_name for user in pwd.getpwall() if _has_second(user)],
     }
     print(json.dumps(found))
@@ -44,6 +49,8 @@ def without(text: str, drop_in: Path) -> str:
 
 
 def _has_second(user: pwd.struct_passwd) -> bool:
+    if user.pw_shell.endswith(NO_SHELL):  # an app's, say: it must have no say in this
+        return False
     try:
         return bool(access.keys_in(access.path_of(access.SECOND, user)))
     except OSError:

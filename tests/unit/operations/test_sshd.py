@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,27 @@ def test_what_sshd_does_not_go_by_stops_the_run() -> None:
     assert command.function(None, Named(), *command.args) is False
     assert "PasswordAuthentication is yes, not no" in said[0]
     assert "first line of /etc/ssh/sshd_config" in said[0]
+
+
+def test_no_app_has_a_say_in_which_files_of_keys_are_read(tmp_path: Path) -> None:
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh/authorized_keys2").write_text("ssh-rsa AAAAB3NzaC1yc2E=\n")
+    ids = os.getuid(), os.getgid()
+    users = [
+        pwd.struct_passwd((name, "x", *ids, "", str(tmp_path), shell))
+        for name, shell in [("me", "/bin/bash"), ("app", "/usr/sbin/nologin")]
+    ]
+    assert [user.pw_name for user in users if program._has_second(user)] == ["me"]
+
+
+def test_a_configuration_that_sshd_refuses_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "sshd_config")
+    program.CONFIGURATION.write_text("Nonsense yes\n")
+    monkeypatch.setattr(program.access, "effective", lambda *_, **__: {})
+    with pytest.raises(SystemExit, match="sshd -T fails"):
+        program.main()
 
 
 def test_their_settings_are_read_without_our_drop_in(tmp_path: Path) -> None:
