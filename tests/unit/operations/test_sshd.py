@@ -148,7 +148,7 @@ def test_a_configuration_that_sshd_refuses_is_told(
 ) -> None:
     monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "sshd_config")
     program.CONFIGURATION.write_text("Nonsense yes\n")
-    monkeypatch.setattr(program.access, "effective", lambda *_, **__: {})
+    monkeypatch.setattr("onebox_release.access.effective", lambda *_, **__: {})
     with pytest.raises(SystemExit, match="sshd -T fails"):
         program.main()
 
