@@ -16,10 +16,11 @@ from commands.connect import connected
 from commands.inventory import PROJECT
 from operations import manifest
 from operations.access import Access, decided, foreign
-from operations.difference import Difference, mended
+from operations.difference import EDITED, Difference, mended
 
 DRIFT = 2  # exit code
 WIDTH = 80
+NEWER = "will change (it is as the last deploy left it)"
 ACCEPT = (
     "Take away what nobody wanted. What is then still here is put on record by a",
     "deploy with --data accept=true.",
@@ -67,6 +68,7 @@ def look(name: str, data: Mapping[str, Any]) -> Drift:
         runpy.run_path(str(PROJECT / "deploy.py"))
         # Each once: nginx comes twice in a deploy.
         mends = list(dict.fromkeys(_differences(state, host)))
+        mends = _reworded(mends, host)
         if len(mends) > 1:  # what the checks expect is another wherever a file is: no news
             mends = [each for each in mends if each.what != manifest.PATH]
         return Drift(name, mends, foreign(host.get_fact(Access, decided=decided(data["vm"]))))
@@ -79,6 +81,18 @@ def _differences(state: State, host: Host) -> Iterator[Difference]:
         if commands and not told:
             told = [Difference(next(iter(state.get_op_meta(key).names)), "would change something")]
         yield from told
+
+
+def _reworded(found: list[Difference], host: Host) -> list[Difference]:
+    """Return the differences, worded for files that nobody edited: what is wanted has changed."""
+    edited = [each.what for each in found if each.how == EDITED]
+    if not edited:
+        return found
+    unedited: list[str] = host.get_fact(manifest.Unedited, paths=edited)
+    return [
+        Difference(each.what, NEWER) if each.how == EDITED and each.what in unedited else each
+        for each in found
+    ]
 
 
 def _told(differences: list[Difference]) -> Iterator[str]:

@@ -20,12 +20,17 @@ APT = (
 
 
 class Installed(FactBase[list[str]]):
-    """Which of the given packages are installed."""
+    """Which of the given packages are installed, by their own name or by that of one that
+    provides them: Debian 13's libmagic1 is only a name that libmagic1t64 provides."""
 
     def command(self, packages: Sequence[str]) -> str:
         """Return one command that asks for all packages."""
-        query = shlex.quote("${db:Status-Status} ${Package}\\n")
-        return f"dpkg-query -W -f {query} {shlex.join(packages)} 2>/dev/null || true"
+        query = shlex.quote("${db:Status-Status} ${Package}, ${Provides}\\n")
+        names = " ".join(f"-e {shlex.quote(package)}" for package in packages)
+        return (
+            f"dpkg-query -W -f {query} | sed -n 's/^installed //p' | tr ',' '\\n'"
+            f" | sed 's/ (.*//; s/ //g' | sort -u | grep -xF {names} || true"
+        )
 
     @staticmethod
     def default() -> list[str]:
@@ -34,8 +39,7 @@ class Installed(FactBase[list[str]]):
 
     def process(self, output: list[str]) -> list[str]:
         """Return the installed packages' names."""
-        states = (line.split(" ", 1) for line in output)
-        return [package for state, package in states if state == "installed"]
+        return output
 
 
 class Timekeeper(FactBase[str]):

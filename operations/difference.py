@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pyinfra.api.command import PyinfraCommand
 
+EDITED = "was edited"  # how a file differs in its content
 Command = TypeVar("Command", bound=PyinfraCommand)
 
 

@@ -13,7 +13,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from operations.difference import Difference, mends
+from operations.difference import EDITED, Difference, mends
 
 ATTRIBUTES = ("mode", "owner", "content")  # as `Standing` reports them
 
@@ -118,7 +118,7 @@ def differs(there: str | None, wanted: str, attributes: Sequence[str] = ATTRIBUT
         return "is missing"
     values = zip(attributes, there.split(" "), wanted.split(" "), strict=False)
     found = [
-        "was edited" if name == "content" else f"has {name} {is_}, not {should}"
+        EDITED if name == "content" else f"has {name} {is_}, not {should}"
         for name, is_, should in values
         if is_ != should
     ]

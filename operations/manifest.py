@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import shlex
+from collections.abc import Generator, Sequence
 
 from pyinfra import host
 from pyinfra.api.command import StringCommand
+from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from operations.difference import Difference, mends
@@ -30,6 +32,29 @@ class Same(YesOrNo):
     def command(self, path: str) -> str:
         """Return the command."""
         return f"{SUMS} | cmp -s - {path} && echo yes || true"
+
+
+class Unedited(FactBase[list[str]]):
+    """Which files are still as the last deploy left them."""
+
+    def command(self, paths: Sequence[str]) -> str:
+        """Return one command for all paths; a folder on the way may be a link."""
+        return (
+            f"same=$(sha256sum --check {PATH} 2>/dev/null | sed -n 's/: OK$//p');"
+            f" for path in {shlex.join(paths)}; do"
+            ' for name in "$path" "$(readlink -f "$path")"; do'
+            ' printf "%s\\n" "$same" | grep -qxF -e "$name" && echo "$path" && break;'
+            " done; done; true"
+        )
+
+    @staticmethod
+    def default() -> list[str]:
+        """Return what a host has that was never deployed to."""
+        return []
+
+    def process(self, output: list[str]) -> list[str]:
+        """Return the paths."""
+        return output
 
 
 @operation()

@@ -68,9 +68,11 @@ def commands(operation: Any, *args: Any, facts: Facts, **kwargs: Any) -> list[An
         return list(operation._inner(*args, **kwargs))
 
 
-def deployed(vm: VM, *deploys: Callable[..., Any], machine: Machine = BOOKWORM) -> list[Step]:
+def deployed(
+    vm: VM, *deploys: Callable[..., Any], machine: Machine = BOOKWORM, app: str | None = None
+) -> list[Step]:
     """Return the steps of deploys, in order, on a host where nothing stands yet."""
-    data = {"vm": vm, "_sudo": False}
+    data = {"vm": vm, "_sudo": False, "app": app}
     state = State(Inventory(([("box", data)], {})), Config())
     [box] = state.inventory
     state.activate_host(box)

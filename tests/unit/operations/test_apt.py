@@ -10,17 +10,40 @@ import pytest
 from operations.apt import APT, Installed, Timekeeper, installed
 from tests.unit.hosts import commands, run, text
 
+DPKG = """#!/bin/sh
+cat <<'END'
+installed nginx, httpd, httpd-cgi
+config-files certbot,
+half-installed uv,
+not-installed git, vcs
+installed libmagic1t64, libmagic1 (= 1:5.46-5)
+installed python3.13, python3.13:any
+END
+"""
 
+
+@pytest.fixture
+def dpkg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dpkg-query that answers as Debian's."""
+    program = tmp_path / "dpkg-query"
+    program.write_text(DPKG)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("dpkg")
 def test_only_packages_that_are_wholly_there_count() -> None:
-    output = ["installed nginx", "config-files certbot", "half-installed uv", "not-installed git"]
-    assert Installed().process(output) == ["nginx"]
+    wanted = ["nginx", "certbot", "uv", "git", "vcs", "libmagic", "ngin", "nginx."]
+    assert Installed().process(run(Installed().command(wanted))) == ["nginx"]
+    assert run(Installed().command(["git"])) == []
     assert Installed().default() == []
 
 
-def test_one_command_asks_for_all() -> None:
-    assert Installed().command(["nginx", "git"]) == (
-        "dpkg-query -W -f '${db:Status-Status} ${Package}\\n' nginx git 2>/dev/null || true"
-    )
+@pytest.mark.usefixtures("dpkg")
+def test_a_name_that_an_installed_package_provides_counts() -> None:
+    """Debian 13's libmagic1 was installed anew by each deploy."""
+    found = run(Installed().command(["libmagic1", "httpd"]))
+    assert commands(installed, ["libmagic1", "httpd"], facts={Installed: found}) == []
 
 
 def test_nothing_is_done_where_nothing_is_missing() -> None:
