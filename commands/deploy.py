@@ -37,11 +37,16 @@ def deploy(server: Server, digest: str = "") -> int:
     if code:
         now = _statuses(server)
         lines = [line for app in now for line in _failed(app, begun[app], now[app])]
+        lines += [line for line in standing.certificates(now) if line.startswith("! ")]
         tell(f"{_named(server)}: the deploy failed", [*lines, "More is said above."])
         return code
-    after = _live(_statuses(server))
-    answer = _run(server, standing.question(server.vm)).stdout
-    lines = [*_releases(before, after), *_listed(changed), *differing, *standing.told(answer)]
+    ended = _statuses(server)
+    after = _live(ended)
+    answer = _run(server, standing.question()).stdout
+    lines = [
+        *_releases(before, after), *_listed(changed), *differing,
+        *standing.certificates(ended), *standing.told(answer),
+    ]  # fmt: skip
     of_release, of_rest = checks(server, "release"), DONE
     if of_release == FAILED:
         lines += [_put_back(server, app, before[app], after[app]) for app in after]

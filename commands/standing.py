@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from operations.certbot import LIVE
-from settings import VM
-
-SOON = 14  # days: certificates are renewed long before
 # apt would write its cache down; where nothing is to be done, nothing is to be touched.
 APT = "apt-get -s -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= upgrade"
 
 
-def question(vm: VM) -> str:
+def question() -> str:
     """Return the command to run on the server."""
-    ends = "openssl x509 -noout -enddate -dateopt iso_8601 -in"
     steps = [
-        *(f"echo certificate {a.name} $({ends} {LIVE}/{a.name}/cert.pem)" for a in vm.apps),
         f"echo updates $({APT} | grep -c ^Inst)",
         "echo reboot $(cat /run/reboot-required.pkgs 2>/dev/null | sort -u)",
         "echo failed $(systemctl --failed --plain --no-legend | cut -d' ' -f1)",
@@ -26,12 +20,10 @@ def question(vm: VM) -> str:
     return f"sh -c {shlex.quote('; '.join(steps))}"
 
 
-def told(answer: str, now: datetime | None = None) -> Iterator[str]:
+def told(answer: str) -> Iterator[str]:
     """Yield a line for each thing that the server's answer tells; ! marks what needs somebody."""
     for what, *words in (line.split() for line in answer.splitlines()):
-        if what == "certificate":
-            yield _certificate(*words, now=now or datetime.now(UTC))
-        elif what == "updates" and words != ["0"]:
+        if what == "updates" and words != ["0"]:
             yield f"pending updates: {words[0]}"
         elif what == "reboot" and words:
             yield f"! wants a reboot, for {', '.join(words)}"
@@ -39,9 +31,10 @@ def told(answer: str, now: datetime | None = None) -> Iterator[str]:
             yield f"! failed units: {', '.join(words)}"
 
 
-def _certificate(app: str, *end: str, now: datetime) -> str:
-    if not end:
-        return f"! {app}: no certificate"
-    until = datetime.fromisoformat(" ".join(end).removeprefix("notAfter="))
-    days = (until - now).days
-    return f"{'! ' if days < SOON else ''}{app}: its certificate ends in {days} days"
+def certificates(statuses: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each app's certificate, by what the server says of the app."""
+    for app, status in statuses.items():
+        days = status.get("certificate_days")
+        mark = "! " if days is None or status.get("certificate_late") else ""
+        ends = "no certificate" if days is None else f"its certificate ends in {days} days"
+        yield f"{mark}{app}: {ends}"

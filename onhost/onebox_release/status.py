@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-import ssl
-import subprocess
 import time
 from collections.abc import Iterator
+from math import floor
 from pathlib import Path
 from typing import Any
 
 from . import (
+    certificates,
     history,
     identity,
     jobs,
@@ -31,7 +31,6 @@ from .switch import live, missing
 
 REBOOT = Path("/run/reboot-required")
 WELL = "ok"
-SOON = 14  # days that a certificate should last at least: renewal begins at 30
 SCARCE = 0.1  # share of the disk or the memory
 
 
@@ -41,6 +40,7 @@ def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
     entries = history.read(places)
     disk = os.statvfs(places.home)
     available, total = resources.memory()
+    certificate, now = certificates.of_file(places.certificate), time.time()
     return {
         "live": serving,
         "since": _since(entries, serving),
@@ -52,7 +52,8 @@ def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
         "deploying": systemd.is_active(places.unit),
         "last": entries[-1] if entries else None,
         "maintenance": maintenance.since(places),
-        "certificate_days": _certificate_days(places),
+        "certificate_days": floor(certificate.left(now)) if certificate else None,
+        "certificate_late": certificate is None or certificate.is_late(now),
         "disk": {"free": disk.f_bavail * disk.f_frsize, "total": disk.f_blocks * disk.f_frsize},
         "memory": {"available": available, "total": total},
         "lock": lock.holder(),
@@ -95,7 +96,7 @@ def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield (
         "certificate",
         "none" if days is None else f"{days} days",
-        RED if days is None or days < 1 else YELLOW if days < SOON else "",
+        RED if days is None or days < 1 else YELLOW if data["certificate_late"] else "",
     )
     for name, left in (("disk", "free"), ("memory", "available")):
         have, total = data[name][left], data[name]["total"]
@@ -147,13 +148,3 @@ def _units(places: Places, parameters: Parameters, release: str) -> list[dict[st
             "memory": resources.memory_of([unit]),
         })  # fmt: skip
     return found
-
-
-def _certificate_days(places: Places) -> int | None:
-    """Return how many days the app's certificate is still good; None if there is none."""
-    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(places.certificate)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        return None
-    end = ssl.cert_time_to_seconds(result.stdout.strip().removeprefix("notAfter="))
-    return int((end - time.time()) // 86_400)

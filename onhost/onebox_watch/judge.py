@@ -18,7 +18,6 @@ PRESSURE = 0.10, 0.05  # of five minutes lost to waiting for memory
 ROUNDS = 12  # what "lately" is: an hour, at 5 minutes a round
 RESTARTS = 5  # of one unit, lately
 SOON = DAY / 2  # a disk that is full by then is told now
-LIFE = 0.30  # left of a certificate's life; certbot renews at a third, twice a day
 OFF = 60  # seconds of a clock
 BAD = {"failed", "put back", "refused"}  # results of a deploy or rollback
 
@@ -77,7 +76,7 @@ def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
             what += f" is missing in /srv/{app.name}/releases"
             do = f"Deploy again, or roll back: onebox-release rollback {app.name}"
             yield Finding("answer", app.name, what, do)
-        if app.live and app.silence:
+        if app.live and app.silence and app.domain not in app.uncertified:
             what = f"https://{app.domain} does not answer on the server itself: {app.silence}"
             do = f"See what it says: journalctl -u '{app.name}-web@*' -n 50; systemctl status nginx"
             yield Finding("answer", app.name, what, do)
@@ -173,13 +172,16 @@ def _memory(seen: Seen, past: Past) -> Iterator[Finding]:
 
 def _certificates(seen: Seen, _: Past) -> Iterator[Finding]:
     for app in seen.apps:
-        if app.certificate:
-            begin, end = app.certificate
-            if end - seen.at < LIFE * (end - begin):
-                left = f"{(end - seen.at) / DAY:.1f} of {(end - begin) / DAY:.0f} days left"
-                what = f"The certificate that {app.domain} serves was not renewed: {left}"
-                do = "Renew it and see why not: systemctl start onebox-certbot; journalctl -u"
-                yield Finding("certificate", app.name, what, f"{do} onebox-certbot -n 50")
+        if app.live and app.uncertified:
+            what = f"{app.name} has no certificate for {', '.join(app.uncertified)}"
+            do = "Deploy again: it asks for one, and says why it gets none"
+            yield Finding("certificate", app.name, what, do)
+        elif app.certificate and app.certificate.is_late(seen.at):
+            life = app.certificate.left(app.certificate.begin)
+            left = f"{app.certificate.left(seen.at):.1f} of {life:.0f} days left"
+            what = f"The certificate that {app.domain} serves was not renewed: {left}"
+            do = "Renew it and see why not: systemctl start onebox-certbot; journalctl -u"
+            yield Finding("certificate", app.name, what, f"{do} onebox-certbot -n 50")
 
 
 def _clock(seen: Seen, _: Past) -> Iterator[Finding]:

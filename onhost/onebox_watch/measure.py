@@ -15,7 +15,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from onebox_release import health, history, lock, own_units, parameters, resources, systemd
+from onebox_release import (
+    certificates,
+    health,
+    history,
+    lock,
+    own_units,
+    parameters,
+    resources,
+    systemd,
+)
+from onebox_release.certificates import Certificate
 from onebox_release.errors import ReleaseError
 from onebox_release.places import Places
 from onebox_release.switch import live, missing
@@ -81,6 +91,8 @@ def _app(places: Places) -> seen.App | None:
             silence = f"the release's socket {file} is missing"
         units = own_units.services(places, settings, release)
     states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
+    own = certificates.of_file(places.certificate)
+    certified = own.domains if own else ()
     up = systemd.releases_up(places.app, own_units.known(places, settings))
     return seen.App(
         name=places.app,
@@ -90,6 +102,7 @@ def _app(places: Places) -> seen.App | None:
         deploying=systemd.is_active(places.unit),
         silence=silence,
         certificate=certificate,
+        uncertified=[name for name in settings.domains if name not in certified],
         down=[unit for unit, state in states.items() if state.get("ActiveState") != "active"],
         others=[other for other in up if other != release],
         restarts={unit: int(state.get("NRestarts") or 0) for unit, state in states.items()},
@@ -98,13 +111,13 @@ def _app(places: Places) -> seen.App | None:
     )
 
 
-def _answer(domain: str, path: str) -> tuple[str, tuple[float, float] | None]:
-    """Ask an app as a visitor would; return what is wrong, and the life of the certificate."""
+def _answer(domain: str, path: str) -> tuple[str, Certificate | None]:
+    """Ask an app as a visitor would; return what is wrong, and the certificate."""
     connection, certificate = health.NginxConnection(domain), None
     try:
         connection.connect()
         tls = connection.sock
-        certificate = _life(
+        certificate = certificates.of_connection(
             tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLSocket) else None
         )
         answer = health.ask(connection, path)
@@ -112,16 +125,6 @@ def _answer(domain: str, path: str) -> tuple[str, tuple[float, float] | None]:
         return health.unanswered(connection, error), certificate
     good = answer.status == http.client.OK
     return ("" if good else f"{path} answered {answer}"), certificate
-
-
-def _life(certificate: bytes | None) -> tuple[float, float] | None:
-    """Return when a certificate begins and ends, in seconds of the epoch."""
-    command = ["openssl", "x509", "-inform", "der", "-noout", "-dates"]
-    result = subprocess.run(command, input=certificate or b"", capture_output=True, check=False)
-    dates = [line.partition("=")[2] for line in result.stdout.decode().splitlines()]
-    if len(dates) != 2:
-        return None
-    return ssl.cert_time_to_seconds(dates[0]), ssl.cert_time_to_seconds(dates[1])
 
 
 def _job(path: Path) -> dict[str, object] | None:

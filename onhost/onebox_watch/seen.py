@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from onebox_release.certificates import Certificate
+
 
 @dataclass(frozen=True)
 class Disk:
@@ -29,8 +31,10 @@ class App:
     """The release that `current` points to, where that is not there: then nothing is live."""
     silence: str = ""
     """What is wrong with its answer over HTTPS, or nothing."""
-    certificate: tuple[float, float] | None = None
-    """When the certificate that is served begins and ends."""
+    certificate: Certificate | None = None
+    """The certificate that is served."""
+    uncertified: list[str] = field(default_factory=list)
+    """Its domains that no certificate on the server is for."""
     down: list[str] = field(default_factory=list)
     """Units of the live release that are not up."""
     others: list[str] = field(default_factory=list)

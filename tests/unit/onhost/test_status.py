@@ -23,6 +23,7 @@ WELL: dict[str, Any] = {
     "last": {"what": "deploy", "release": "b-2", "result": "live"},
     "maintenance": None,
     "certificate_days": 60,
+    "certificate_late": False,
     "disk": {"free": 3 * 2**30, "total": 2**34},
     "memory": {"available": 2**30, "total": 2**31},
     "lock": None,
@@ -52,7 +53,7 @@ def test_all_of_it_on_one_screen() -> None:
     ("change", "code", "text"),
     [
         ({"health": "/ready answered 503"}, show.RED, "/ready answered 503"),
-        ({"certificate_days": 3}, show.YELLOW, "3 days"),
+        ({"certificate_days": 26, "certificate_late": True}, show.YELLOW, "26 days"),
         ({"certificate_days": None}, show.RED, "none"),
         ({"reboot": True}, show.YELLOW, "needed"),
         ({"lock": "ann at home"}, show.YELLOW, "one is under way, by ann at home"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onebox_release.certificates import Certificate
 from onebox_watch import judge
 from onebox_watch.judge import Past
 from onebox_watch.seen import App, Disk, Seen
@@ -21,7 +22,7 @@ WELL = App(
     name="links",
     domain="links.test",
     live="r1",
-    certificate=(NOW - 10 * DAY, NOW + 80 * DAY),
+    certificate=Certificate(NOW - 10 * DAY, NOW + 80 * DAY),
     restarts={WEB: 0},
     last={"at": "2026-11-20T10:00:00+00:00", "what": "deploy", "release": "r1", "result": "live"},
     jobs={"report": {"result": "success"}},
@@ -58,8 +59,10 @@ WRONG = [
     ("disk:/", replace(FINE, disks=[replace(HALF, files_free=99)])),
     ("memory:server", replace(FINE, memory=(GIB - 1, 10 * GIB))),
     ("memory:server", replace(FINE, pressure=0.2)),
-    ("certificate:links", app(certificate=(NOW - 64 * DAY, NOW + 26 * DAY))),
-    ("certificate:links", app(certificate=(NOW - 100 * DAY, NOW - 10 * DAY))),
+    ("certificate:links", app(certificate=Certificate(NOW - 64 * DAY, NOW + 26 * DAY))),
+    ("certificate:links", app(certificate=Certificate(NOW - 100 * DAY, NOW - 10 * DAY))),
+    ("certificate:links", app(uncertified=["www.links.test"])),
+    ("certificate:links", app(uncertified=["links.test"], silence="TLS alert", certificate=None)),
     ("clock:server", replace(FINE, clock=-61.0)),
     ("time:server", replace(FINE, timekeeper=False)),
     ("firewall:table", replace(FINE, firewall="is gone")),
@@ -88,11 +91,14 @@ def test_each_cause_is_found_alone_and_says_what_to_do(key: str, seen: Seen) -> 
         replace(FINE, disks=[replace(HALF, free=int(1.1 * GIB))]),
         replace(FINE, disks=[replace(HALF, files=0, files_free=0)]),  # btrfs counts none
         replace(FINE, memory=(GIB, 10 * GIB)),
-        app(certificate=(NOW - 62 * DAY, NOW + 28 * DAY)),  # just renewed by certbot, or soon
+        app(
+            certificate=Certificate(NOW - 62 * DAY, NOW + 28 * DAY)
+        ),  # just renewed by certbot, or soon
         replace(FINE, clock=59.0),
         replace(FINE, clock=None),
         last(result="failed", at="2026-11-19T11:59:00+00:00"),  # a day ago: no news
         app(live=None, silence="ConnectionRefusedError"),  # nothing was deployed yet
+        app(live=None, uncertified=["links.test"]),
         app(last=None),
     ],
 )
