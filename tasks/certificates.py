@@ -1,5 +1,7 @@
 """TLS certificates, and their renewal."""
 
+from ipaddress import ip_address
+
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
@@ -13,7 +15,10 @@ CA = "/etc/onebox/acme-ca.pem"
 
 @deploy("Certificates")
 def certificates() -> None:
-    """Get each app its certificate, and renew them all by a timer."""
+    """Get each app its certificate, and renew them all by a timer.
+
+    One that can't be had stops nothing else; the end of the run says why.
+    """
     vm: VM = host.data.vm
     ca = CA if vm.tls.server_ca else None
     trusted = [files.File(CA, vm.tls.server_ca.read_text())] if vm.tls.server_ca else []
@@ -37,5 +42,22 @@ def certificates() -> None:
             profile=vm.tls.profile,
             email=vm.tls.email,
             ca=ca,
+            address=own_address(vm),
+            _ignore_errors=True,
         )
+    certbot.contact(
+        name="Let the certificate authority write to the address that is set",
+        server=vm.tls.server,
+        email=vm.tls.email,
+        ca=ca,
+        _ignore_errors=True,
+    )
     systemd.running(name="Renew certificates by a timer", unit=TIMER, restart_for=[units[1].path])
+
+
+def own_address(vm: VM) -> str:
+    """Return the server's IP address, where the inventory says it."""
+    try:
+        return str(ip_address(vm.address))
+    except ValueError:
+        return ""

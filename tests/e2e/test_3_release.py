@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -116,11 +117,41 @@ def test_a_domain_that_has_no_certificate_takes_nothing_down(changed: Server) ->
     changed.app["domains"] = ["mistyped.onebox.test"]
     result = changed.pyinfra("-y")
     changed.app["domains"] = domains
-    assert result.returncode != 0
-    assert "mistyped.onebox.test" in result.stderr.partition("Get a certificate")[2]
+    told = (
+        "No certificate for mistyped.onebox.test: mistyped.onebox.test has no address in DNS. Fix:"
+        " point its A record at the server; then deploy again."
+    )
+    assert_run_went_on(result, told, f"{told} Until then links answers at https://{domains[0]}/.")
     assert changed.request("GET", "/health/ready").is_success
     changed.deploy()
     assert changed.deploy()["success"] == []
+
+
+def test_an_authority_that_does_not_answer_stops_nothing_else(changed: Server) -> None:
+    """The next run asks it again."""
+    tls = changed.entry["tls"]
+    changed.entry["tls"] = {**tls, "server": "https://127.0.0.1:9/directory"}
+    result = changed.pyinfra("-y")
+    changed.entry["tls"] = tls
+    told = (
+        f"No certificate for {changed.domain}: the ACME server 127.0.0.1:9 can't be reached from"
+        " the server (connection refused). Fix: see what `curl -I https://127.0.0.1:9/directory`"
+        " says there; then deploy again."
+    )
+    assert_run_went_on(result, told, f"{told} Until then links answers at ")
+    assert changed.request("GET", "/health/ready").is_success
+
+
+def assert_run_went_on(result: subprocess.CompletedProcess[str], *told: str) -> None:
+    """A run failed with a sentence where it happened and at its end, and all else was done."""
+    assert result.returncode == 1
+    _, _, rest = result.stderr.partition("Get a certificate")
+    there, _, end = rest.partition("Done | See that the apps answer")
+    assert told[0] in there
+    assert told[1] in end
+    assert "Traceback" not in rest
+    for done in ("Renew certificates by a timer", "Put on record", "Look at the server by a timer"):
+        assert done in there
 
 
 def test_the_secret_key_stays_the_same(changed: Server, code: Path) -> None:

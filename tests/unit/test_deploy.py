@@ -127,6 +127,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "Certificates | Describe the renewal of certificates",
         "Certificates | Get a certificate for links.example.com",
         "Certificates | Get a certificate for other.example.com",
+        "Certificates | Let the certificate authority write to the address that is set",
         "Certificates | Renew certificates by a timer",
         "nginx | Describe the sites",
         "nginx | Have nginx read our configuration",

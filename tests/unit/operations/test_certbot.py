@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import trustme
 
-from operations.certbot import Lineage, Lineages, certificate
-from tests.unit.hosts import commands, run, text
+from operations import certbot
+from operations.acme_errors import Request
+from operations.certbot import Contact, Lineage, Lineages, certificate, contact
+from tests.unit.hosts import commands, run
 
 SERVER = "https://ca.example/directory"
 START = "/usr/local/lib/onebox/certbot/bin/certbot certonly --non-interactive --agree-tos"
@@ -20,25 +25,48 @@ WANTED: dict[str, Any] = {
     "email": None,
     "ca": None,
 }
-DOMAINS = "-d b.example.com -d a.example.com && sync"
+NEW = "test -d /etc/letsencrypt/accounts/ca.example/directory || new=1; "
+NOTE = "umask 077 && echo {} > /var/lib/onebox/acme-contact.new"
+NOTE += " && mv -T /var/lib/onebox/acme-contact.new /var/lib/onebox/acme-contact"
+DOMAINS = "-d b.example.com -d a.example.com"
+DONE = f' && {{ test -z "$new" || {{ {NOTE.format(SERVER)}; }}; }} && sync'
 
 
 def asked(standing: Lineage | None, **changes: Any) -> list[str]:
     facts = {Lineages: {"links": standing} if standing else {}}
     found = commands(certificate, **{**WANTED, **changes}, facts=facts)
-    return [" ".join(text(command).split()) for command in found]
+    return [" ".join(command.args[1].split()).removeprefix(NEW) for command in found]
 
 
 def test_lineages_are_read_by_name() -> None:
-    output = [f"links {SERVER} b.example.com a.example.com", f"other {SERVER} c.example.com"]
+    output = [
+        f"links\t{SERVER}\tshort lived\tb.example.com a.example.com",
+        f"other\t{SERVER}\t\tc.example.com",
+    ]
     assert Lineages().process(output) == {
-        "links": Lineage(SERVER, ("a.example.com", "b.example.com")),
-        "other": Lineage(SERVER, ("c.example.com",)),
+        "links": Lineage(SERVER, ("a.example.com", "b.example.com"), "short lived"),
+        "other": Lineage(SERVER, ("c.example.com",), "classic"),
     }
 
 
+def test_lineages_are_read_from_certbots_files(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    live, renewal = tmp_path / "live/links", tmp_path / "renewal"
+    live.mkdir(parents=True)
+    renewal.mkdir()
+    leaf = authority.issue_cert("b.example.com", "a.example.com")
+    leaf.cert_chain_pems[0].write_to_path(live / "fullchain.pem")
+    notes = f"[renewalparams]\npreferred_profile = shortlived\nserver = {SERVER}\n"
+    (renewal / "links.conf").write_text(notes)
+    read = Lineages().command().replace("/etc/letsencrypt", str(tmp_path))
+    lineage = Lineage(SERVER, ("a.example.com", "b.example.com"), "shortlived")
+    assert Lineages().process(run(read)) == {"links": lineage}
+    (renewal / "links.conf").unlink()
+    assert Lineages().process(run(read)) == {"links": Lineage("", lineage.domains)}
+
+
 def test_a_certificate_that_nobody_renews_is_adopted_and_renewed() -> None:
-    [standing] = Lineages().process(["links  a.example.com b.example.com"]).values()
+    [standing] = Lineages().process(["links\t\t\ta.example.com b.example.com"]).values()
     wanted = Lineage(SERVER, ("a.example.com", "b.example.com"))
     assert standing.unlike(wanted) == f"is renewed by nobody, not by {SERVER}"
     [command] = asked(standing)
@@ -67,7 +95,7 @@ def test_a_certificate_is_asked_for() -> None:
     [command] = asked(None)
     assert command == (
         f"{START} --register-unsafely-without-email {END}"
-        f" --preferred-profile classic --renew-with-new-domains --expand {DOMAINS}"
+        f" --preferred-profile classic --renew-with-new-domains --expand {DOMAINS}{DONE}"
     )
 
 
@@ -79,7 +107,7 @@ def test_a_kind_of_certificate_is_asked_for_as_one_word() -> None:
 @pytest.mark.parametrize("domains", [("a.example.com",), ("a.example.com", "c.example.com")])
 def test_other_domains_need_another_certificate(domains: tuple[str, ...]) -> None:
     [command] = asked(Lineage(SERVER, domains))
-    assert command.endswith(f"--renew-with-new-domains --expand {DOMAINS}")
+    assert command.endswith(f"--renew-with-new-domains --expand {DOMAINS}{DONE}")
 
 
 def test_another_issuer_is_asked_at_once() -> None:
@@ -87,6 +115,105 @@ def test_another_issuer_is_asked_at_once() -> None:
     [command] = asked(other)
     assert f"--server {SERVER}" in command
     assert "--force-renewal" in command
+
+
+def test_another_profile_is_asked_for_at_once() -> None:
+    standing = Lineage(SERVER, ("a.example.com", "b.example.com"))
+    [command] = asked(standing, profile="shortlived")
+    assert " --preferred-profile shortlived " in command
+    assert " --force-renewal " in command
+    assert standing.unlike(Lineage(SERVER, standing.domains, "shortlived")) == (
+        "is of the profile classic, not shortlived"
+    )
+
+
+def updated(noted: str, email: str | None, lineage: Lineage | None = None) -> list[str]:
+    """Return how certbot is asked to change the account."""
+    standing = lineage or Lineage(SERVER, ("a.example.com",))
+    facts = {Contact: noted, Lineages: {"links": standing}}
+    found = commands(contact, SERVER, email, None, facts=facts)
+    return [command.args[1] for command in found]
+
+
+UPDATE = "/usr/local/lib/onebox/certbot/bin/certbot update_account --non-interactive --agree-tos"
+
+
+@pytest.mark.parametrize("noted", ["", SERVER, f"{SERVER} old@example.com"])
+def test_a_changed_address_is_given_to_the_authority(noted: str) -> None:
+    """It was only given with the first certificate; certbot itself keeps no note of it."""
+    note = NOTE.format(f"'{SERVER} me@example.com'")
+    told = f"{UPDATE} --email me@example.com --server {SERVER} && {note}"
+    assert updated(noted, "me@example.com") == [told]
+
+
+def test_an_address_that_was_taken_out_is_taken_back() -> None:
+    told = f"{UPDATE} --register-unsafely-without-email --server {SERVER} && {NOTE.format(SERVER)}"
+    assert updated(f"{SERVER} old@example.com", None) == [told]
+
+
+@pytest.mark.parametrize(
+    ("noted", "email"), [(f"{SERVER} me@example.com", "me@example.com"), (SERVER, None), ("", None)]
+)
+def test_an_address_that_the_authority_has_is_not_given_again(
+    noted: str, email: str | None
+) -> None:
+    assert updated(noted, email) == []
+
+
+def test_without_an_account_there_is_no_address_to_change() -> None:
+    other = Lineage("https://staging.example/directory", ("a.example.com",))
+    assert updated("", "me@example.com", other) == []
+
+
+class Box:
+    """A host on which certbot answers the same to all."""
+
+    name, print_prefix = "box", ""
+
+    def __init__(self, *output: str, done: bool = False) -> None:
+        self.answer = done, [SimpleNamespace(line=line) for line in output]
+        self.data: dict[str, Any] = {}
+        self.asked = 0
+
+    def run_shell_command(self, *_: Any, **__: Any) -> Any:
+        self.asked += 1
+        return self.answer
+
+
+@pytest.fixture(autouse=True)
+def _first_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certbot, "failures", {})
+    monkeypatch.setattr(certbot, "_silent", {})
+
+
+def ask(box: Box, app: str) -> Any:
+    request = Request((f"{app}.example.com",), SERVER)
+    return certbot._ask(cast("Any", None), cast("Any", box), app, "certbot", request)
+
+
+def test_a_certificate_that_can_not_be_had_is_kept_for_the_end_of_the_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    box = Box("An unexpected error occurred:", "No space left on device")
+    assert ask(box, "links") is False
+    told = (
+        "No certificate for links.example.com: certbot failed (No space left on device). Fix: see"
+        " /var/log/letsencrypt/letsencrypt.log there; then deploy again."
+    )
+    assert certbot.failed(cast("Any", box)) == {"links": told}
+    assert told in caplog.text
+    assert ask(Box(done=True), "links") is True
+    assert certbot.failed(cast("Any", box)) == {}
+
+
+def test_an_authority_that_does_not_answer_is_asked_once() -> None:
+    """It takes certbot most of a minute each time."""
+    line = "requests.exceptions.ConnectTimeout: HTTPSConnectionPool(host='ca.example', port=443)"
+    box = Box("An unexpected error occurred:", line)
+    assert ask(box, "links") is False
+    assert ask(box, "shop") is False
+    assert box.asked == 1
+    assert list(certbot.failed(cast("Any", box))) == ["links", "shop"]
 
 
 def test_the_authority_may_write_to_an_address() -> None:

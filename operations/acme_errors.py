@@ -1,0 +1,158 @@
+"""Why certbot got no certificate, in one sentence with the fix, from what it printed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+LOG = "/var/log/letsencrypt/letsencrypt.log"
+LENGTH = 160  # characters of another program's words
+PROBLEM = re.compile(
+    r"^\s*(?:Identifier|Domain): *(?P<name>\S+)\n\s*Type: *(?P<kind>\S+)\n"
+    r"\s*Detail: *(?P<detail>.*)$",
+    re.MULTILINE,
+)
+ADDRESS = r"(?P<address>\d{1,3}(?:\.\d{1,3}){3}|\[?[0-9a-fA-F]*:[0-9a-fA-F:]+\]?)"
+ANSWERED = re.compile(rf"^{ADDRESS}: |dial tcp {ADDRESS.replace('address', 'dialed')}:80")
+NO_ADDRESS = re.compile(
+    r"NXDOMAIN|no valid A(AAA)? records|could not resolve|no such host", re.IGNORECASE
+)
+TIMEOUT = re.compile(r"timeout|timed out|deadline", re.IGNORECASE)
+RATE = re.compile(r"too many|rateLimited|rate limit", re.IGNORECASE)
+LATER = re.compile(r"retry after ([\dTZ:+ -]*\d(?: ?UTC|Z)?)", re.IGNORECASE)
+UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED|SSLError")
+UNREACHABLE = re.compile(
+    r"requests\.exceptions|ConnectionError|Max retries exceeded|ReadTimeout|Network is unreachable"
+)
+REASON = re.compile(
+    r"Name or service not known|Temporary failure in name resolution|Failed to resolve"
+    r"|Connection refused|Connection reset|No route to host|Network is unreachable|timed out",
+    re.IGNORECASE,
+)
+CONTACT = re.compile(
+    r"invalidContact|invalidEmail|contact email|Unable to register an account", re.IGNORECASE
+)
+POLICY = re.compile(
+    r"rejectedIdentifier|forbidden by policy|refuses to issue|Cannot issue for", re.IGNORECASE
+)
+UNINTERESTING = re.compile(
+    r"^(Saving debug log|Ask for help|Requesting a|An unexpected error|Hint:|Some challenges|\s*$)"
+)
+
+
+@dataclass(frozen=True)
+class Why:
+    """A cause and its fix."""
+
+    cause: str
+    fix: str
+    silent: bool = False
+    """Whether the ACME server did not answer at all."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What certbot was asked for; without domains, to change the account."""
+
+    domains: tuple[str, ...]
+    server: str
+    address: str = ""
+    """The host's own, where it is known."""
+
+    @property
+    def authority(self) -> str:
+        """Return the ACME server's host."""
+        return urlsplit(self.server).netloc
+
+    def sentence(self, why: Why) -> str:
+        """Return the whole of it."""
+        names = ", ".join(self.domains)
+        what = f"No certificate for {names}" if names else "The ACME account was not changed"
+        return f"{what}: {why.cause}. Fix: {why.fix}; then deploy again."
+
+
+def explain(output: str, request: Request) -> Why:
+    """Return the cause, and the fix."""
+    if problems := list(PROBLEM.finditer(output)):
+        found = [_challenge(p["name"], p["kind"], p["detail"], request.address) for p in problems]
+        each = list(dict.fromkeys(found))
+        return Why(
+            "; ".join(dict.fromkeys(why.cause for why in each)),
+            "; ".join(dict.fromkeys(why.fix for why in each)),
+        )
+    if RATE.search(output):
+        return _limited(output)
+    text = _last(output)
+    if UNTRUSTED.search(output):
+        cause = f"the server does not trust the ACME server {request.authority}"
+        return Why(cause, "set `tls.server_ca` to the PEM file of its CA", silent=True)
+    if UNREACHABLE.search(output):
+        reason = REASON.search(output)
+        cause = f"the ACME server {request.authority} can't be reached from the server"
+        cause += f" ({reason[0].lower()})" if reason else ""
+        return Why(cause, f"see what `curl -I {request.server}` says there", silent=True)
+    if CONTACT.search(output):
+        return Why(f"the authority refuses the e-mail address ({text})", "correct `tls.email`")
+    if POLICY.search(output):
+        return Why(f"the authority refuses the name ({text})", "correct `domains`")
+    if "Another instance of Certbot" in output:
+        return Why("another certbot is at work on the server", "wait until it has ended")
+    return Why(f"certbot failed ({text})", f"see {LOG} there")
+
+
+def _challenge(name: str, kind: str, detail: str, own: str) -> Why:
+    """Return why the authority did not find the challenge under a name."""
+    said = _plain(detail)
+    place = f"its A record at {own}" if own else "its A record at the server"
+    if kind == "caa" or "CAA record" in detail:
+        fix = f"allow the authority in the CAA record of {name}, or remove the record"
+        return Why(f"a CAA record of {name} forbids it", fix)
+    if RATE.search(kind) or "rate limit" in detail:
+        return _limited(detail)
+    if NO_ADDRESS.search(detail):
+        return Why(f"{name} has no address in DNS", f"point {place}")
+    if kind == "dns":
+        return Why(f"DNS fails for {name} ({said})", f"correct the DNS of {name}")
+    match = ANSWERED.search(detail)
+    address = (match["address"] or match["dialed"]).strip("[]") if match else ""
+    at = f" ({address})" if address else ""
+    if address and own and ":" not in address and ":" not in own and address != own:
+        return Why(f"{name} points to {address}, which is not this server", f"point {place}")
+    if kind == "connection":
+        how = "times out" if TIMEOUT.search(detail) else "is closed"
+        return Why(
+            f"port 80 of {name}{at} {how} for the authority",
+            f"open port 80 in the provider's firewall, and check that all A and AAAA records of"
+            f" {name} point to this server",
+        )
+    if kind == "unauthorized":
+        cause = f"another server{at} answers for {name}"
+        return Why(cause, f"point {place}, and its AAAA record to this server or remove it")
+    return Why(f"{name}: {said}", f"see {LOG} there")
+
+
+def _limited(text: str) -> Why:
+    later = LATER.search(text)
+    until = f" until {later[1].strip()}" if later else ""
+    return Why(
+        f"a rate limit of the authority is reached{until} ({_last(text)})",
+        "wait until then" if later else "wait an hour",
+    )
+
+
+def _last(output: str) -> str:
+    """Return the last line that says something."""
+    lines = [line for line in output.splitlines() if not UNINTERESTING.match(line)]
+    return _plain(_without_links(lines)) if lines else "it said nothing"
+
+
+def _without_links(lines: Sequence[str]) -> str:
+    return re.sub(r",? retry after.*|:? see https?://\S+", "", lines[-1])
+
+
+def _plain(text: str) -> str:
+    """Return text of others without what a terminal would obey, and not too long."""
+    plain = "".join(c for c in " ".join(text.split()) if c.isprintable()).rstrip(".")
+    return plain if len(plain) <= LENGTH else f"{plain[: LENGTH - 3]}..."
