@@ -15,10 +15,11 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
 from app_settings import App
-from operations.transport import no_delay
+from operations.transport import no_delay, worded
 from validation.environments import secrets_of
 from validation.mistakes import Mistake, from_pydantic, report, wrong
 from validation.model import Settings
+from validation.placeholders import placeholders
 from validation.twice import places, used_twice
 from validation.values import (
     AcmeDirectory,
@@ -219,7 +220,19 @@ def servers(*vms: Mapping[str, Any], beside: str = "") -> list[tuple[str, dict[s
     mistakes = [*(mistake for _, found in checked for mistake in found), *used_twice(vms)]
     if mistakes:
         _refuse(report(Path(beside).name or "the inventory", mistakes))
-    return [(vm.address, _host_data(vm)) for vm, _ in checked if vm]
+    if "pyinfra" in sys.modules:
+        worded()
+    found = [(vm, place) for (vm, _), place in zip(checked, places(vms), strict=True) if vm]
+    name = Path(beside).name or "the inventory"
+    return [
+        (vm.address, {**_host_data(vm), "unedited": _unedited(name, [*placeholders(vm, place)])})
+        for vm, place in found
+    ]
+
+
+def _unedited(name: str, mistakes: list[Mistake]) -> str:
+    """Return what is said before a connection of an inventory that has still examples in it."""
+    return report(name, mistakes) if mistakes else ""
 
 
 def _check(vm: object, place: str, root: Path) -> tuple[VM | None, list[Mistake]]:

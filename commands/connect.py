@@ -9,8 +9,6 @@ from typing import Any
 
 from pyinfra import logger
 from pyinfra.api import Config, Inventory, State
-from pyinfra.api.connect import connect_all
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.context import ctx_host, ctx_state
 
@@ -24,10 +22,8 @@ def connected(name: str, data: Mapping[str, Any]) -> Iterator[tuple[State, Host]
     logger.setLevel(ERROR)  # a preflight's warnings are a deploy's, or told by `fab preflight`
     state = State(Inventory(([(name, dict(data))], {})), Config(), check_for_changes=False)
     [host] = state.inventory
-    try:
-        connect_all(state)
-    except PyinfraError:  # why was printed
-        raise PyinfraError(f"{name} could not be reached. See whether `ssh` does.") from None
+    host.connect(show_errors=False, raise_exceptions=True)
+    state.activate_host(host)
     try:
         with ctx_state.use(state), ctx_host.use(host):
             yield state, host

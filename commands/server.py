@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shlex
 import sys
@@ -18,6 +17,7 @@ from paramiko.client import RejectPolicy
 from paramiko.ssh_exception import SSHException
 
 from commands import inventory
+from operations.ssh_errors import unreachable
 
 if TYPE_CHECKING:
     from app_settings import App
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 PROGRAM = "/usr/local/bin/onebox-release"
 PATIENCE = 10  # seconds for a connection
 FAILED, MISSING = 1, 127
-
-logging.getLogger("paramiko").addHandler(logging.NullHandler())  # what it raises is told
+NO_SUDO = "sudo: a password is required"
 
 
 @dataclass(frozen=True)
@@ -87,6 +86,12 @@ class Server:
             raise Exit(code=FAILED) from None
         if result.exited < 0:
             raise Exit(f"The connection to {self.address} broke.", FAILED)
+        if result.exited and (result.stderr or result.stdout).strip().endswith(NO_SUDO):
+            user = self.data["ssh_user"]
+            allow = f"echo '{user} ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/{user}"
+            raise Exit(
+                f"{user} may not use sudo without a password. Fix, as root there: {allow}", FAILED
+            )
         return int(result.exited)
 
     @cached_property
@@ -95,6 +100,8 @@ class Server:
 
         A server whose key is not known is not talked to; Fabric by itself would trust any.
         """
+        if unedited := self.data.get("unedited"):
+            raise Exit(unedited, inventory.REFUSED)
         config = self.data.get("ssh_config_file")
         key = {"key_filename": self.data["ssh_key"]} if "ssh_key" in self.data else {}
         connection = Connection(
@@ -112,14 +119,9 @@ class Server:
         connection.client.set_missing_host_key_policy(RejectPolicy())
         try:
             connection.open()
-        except (OSError, SSHException) as error:
-            raise Exit(self._unreachable(error), FAILED) from None
+        except (OSError, EOFError, SSHException) as error:
+            port = self.data.get("ssh_port")
+            raise Exit(
+                unreachable(error, self.address, self.data["ssh_user"], port), FAILED
+            ) from None
         return connection
-
-    def _unreachable(self, error: Exception) -> str:
-        user = self.data["ssh_user"]
-        return (
-            f"Could not reach {self.address} as {user}: {error}\n"
-            f"See whether `ssh {user}@{self.address}` works. If it does, see `ssh_user`, `ssh_port`"
-            " and `ssh_key` in the inventory."
-        )

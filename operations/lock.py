@@ -15,8 +15,11 @@ import gevent
 from pyinfra import host, logger, state
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.connectors.ssh import SSHConnector
+
+from operations.transport import lost
 
 PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/lock.py"
 BEAT = 1  # seconds between two signs of life
@@ -48,10 +51,10 @@ def _take() -> None:
         logger.error(f"{host.print_prefix}{answer or stderr.read().decode().strip()}")
         sys.stdout.flush()
         os._exit(LOCKED)  # at once: nothing was begun, and the connection's own end is a traceback
-    gevent.spawn(_beat, stdin, stdout.channel)
+    gevent.spawn(_beat, host, stdin, stdout.channel)
 
 
-def _beat(stdin: Any, channel: Any) -> None:
+def _beat(host: Host, stdin: Any, channel: Any) -> None:
     """Show signs of life, and stop the run if the server has given the lock away."""
     while not channel.exit_status_ready():
         try:
@@ -60,6 +63,8 @@ def _beat(stdin: Any, channel: Any) -> None:
         except OSError:
             break
         gevent.sleep(BEAT)
+    if state.is_executing and not channel.get_transport().is_active():
+        lost(host)
     if state.is_executing and channel.exit_status_ready():
         logger.error(
             "This machine was silent for too long, and the server gave the lock away."

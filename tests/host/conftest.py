@@ -79,7 +79,10 @@ def _servers() -> list[Server]:
         raise InventoryError(
             f"ONEBOX_LIMIT: {path} has no {', '.join(unknown)}, but {', '.join(names)}."
         )
-    return [server for server in found if not wanted or server.name in wanted]
+    chosen = [server for server in found if not wanted or server.name in wanted]
+    if unedited := [server.data["unedited"] for server in chosen if server.data["unedited"]]:
+        raise InventoryError("\n\n".join(unedited))
+    return chosen
 
 
 def _hosts(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -54,6 +54,37 @@ def test_the_inventory_that_ships_is_valid() -> None:
     assert [app.source for app in vm.apps] == [PROJECT / "app"]
 
 
+def test_an_inventory_that_nobody_edited_is_told_before_connecting() -> None:
+    """It ended in paramiko's traceback of 25 lines."""
+    result = subprocess.run(
+        [PYINFRA, "-y", "inventory.py", "deploy.py"],
+        cwd=PROJECT, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert result.returncode == REFUSED
+    _, _, told = result.stderr.partition("Connecting to hosts...\n")
+    assert (
+        told
+        == """\
+inventory.py has 3 mistakes; no server was contacted.
+
+address
+  expected: your server's address
+  found:    the example "203.0.113.10"
+  to mend:  write its IP address or host name
+
+apps[0].domains[0]
+  expected: a domain of yours
+  found:    the example "links.example.com"
+  to mend:  write one that points to the server
+
+tls.email
+  expected: an e-mail address of yours
+  found:    the example "you@example.com"
+  to mend:  write yours, or take `email` out
+"""
+    )
+
+
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_pyinfra_shows_no_secret(folder: Path, options: list[str]) -> None:
     result = pyinfra(folder, GOOD, "debug-inventory", *options)

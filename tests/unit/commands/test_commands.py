@@ -19,6 +19,12 @@ from commands import inventory
 from commands.server import Server
 
 PROJECT = Path(__file__).resolve().parents[3]
+APP = {
+    "name": "links",
+    "source": str(PROJECT / "app"),
+    "module": "links.main:app",
+    "domains": ["links.onebox.test"],
+}
 
 
 def fab(*arguments: str, inventory: str = "inventory.py") -> subprocess.CompletedProcess[str]:
@@ -77,16 +83,45 @@ def test_an_inventory_that_can_not_be_read_is_told_by_its_line(
     assert "Traceback" not in result.stderr
 
 
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
 def test_a_server_that_can_not_be_reached_is_told_with_what_to_do() -> None:
     _, data = inventory.server()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    reached = Server("127.0.0.1", {**data, "ssh_port": port})
+    port = closed_port()
+    reached = Server("127.0.0.1", {**data, "ssh_port": port, "unedited": ""})
     with pytest.raises(Exit) as stopped:
         reached.run("true")
     assert stopped.value.code == 1
-    assert str(stopped.value.message).startswith("Could not reach 127.0.0.1 as root: ")
-    assert "`ssh_port`" in str(stopped.value.message)
+    assert stopped.value.message == (
+        f"Can't connect to root@127.0.0.1, port {port}: nothing listens on that port. Fix: set"
+        " `ssh_port` to the port of its sshd, or start sshd there."
+    )
+
+
+@pytest.mark.parametrize("command", ["status", "drift", "preflight", "verify", "deploy"])
+def test_every_command_says_in_one_sentence_why_there_is_no_connection(
+    command: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "closed.py"
+    edits = {"address": "127.0.0.1", "ssh_port": closed_port(), "apps": [APP]}
+    path.write_text(f"from settings import servers\nhosts = servers({edits}, beside=__file__)\n")
+    result = fab(command, inventory=str(path))
+    assert result.returncode in {1, 4}
+    told = result.stdout + result.stderr
+    assert "Traceback" not in told
+    assert len(told.splitlines()) < 8
+    assert "127.0.0.1" in told
+
+
+@pytest.mark.parametrize("command", ["status", "drift", "preflight", "verify", "deploy"])
+def test_an_inventory_that_nobody_edited_is_told_before_connecting(command: str) -> None:
+    result = fab(command)
+    assert result.returncode == 4
+    assert "inventory.py has 3 mistakes; no server was contacted." in result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

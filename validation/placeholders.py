@@ -1,0 +1,44 @@
+"""What an inventory still has of the examples in documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from validation.mistakes import Mistake
+
+if TYPE_CHECKING:
+    from settings import VM
+
+# Nobody has such an address (RFC 5737, RFC 3849) or name (RFC 2606).
+NETWORKS = [
+    ip_network(network)
+    for network in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+]
+NAMES = ("example.com", "example.net", "example.org", "example")
+
+
+def placeholders(vm: VM, root: str = "") -> Iterator[Mistake]:
+    """Yield each setting that is still an example's; `root` is put before its path."""
+    at = f"{root}." if root else ""
+    if _is_example(vm.address):
+        expected, mend = "your server's address", "write its IP address or host name"
+        yield Mistake(f"{at}address", expected, f'the example "{vm.address}"', mend)
+    for i, app in enumerate(vm.apps):
+        for j, domain in enumerate(app.domains):
+            if _is_example(domain):
+                expected, mend = "a domain of yours", "write one that points to the server"
+                place = f"{at}apps[{i}].domains[{j}]"
+                yield Mistake(place, expected, f'the example "{domain}"', mend)
+    if vm.tls.email and _is_example(vm.tls.email.rpartition("@")[2]):
+        expected, mend = "an e-mail address of yours", "write yours, or take `email` out"
+        yield Mistake(f"{at}tls.email", expected, f'the example "{vm.tls.email}"', mend)
+
+
+def _is_example(value: str) -> bool:
+    try:
+        address = ip_address(value)
+    except ValueError:
+        return any(value == name or value.endswith(f".{name}") for name in NAMES)
+    return any(address in network for network in NETWORKS)
