@@ -153,6 +153,7 @@ def test_the_host_of_a_server_for_root(folder: Path) -> None:
     assert data == {
         "ssh_user": "root",
         "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
+        "unedited": data["unedited"],
         "_sudo": False,
     }
 
@@ -169,6 +170,7 @@ def test_the_host_of_a_server_for_another_user(folder: Path) -> None:
         "ssh_key": str(folder / "key"),
         "ssh_config_file": str(folder / "ssh_config"),
         "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
+        "unedited": data["unedited"],
         "_sudo": True,
     }
 
