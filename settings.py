@@ -144,6 +144,9 @@ class VM(Settings):
     secrets are then looked for in secrets.production.env instead of secrets.env."""
     address: Address
     """IP address, host name, or a Host of your ssh_config."""
+    public_address: Address | None = None
+    """The address at which clients reach ports 80 and 443, where it isn't `address`: behind NAT or
+    port forwarding, say. DNS, the ports and the certificates are checked against it."""
     ssh_user: OneLine = Field(default="root", min_length=1)
     """root, or a user who may use sudo without a password."""
     ssh_port: int | None = Field(default=None, ge=1, le=65_535)

@@ -55,7 +55,7 @@ class Outside:
     """What the deploying machine sees."""
 
     address: str
-    """The server's, as connected to; empty behind a jump host."""
+    """The server's `public_address`, or as connected to; empty behind a jump host."""
     domains: dict[str, list[str]]
     """The addresses that DNS has for them."""
     port_80: bool
@@ -66,7 +66,7 @@ class Outside:
 
 def look(host: Host, vm: VM, packages: Sequence[str]) -> tuple[dict[str, Any], Outside]:
     """Return what is seen on the server and, at the same time, from here."""
-    address = _peer(host)
+    address = _public(vm) or _peer(host)
     names = [domain for app in vm.apps for domain in app.domains]
     addresses = [_begun(_resolve, name) for name in names]
     answers = _begun(_answers, address)
@@ -93,6 +93,13 @@ def _begun(ask: Callable[[str], Value], of: str) -> Callable[[], Value | None]:
         return found[0] if found else None
 
     return wait
+
+
+def _public(vm: VM) -> str:
+    """Return the IP address of `public_address`, if that is set."""
+    if not vm.public_address:
+        return ""
+    return next(iter(_resolve(vm.public_address)), vm.public_address)
 
 
 def _peer(host: Host) -> str:

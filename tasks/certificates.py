@@ -58,6 +58,6 @@ def certificates() -> None:
 def own_address(vm: VM) -> str:
     """Return the server's IP address, where the inventory says it."""
     try:
-        return str(ip_address(vm.address))
+        return str(ip_address(vm.public_address or vm.address))
     except ValueError:
         return ""

@@ -25,6 +25,9 @@ def placeholders(vm: VM, root: str = "") -> Iterator[Mistake]:
     if _is_example(vm.address):
         expected, mend = "your server's address", "write its IP address or host name"
         yield Mistake(f"{at}address", expected, f'the example "{vm.address}"', mend)
+    if vm.public_address and _is_example(vm.public_address):
+        expected, mend = "your server's public address", "write it, or take it out"
+        yield Mistake(f"{at}public_address", expected, f'the example "{vm.public_address}"', mend)
     for i, app in enumerate(vm.apps):
         for j, domain in enumerate(app.domains):
             if _is_example(domain):

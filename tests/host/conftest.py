@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from invoke.exceptions import Exit
 
+from . import outside
 from .server import Host, Server, Unreachable, is_lost
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what failed in a few lines each, where tracebacks are left out: `fab verify` does."""
     if terminalreporter.config.option.tbstyle != "no":
         return
+    for reason in dict.fromkeys(_unverified(terminalreporter)):
+        terminalreporter.write_line(f"\n{reason}", yellow=True)
     for report in terminalreporter.getreports("failed") + terminalreporter.getreports("error"):
         file, line, test = report.location
         name, _, of_what = test.removeprefix("test_").partition("[")
@@ -119,6 +122,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for text in lines[:TOLD]:
             terminalreporter.write_line(f"  {text}")
         terminalreporter.write_line(f"  This check: {file}, line {(line or 0) + 1}")
+
+
+def _unverified(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
+    """Yield what could not be verified from this machine."""
+    for report in terminalreporter.getreports("skipped"):
+        reason = str(report.longrepr[-1]).removeprefix("Skipped: ")  # file, line, reason
+        if reason.startswith(outside.UNVERIFIED):
+            yield reason
 
 
 def _stop(message: str) -> NoReturn:
@@ -158,12 +169,34 @@ def host(server: Server) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="session")
-def address(server: Server) -> str:
-    """The IP address that SSH goes to; HTTP is asked for there too."""
+def public(server: Server, host: Host) -> str:
+    """The IP address at which clients ask; the certificates on the server are trusted from here.
+
+    They are read over SSH, so a certificate is none other than the server's own, whoever issued
+    it: what this machine trusts says nothing about a release.
+    """
+    for app in server.vm.apps:
+        file = host.file(f"/etc/letsencrypt/live/{app.name}/cert.pem")
+        if file.exists:
+            outside.anchors.add(file.content_string)
     try:
-        return server.ip_address
+        return server.public_address
     except OSError as error:
-        _stop(f"{server.name} has no address: {error}")
+        _stop(f"{server.vm.public_address or server.name} has no address: {error}")
+
+
+@pytest.fixture(scope="session")
+def unreachable(server: Server, public: str) -> str:
+    """Why ports 80 and 443 can't be reached from here, with the fix; nothing if they can."""
+    return outside.unreachable(public, is_set=bool(server.vm.public_address))
+
+
+@pytest.fixture(scope="session")
+def address(public: str, unreachable: str) -> str:
+    """The IP address at which clients ask; without one that answers, one check says so."""
+    if unreachable:
+        pytest.skip(unreachable)
+    return public
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,15 @@ class Server:
         return ["ssh", *chain.from_iterable(known), *options, self.name]
 
     @cached_property
+    def public_address(self) -> str:
+        """Return the address at which clients reach it. Raises OSError where there is none."""
+        if not self.vm.public_address:
+            return self.ip_address
+        return str(
+            socket.getaddrinfo(self.vm.public_address, 443, type=socket.SOCK_STREAM)[0][4][0]
+        )
+
+    @cached_property
     def ip_address(self) -> str:
         """Return the address behind the name. Raises OSError where there is none."""
         config = subprocess.run(self.ssh("-G"), check=True, capture_output=True, text=True)

@@ -44,6 +44,10 @@ def test_only_root_can_change_the_configuration(host: Host) -> None:
     assert host.check_output(command) == ""
 
 
+def test_ports_80_and_443_are_reached_from_here(unreachable: str) -> None:
+    assert not unreachable, unreachable
+
+
 def test_http_leads_to_https_with_path_and_query(address: str, app: App) -> None:
     for domain in app.domains:
         answer = outside.get(f"http://{domain}/some/path?query=1&other=2", address)

@@ -26,8 +26,8 @@ def test_an_address_that_nobody_has_is_one(folder: Path, address: str) -> None:
 
 def test_domains_and_the_authoritys_address_are_looked_at(folder: Path) -> None:
     app = an_app(domains=["links.onebox.test", "links.example.com"])
-    vm = a_vm(app, address="box", tls={"email": "you@example.com"})
-    assert found(folder, vm) == ["apps[0].domains[1]", "tls.email"]
+    vm = a_vm(app, address="box", public_address="203.0.113.9", tls={"email": "you@example.com"})
+    assert found(folder, vm) == ["public_address", "apps[0].domains[1]", "tls.email"]
 
 
 @pytest.mark.parametrize("address", ["203.0.112.10", "2001:db7::1", "notexample.com", "localhost"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from operations import preflight
 from operations.preflight import Outside
 from tests.unit.hosts import READY
 from tests.unit.inventories import LOCK, a_vm, read
@@ -139,6 +141,22 @@ def test_a_full_disk_of_a_deployed_server_is_a_warning(folder: Path) -> None:
     assert found(folder, disk=299, ours=OURS) == []
     [warning] = warned(disk=299, ours=OURS)
     assert warning.startswith("The disk has 299 MiB free: a new release will be refused below 300")
+
+
+@pytest.mark.parametrize("public", ["198.51.100.1", "localhost"])
+def test_behind_nat_the_public_address_counts(
+    folder: Path, public: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`public_address` is where DNS should point to, and where port 80 is tried."""
+    tried: list[str] = []
+    ip = {"localhost": "127.0.0.1"}.get(public, public)
+    monkeypatch.setattr(preflight, "_answers", tried.append)
+    monkeypatch.setattr(preflight, "_resolve", lambda _: [ip])
+    vm = read(folder, a_vm(address="10.0.0.5", public_address=public))
+    host: Any = SimpleNamespace(connector=None, get_fact=lambda *_, **__: READY)
+    seen, from_here = preflight.look(host, vm, [])
+    assert (from_here.address, tried) == (ip, [ip])
+    assert not any(ip in warning for warning in warnings(seen, from_here))
 
 
 def test_what_the_firewall_would_close_is_a_warning() -> None:
