@@ -17,6 +17,8 @@ from commands.inventory import PROJECT
 from operations import manifest
 from operations.access import Access, decided, foreign
 from operations.difference import EDITED, Difference, mended
+from operations.release import ABANDONED, abandoned
+from settings import VM
 
 DRIFT = 2  # exit code
 WIDTH = 80
@@ -55,7 +57,8 @@ class Drift:
         if self.deploy:
             parts.append("\n".join([f"The next deploy mends on {self.host}:", *_told(self.deploy)]))
         if self.person:
-            parts.append("\n".join([f"Left to you on {self.host}:", *_told(self.person), *ACCEPT]))
+            accept = [] if all(ABANDONED in each.how for each in self.person) else ACCEPT
+            parts.append("\n".join([f"Left to you on {self.host}:", *_told(self.person), *accept]))
         return "\n\n".join(parts)
 
 
@@ -71,7 +74,9 @@ def look(name: str, data: Mapping[str, Any]) -> Drift:
         mends = _reworded(mends, host)
         if len(mends) > 1:  # what the checks expect is another wherever a file is: no news
             mends = [each for each in mends if each.what != manifest.PATH]
-        return Drift(name, mends, foreign(host.get_fact(Access, decided=decided(data["vm"]))))
+        vm: VM = data["vm"]
+        access = foreign(host.get_fact(Access, decided=decided(vm)))
+        return Drift(name, mends, [*abandoned(host, [app.name for app in vm.apps]), *access])
 
 
 def _differences(state: State, host: Host) -> Iterator[Difference]:

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Generator, Iterator, Sequence
-from http import HTTPStatus
 
 from pyinfra import host, logger, state
 from pyinfra.api.command import StringCommand
@@ -15,17 +14,6 @@ from operations import certbot, postgresql, release
 from operations.certbot import Lineages
 from operations.release import PROGRAM
 from settings import VM
-
-PLAIN = """
-import http.client, sys
-for domain in sys.argv[1:]:
-    connection = http.client.HTTPConnection("127.0.0.1", 80, timeout=5)
-    try:
-        connection.request("GET", "/", headers={"Host": domain})
-        print(domain, connection.getresponse().status)
-    except (OSError, http.client.HTTPException):
-        print(domain, 0)
-"""
 
 
 class Silent(FactBase[str]):
@@ -42,34 +30,21 @@ class Silent(FactBase[str]):
         return ""
 
 
-class Plain(FactBase[dict[str, int]]):
-    """What nginx answers over HTTP without TLS, by domain; 0 where it doesn't."""
-
-    def command(self, domains: list[str]) -> str:
-        """Return one command for all domains."""
-        return f"python3 -c {shlex.quote(PLAIN)} {shlex.join(domains)}"
-
-    @staticmethod
-    def default() -> dict[str, int]:
-        """Return what an untouched host answers."""
-        return {}
-
-    def process(self, output: list[str]) -> dict[str, int]:
-        """Return the status by domain."""
-        return {domain: int(status) for domain, status in map(str.split, output)}
-
-
 @deploy("Done")
 def announce() -> None:
     """Print each app's address."""
     vm: VM = host.data.vm
-    addresses(name="See that the apps answer", apps=vm.chosen(host.data.get("app")))
+    addresses(
+        name="See that the apps answer",
+        apps=vm.chosen(host.data.get("app")),
+        known=[app.name for app in vm.apps],
+    )
 
 
 @operation()
-def addresses(apps: list[App]) -> Generator[StringCommand, None, None]:
+def addresses(apps: list[App], known: list[str]) -> Generator[StringCommand, None, None]:
     """Print the addresses of apps that answer, and change nothing; fail if one doesn't, was not
-    released in this run, or got no certificate."""
+    released in this run, or got no certificate. Apps that are not `known` are named."""
     if not state.is_executing:
         return
     failed, without = release.failed(host), certbot.failed(host)
@@ -83,6 +58,8 @@ def addresses(apps: list[App]) -> Generator[StringCommand, None, None]:
     else:
         for app in released:
             logger.info(f"{host.print_prefix}https://{app.domains[0]}/")
+    for left in release.abandoned(host, known):
+        logger.warning(f"{host.print_prefix}{left.what} {left.how}.")
     if problems:
         yield StringCommand(f"echo {shlex.quote(chr(10).join(problems))} >&2; false")
 
@@ -91,15 +68,13 @@ def _certificates(apps: Sequence[App], failures: dict[str, str]) -> Iterator[str
     """Yield what certbot did not get, and how the apps are served until then."""
     without = [app for app in apps if app.name in failures]
     lineages = host.get_fact(Lineages) if without else {}
-    bare = [app.domains[0] for app in without if app.name not in lineages]
-    answers = host.get_fact(Plain, domains=bare) if bare else {}
     for app in without:
         if lineage := lineages.get(app.name):
             meanwhile = f"{app.name} answers at https://{lineage.domains[0]}/"
-        elif answers.get(app.domains[0]) == HTTPStatus.SERVICE_UNAVAILABLE:
-            meanwhile = f"nginx answers for {app.name} with 503"
-        else:
+        elif app.allow_http:
             meanwhile = f"{app.name} is served without encryption, at http://{app.domains[0]}/"
+        else:
+            meanwhile = f"nginx answers for {app.name} with 503"
         yield f"{failures[app.name]} Until then {meanwhile}."
     if account := failures.get(""):
         yield account

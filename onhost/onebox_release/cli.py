@@ -42,6 +42,7 @@ from .parameters import Parameters
 from .places import Places
 from .report import document, exit_code, say
 from .switch import check_public, live
+from .who import KEY
 
 EXAMPLES = """
 Which release is live, and which can be gone back to:  onebox-release status links
@@ -50,6 +51,8 @@ Go back to the one before:                             onebox-release rollback l
 Whatever you do, the live release goes on serving until another one answers.
 Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.
 """
+
+LIVE = "live"  # in place of an archive's digest
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[Places, Parameters, argparse.Namespace], int | None]
@@ -101,11 +104,16 @@ def _recover(places: Places, settings: Parameters, _: argparse.Namespace) -> Non
 
 
 def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    serving, digest = live(places), arguments.digest
+    if digest == LIVE:
+        digest = identity.archived(places, serving) if serving else None
     data = {
-        "release": identity.release_id(arguments.digest, places, settings.processes),
-        "live": live(places),
+        "digest": digest,
+        "release": identity.release_id(digest, places, settings.processes) if digest else None,
+        "live": serving,
+        "by_key": history.bringer(places, serving).startswith(KEY) if serving else False,
         "up": systemd.releases_up(places.app, own_units.known(places, settings)),
-        "differences": verify.differences(places, settings, live(places)),
+        "differences": verify.differences(places, settings, serving),
     }
     print(document(places.app, data))
 
@@ -260,7 +268,7 @@ def _parser() -> Parser:
     job = _command(commands, "job", _job, "run one of the app's timers now, and wait for it")
     job.add_argument("job", help="its name")
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
-    plan.add_argument("digest", help="SHA-256 of the archive")
+    plan.add_argument("digest", help=f"its SHA-256, or `{LIVE}` for the live release's archive")
     _command(commands, "restart", _restart, "start the live release anew", in_unit=True)
     _by_hand(commands)
     hold = commands.add_parser("hold", help="keep deploys away from this server")

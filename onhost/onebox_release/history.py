@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import durable, own_units, untrusted
+from . import durable, identity, own_units, untrusted
 from .errors import ReleaseError
 from .places import Places
 from .show import printable, table, when
@@ -106,8 +106,8 @@ def successor(places: Places, release: str) -> str | None:
 
 
 def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
-    """Remove all but the needed and the last healthy releases, what only removed ones used, and
-    every archive but one."""
+    """Remove all but the needed and the last healthy releases, and what only removed ones used;
+    of archives those of kept releases stay, and the one of this digest."""
     kept = {*healthy(places)[:keep], *needed}
     for folder in (places.home / "releases").iterdir():
         if folder.name not in kept:
@@ -122,8 +122,16 @@ def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
         if venv.name not in used:
             _remove(venv)
     for archive in (places.state / "incoming").iterdir():
-        if archive != places.incoming(digest):
+        of = archive.name.removesuffix(".tar.gz")
+        if of != digest and identity.artifact(of) not in {each.split("-")[0] for each in kept}:
             archive.unlink()
+
+
+def bringer(places: Places, release: str) -> str:
+    """Return who deployed a release last; nothing where nobody knows."""
+    name = identity.original(release)
+    deploys = (e for e in reversed(read(places)) if e["what"] == "deploy" and e["release"] == name)
+    return next((str(entry.get("who") or "") for entry in deploys), "")
 
 
 def _deployed_over(places: Places) -> dict[str, str]:

@@ -29,6 +29,13 @@ def artifact(digest: str) -> str:
     return _digest(digest, *_platform())[:12]
 
 
+def archived(places: Places, release: str) -> str | None:
+    """Return the SHA-256 of the archive that a release was made from; None where it is gone."""
+    paths = (places.state / "incoming").glob("*.tar.gz")
+    digests = (path.name.removesuffix(".tar.gz") for path in paths)
+    return next((each for each in digests if artifact(each) == release.split("-")[0]), None)
+
+
 def environment_key(pins: bytes, places: Places) -> str:
     """Return the name of the virtual environment that a file of pinned packages makes here."""
     _, environments = _made_anew(places)

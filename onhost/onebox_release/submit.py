@@ -24,6 +24,7 @@ from .errors import LockedError, RefusedError
 from .places import Places
 from .report import exit_code
 from .unit import PROGRAM
+from .who import KEY
 
 PATIENCE = 600  # seconds in which an archive must have come: 128 MiB by 1.8 Mbit/s
 STALLED = 30  # seconds without a byte; TCP sends again after less, where a line is bad
@@ -62,7 +63,7 @@ def serve(request: str, apps: list[str]) -> int:
     # Before any lock: whoever sends slowly keeps nobody waiting.
     with (
         received(os.fdopen(0, "rb", closefd=False), places, asked[2]) as archive,
-        lock.locked(f"A deploy key of {app}") as reason,
+        lock.locked(f"{KEY} {app}") as reason,
     ):
         if reason:
             raise LockedError(reason)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import lock
 
+KEY = "A deploy key of"  # before the app's name
 VARIABLE = "ONEBOX_WHO"  # carries the answer into the unit that does the work
 
 

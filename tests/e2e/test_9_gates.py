@@ -159,7 +159,8 @@ def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Pr
     probe.server.run("systemd-run --quiet --unit=broken false; sleep 1")
     probe.server.run("echo '# by hand' >> /etc/apt/apt.conf.d/99zz-onebox")
     probe.become()
-    result = fab(probe.server, "deploy")
+    # This machine doesn't trust who issues its certificates, which says nothing against a release.
+    result = fab(probe.server, "deploy", SSL_CERT_FILE=str(probe.server.host.acme_ca))
     probe.server.run("systemctl reset-failed")
     assert result.returncode == 1
     assert "no unit has failed" in result.stdout
@@ -167,6 +168,7 @@ def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Pr
     assert "- differed: /etc/apt/apt.conf.d/99zz-onebox was edited" in result.stdout
     assert "- Checks of the server failed, above. What was changed there stays." in result.stdout
     assert "put back" not in result.stdout
+    assert "Could not verify who issued the certificate of" in result.stdout
 
 
 @pytest.mark.usefixtures("keyholder")
@@ -191,6 +193,31 @@ def test_a_deploy_key_releases_its_app(probe: Probed, keyholder: Keyholder) -> N
     assert result.returncode == 0, result.stdout + result.stderr
     assert probe.live() != before
     assert probe.live() in keyholder.ssh(keyholder.at, "status probe").stdout.decode()
+
+
+def test_a_configuration_is_deployed_without_taking_back_what_a_key_brought(
+    probe: Probed, keyholder: Keyholder
+) -> None:
+    """The person's folder has other code than CI submitted."""
+    probe.become()
+    assert keyholder.submit(pack(probe.folder)).returncode == 0
+    by_key = probe.live()
+    probe.become()
+    replaces = f"replaces the code of probe that a deploy key brought (release {by_key})"
+    dry = probe.server.pyinfra("--dry")
+    assert replaces in dry.stderr
+    drift = fab(probe.server, "drift").stdout
+    assert "a deploy key brought its code, which `--data code=keep` keeps" in " ".join(
+        drift.split()
+    )
+    probe.server.app["env"] = {"COLOUR": "green"}
+    kept = probe.deploy("--data", "code=keep")
+    del probe.server.app["env"]
+    assert kept.returncode == 0, kept.stderr
+    assert replaces not in kept.stderr
+    artifact, configuration = by_key.split("-")
+    assert probe.live().split("-")[0] == artifact
+    assert probe.live().split("-")[1] != configuration
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from commands.drift import Drift
+from commands.drift import Drift, _reworded
 from commands.preflight import Preflight
-from operations.difference import Difference
+from operations import manifest
+from operations.difference import EDITED, Difference
+from operations.manifest import Unedited
+from operations.release import ABANDONED
+from tests.unit.hosts import run
 from validation.mistakes import Mistake
 
 MODE = Difference("/etc/links/secrets.env", "has mode 644, not 600")
@@ -65,3 +72,40 @@ def test_a_preflight_for_people_and_for_programs() -> None:
         "problems": [{"path": "disk", "expected": "more", "found": "less", "mend": "free some"}],
         "warnings": [],
     }
+
+
+def test_an_app_that_is_to_be_removed_is_no_news_for_the_record() -> None:
+    left = Difference("app shop", f"{ABANDONED}: `fab remove --app shop` removes it")
+    assert str(Drift("box", [], [left])) == (
+        "Left to you on box:\n"
+        "  app shop\n"
+        "      is on the server, and the inventory does not have it: `fab remove --app"
+        " shop` removes it"
+    )
+    assert str(Drift("box", [], [left, KEY])).endswith("--data accept=true.")
+
+
+def test_a_file_that_nobody_edited_will_change() -> None:
+    """Drift called app.env edited when another app had been added."""
+    env, unit = Difference("/etc/links/app.env", EDITED), Difference("/etc/x.service", EDITED)
+    host: Any = SimpleNamespace(get_fact=lambda _, paths: [path for path in paths if "env" in path])
+    assert _reworded([env, unit, MODE], host) == [
+        Difference("/etc/links/app.env", "will change (it is as the last deploy left it)"),
+        unit,
+        MODE,
+    ]
+
+
+def test_what_the_last_deploy_left_is_known_by_its_sums(tmp_path: Path) -> None:
+    """Through a folder that is a link, too, as nginx's and that of our programs are."""
+    (tmp_path / "nginx.1").mkdir()
+    (tmp_path / "nginx").symlink_to("nginx.1")
+    for name in ("app.env", "nginx.1/site.conf", "edited"):
+        (tmp_path / name).write_text(name)
+    paths = [tmp_path / name for name in ("app.env", "nginx.1/site.conf", "edited")]
+    sums = run("sha256sum " + " ".join(map(str, paths)))
+    (tmp_path / "manifest").write_text("".join(f"{line}\n" for line in sums))
+    (tmp_path / "edited").write_text("x")
+    asked = [str(tmp_path / name) for name in ("app.env", "nginx/site.conf", "edited", "absent")]
+    command = Unedited().command(asked).replace(manifest.PATH, str(tmp_path / "manifest"))
+    assert run(command) == asked[:2]

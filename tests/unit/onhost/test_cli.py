@@ -222,14 +222,40 @@ def test_a_plan_names_both_releases_and_what_is_up(
 ) -> None:
     monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
     assert command("plan", "links", "abc") == 0
-    assert told(capsys) == {"release": "c-3", "live": None, "up": [], "differences": []}
+    bare: dict[str, Any] = {"release": "c-3", "live": None, "up": [], "differences": []}
+    assert told(capsys) == {**bare, "digest": "abc", "by_key": False}
     server.make("b-2", live="b-2")
     server.up |= {"a-1"}
     assert command("plan", "links", "abc") == 0
     data = told(capsys)
     units = ["links-web@b-2.service", "links-queue@b-2.service", "links-web@b-2.socket"]
     assert data.pop("differences") == [[unit, "is stopped"] for unit in units]
-    assert data == {"release": "c-3", "live": "b-2", "up": ["a-1", "b-2"]}
+    rest = {"digest": "abc", "by_key": False}
+    assert data == {"release": "c-3", "live": "b-2", "up": ["a-1", "b-2"], **rest}
+
+
+def test_a_plan_for_the_live_releases_own_archive(
+    command: Callable[..., int],
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    monkeypatch.setattr(identity, "configuration", lambda *_: "2")
+    assert command("plan", "links", "live") == 0
+    nothing = told(capsys)
+    assert (nothing["digest"], nothing["release"]) == (None, None)
+    serving = f"{identity.artifact('abc')}-1"
+    server.make(serving, live=serving)
+    history.record(
+        server.places, what="deploy", release=serving, result="live", who="A deploy key of links"
+    )
+    assert command("plan", "links", "live") == 0
+    assert told(capsys)["digest"] is None
+    server.places.incoming("abc").write_bytes(b"")
+    assert command("plan", "links", "live") == 0
+    data = told(capsys)
+    assert (data["digest"], data["by_key"]) == ("abc", True)
+    assert data["release"] == f"{identity.artifact('abc')}-2"
 
 
 def test_a_hold_is_written_with_its_reason_and_lifted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from onebox_release import history, untrusted
+from onebox_release import history, identity, untrusted
 from onebox_release.places import Places
 
 from tests.unit.onhost.server import Server
@@ -132,6 +132,31 @@ def test_pruning_keeps_the_live_and_the_last_healthy(server: Server) -> None:
     assert names(places.configuration / "releases") == ["a.env", "c.env", "d.env"]
     assert names(places.home / "venvs") == ["for-a", "for-c", "for-d"]
     assert names(places.state / "incoming") == ["digest.tar.gz"]
+
+
+def test_archives_of_kept_releases_are_kept(server: Server) -> None:
+    """`--data code=keep` releases the live one's again, after a rollback, too."""
+    kept, gone, places = f"{identity.artifact('kept')}-1", "gone-1", server.places
+    server.make(kept, gone)
+    server.remember(("deploy", kept, "live"), ("deploy", gone, "failed"))
+    for digest in ("kept", "gone", "new"):
+        places.incoming(digest).write_bytes(b"")
+    history.prune(places, 1, set(), "new")
+    assert names(places.state / "incoming") == ["kept.tar.gz", "new.tar.gz"]
+    assert identity.archived(places, kept) == "kept"
+    assert identity.archived(places, f"{kept}.twin") == "kept"
+    assert identity.archived(places, gone) is None
+
+
+def test_who_brought_a_release_is_who_deployed_it_last(server: Server) -> None:
+    for who in ("me at laptop", "A deploy key of links", None):
+        history.record(server.places, what="deploy", release=f"{who}-1", result="live", who=who)
+    history.record(server.places, what="rollback", release="me at laptop-1", result="live", who="x")
+    history.record(server.places, what="deploy", release="me at laptop-1", result="live", who="ci")
+    assert history.bringer(server.places, "A deploy key of links-1") == "A deploy key of links"
+    assert history.bringer(server.places, "me at laptop-1") == "ci"
+    assert history.bringer(server.places, "None-1") == ""
+    assert history.bringer(server.places, "other") == ""
 
 
 @pytest.mark.parametrize("live", ["a", "unheard-of"])

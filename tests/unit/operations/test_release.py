@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,8 +13,8 @@ from pyinfra.api.hiddenvalue import HiddenValue
 
 from operations.artifact import Artifact
 from operations.difference import mended
-from operations.release import Plan, live
-from tests.unit.hosts import commands, stdin, text
+from operations.release import Deployed, Plan, abandoned, live, reverts_a_key
+from tests.unit.hosts import commands, run, stdin, text
 
 NOTHING = HiddenValue("")
 ARTIFACT = Artifact(b"\x1f\x8b hidden bytes", "abc123")
@@ -78,3 +80,65 @@ def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) ->
 def test_what_differs_is_told(plan: dict[str, Any] | None, words: list[str]) -> None:
     found = commands(live, "links", ARTIFACT, NOTHING, facts={Plan: plan})
     assert [f"{d.what} {d.how}" for command in found for d in mended(command)] == words
+
+
+BY_KEY = {"release": "c-b", "live": "a-b", "up": ["a-b"], "by_key": True, "digest": "d1"}
+
+
+def test_code_of_a_deploy_key_that_a_deploy_replaces_is_named() -> None:
+    """A person's deploy of the configuration silently took CI's release back."""
+    [send, _] = commands(live, "links", ARTIFACT, NOTHING, facts={Plan: BY_KEY})
+    [difference] = mended(send)
+    assert difference.how == (
+        "is live, not c-b; a deploy key brought its code, which `--data code=keep` keeps"
+    )
+    assert reverts_a_key(BY_KEY)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [None, {**BY_KEY, "release": "a-c"}, {**BY_KEY, "by_key": False}, {**BY_KEY, "live": None}],
+)
+def test_other_deploys_replace_nothing_of_a_key(plan: dict[str, Any] | None) -> None:
+    assert not reverts_a_key(plan)
+
+
+def test_code_that_is_kept_is_released_again_where_its_configuration_differs() -> None:
+    plan = {**BY_KEY, "release": "a-c"}
+    [switch] = commands(live, "links", None, NOTHING, facts={Plan: plan})
+    assert switch.args == ("links", "d1", NOTHING)
+    assert [each.how for each in mended(switch)] == ["has another configuration"]
+    same = {**BY_KEY, "release": "a-b"}
+    assert commands(live, "links", None, NOTHING, facts={Plan: same}) == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (None, "nothing is live"),
+        ({**BY_KEY, "live": None, "digest": None}, "nothing is live"),
+        ({**BY_KEY, "digest": None}, "the archive of release a-b is gone"),
+    ],
+)
+def test_without_code_to_keep_an_app_is_not_released(
+    plan: dict[str, Any] | None, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    [refuse] = commands(live, "links", None, NOTHING, facts={Plan: plan})
+    host = SimpleNamespace(print_prefix="")
+    assert refuse.function(None, host, *refuse.args) is False
+    assert caplog.messages == [
+        f"links: no code to keep, {why}. Fix: deploy without --data code=keep."
+    ]
+
+
+def test_apps_that_the_inventory_no_longer_has_are_named_with_their_removal(tmp_path: Path) -> None:
+    for name in ("links.json", "shop.json", "acme-ca.pem"):
+        (tmp_path / name).touch()
+    deployed = run(Deployed().command().replace("/etc/onebox", str(tmp_path)))
+    assert run(Deployed().command().replace("/etc/onebox", str(tmp_path / "absent"))) == []
+    host: Any = SimpleNamespace(get_fact=lambda _: deployed)
+    [left] = abandoned(host, ["links", "new"])
+    assert (left.what, left.how) == (
+        "app shop",
+        "is on the server, and the inventory does not have it: `fab remove --app shop` removes it",
+    )

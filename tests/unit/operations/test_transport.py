@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from paramiko.ssh_exception import SSHException
+from pyinfra.connectors.ssh import SSHConnector
 
 from operations import transport
 from operations.transport import no_delay
@@ -68,3 +69,9 @@ def test_what_fails_over_a_connection_is_left_to_pyinfra() -> None:
     assert transport._watched(answers)(connector(active=True)) == (False, "failed")
     with pytest.raises(SSHException):
         transport._watched(raises)(connector(active=True))
+
+
+def test_pyinfras_connector_is_the_one_that_is_wrapped() -> None:
+    transport.worded()
+    for name in ("connect", "run_shell_command", "put_file", "get_file"):
+        assert hasattr(getattr(SSHConnector, name), "__wrapped__"), name
