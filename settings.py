@@ -60,8 +60,10 @@ class PostgreSQL(Settings):
     """Connections to the cluster. All but 3, which stay free for maintenance, are shared out to the
     apps: each role has its limit, and DATABASE_CONNECTIONS tells the app its own. An app's pools,
     during a switch those of two releases, must fit in that."""
-    shared_buffers: int = Field(default=128, ge=16)
-    """MiB. A quarter of the memory is the usual advice for a server that does nothing else."""
+    shared_buffers: int | None = Field(default=None, ge=16)
+    """MiB; half of the memory at most. None is an eighth of the memory, between 32 and 1024, or
+    128 where an older onebox set that. A quarter is the usual advice for a server that does
+    nothing else. Another value restarts PostgreSQL; one that it can't start with is undone."""
     temp_file_limit: int | None = Field(default=None, ge=64)
     """MiB of temporary files (sorts, hashes) that one session of an app may fill; None is a tenth
     of the disk, 1024 at least. Superusers, who restore dumps, have no limit."""

@@ -8,13 +8,14 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyinfra import host
+from pyinfra import host, logger
 from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from pyinfra.api.operation import OperationMeta, operation
 
 from operations.difference import Difference, mends
+from operations.files import File, Standing, differs, mend
 
 # Apps own their databases: an operator of theirs, found before PostgreSQL's own, would run as the
 # superuser; and settings of a database would be the superuser's, too, in there. What waits for
@@ -26,6 +27,12 @@ OPTIONS = (
 )
 TRUSTED = "PGOPTIONS='" + " ".join(f"-c {option}" for option in OPTIONS.split()) + "'"
 PSQL = f"runuser -u postgres -- env {TRUSTED} timeout -k 5 130 psql -XqAt -v ON_ERROR_STOP=1"
+KEPT = "/var/lib/onebox/postgresql"  # settings that a cluster is known to start with
+START = 60  # seconds for a cluster to start, or to start again with the previous settings
+REFUSED = (
+    "PostgreSQL did not start with its new settings, and has the previous ones again. Set a smaller"
+    " `shared_buffers` or `max_connections` in `postgresql` in the inventory, and deploy again."
+)
 # Every cluster has these; apps have no business in them.
 SHARED = ("postgres", "template0", "template1")
 
@@ -184,7 +191,7 @@ class Cluster(FactBase[dict[str, Any]]):
     def command(self, databases: Sequence[Database]) -> str:
         """Return one command that asks for everything."""
         queries = [f"{PSQL} -c {_quoted(ROLES)}", f"{PSQL} -c {_quoted(DATABASES)}"]
-        queries += [_content(database) for database in databases]
+        queries += [_asked(database) for database in databases]
         return "; ".join(f"({query} || echo null) 2>/dev/null" for query in queries)
 
     @staticmethod
@@ -216,6 +223,24 @@ class Settings(FactBase[dict[str, Any]]):
         return json.loads(output[0]) or self.default()
 
 
+class Buffers(FactBase[int]):
+    """MiB of shared_buffers in our settings of a cluster; 0 where there are none."""
+
+    def command(self, path: str) -> str:
+        """Return the command."""
+        number = "s/^shared_buffers = \\([0-9]*\\)MB$/\\1/p"
+        return f"sed -n '{number}' {shlex.quote(path)} 2>/dev/null || true"
+
+    @staticmethod
+    def default() -> int:
+        """Return that there are none."""
+        return 0
+
+    def process(self, output: list[str]) -> int:
+        """Return the size."""
+        return int(output[0]) if output else 0
+
+
 class Disk(FactBase[int]):
     """MiB of the disk that the databases are on."""
 
@@ -244,17 +269,72 @@ def failed(host: Host) -> list[str]:
 
 
 @operation()
-def settings_applied(unit: str) -> Generator[StringCommand, None, None]:
-    """Have our settings in effect; restart the cluster only where that can't be had without."""
+def configured(file: File, unit: str, instance: str) -> Generator[StringCommand, None, None]:
+    """Replace our settings of a cluster, and keep the last that it has started with.
+
+    PostgreSQL's unit restores those where the new ones don't let it start, at a boot too: what is
+    kept is there before the new ones are, and goes when it has started. See the drop-in.
+    """
+    kept = f"{KEPT}/{instance}"
+    standing = host.get_fact(Standing, paths=[file.path, f"{kept}.refused"])
+    there, refused = standing.get(file.path), standing.get(f"{kept}.refused")
+    if there == file.state:
+        return
+    active = f"systemctl is-active --quiet {unit}"
+    if refused and _content(refused) == _content(file.state):
+        told = f"{REFUSED} To try them again as they are: rm {kept}.refused"
+        yield StringCommand(f"! {active} || {{ echo {shlex.quote(told)} >&2; false; }}")
+    if there and _content(there) != _content(file.state):
+        # A cluster that is down has not started with what is there, and tries every second.
+        keep = (
+            f"[ -e {kept} ] || {{ cp -a {shlex.quote(file.path)} {kept}.new && sync {kept}.new"
+            f" && mv -T {kept}.new {kept} && sync {KEPT}; }}"
+        )
+        yield StringCommand(
+            f"rm -f {kept}.tried {kept}.refused; if {active}; then {keep}; else rm -f {kept}; fi"
+        )
+    yield mends(mend(file, there), Difference(file.path, differs(there, file.state)))
+
+
+def _content(state: str) -> str:
+    return state.split(" ")[2]
+
+
+@operation()
+def settings_applied(unit: str, file: File, instance: str) -> Generator[StringCommand, None, None]:
+    """Have our settings in effect; restart the cluster only where that can't be had without, and
+    never for a setting of somebody else's.
+
+    Fails where the cluster does not start with them; it has the previous ones again then.
+    """
     found = host.get_fact(Settings)
     for name in found["overridden"]:
         # One at a time: ALTER SYSTEM refuses to run in a transaction with another statement.
         reset = f"{PSQL} -c 'alter system reset {name}' -c 'select pg_reload_conf()'"
         overridden = Difference(f"setting {name}", "is overridden in postgresql.auto.conf")
         yield mends(StringCommand(reset), overridden)
-    if found["pending"]:
-        restart = StringCommand(f"systemctl restart {unit}")
+    if found["foreign"]:
+        names = ", ".join(found["foreign"])
+        logger.warning(
+            f"{host.print_prefix}PostgreSQL waits for a restart for {names}, which onebox did not"
+            f" set; nothing is restarted. When it suits: systemctl restart {unit}"
+        )
+    elif found["pending"]:
+        restart = StringCommand(_restart(unit, file, instance))
         yield mends(restart, Difference(unit, "runs with older settings"))
+
+
+def _restart(unit: str, file: File, instance: str) -> str:
+    """Return a command that restarts a cluster, and fails if it did not start with a file."""
+    log = f"/var/log/postgresql/postgresql-{instance}.log"
+    answers = f"{PSQL} -c 'select 1' >/dev/null 2>&1"
+    is_new = f"[ $(sha256sum < {shlex.quote(file.path)} | cut -d' ' -f1) = {_content(file.state)} ]"
+    why = f"tail -n 50 {log} | grep -E '\\] (FATAL|HINT): ' | tail -n 2 | cat -v"
+    return (
+        f"systemctl restart {unit}; tries=0;"
+        f" until {answers} || [ $tries -ge {START} ]; do tries=$((tries + 1)); sleep 1; done;"
+        f" {is_new} && {answers} || {{ echo {shlex.quote(REFUSED)}; {why}; false; }} >&2"
+    )
 
 
 @operation()
@@ -357,7 +437,7 @@ def _handed_over(database: Database) -> StringCommand:
     return StringCommand(f"{PSQL} {_variables(database)} -d {database.name}", _stdin=statements)
 
 
-def _content(database: Database) -> str:
+def _asked(database: Database) -> str:
     # psql replaces variables in standard input, not in -c.
     psql = f"{PSQL} {_variables(database)} -d {database.name}"
     return f"echo {_quoted(HANDED + CONTENT)} | {psql}"

@@ -123,6 +123,11 @@ def _machine(vm: VM, seen: dict[str, Any], clock: float) -> Iterator[Mistake]:
         mend = "add swap, set fewer `workers`, or take a larger server"
         expected = f"{memory} MiB free, for one more release"
         yield Mistake("memory", expected, f"{seen['memory']} MiB", mend)
+    most, buffers = seen["memory_total"] // 2, vm.postgresql.shared_buffers or 0
+    if vm.local_apps and buffers > most:
+        mend = "a quarter of the memory is usual; leave it out for an eighth, beside the apps"
+        expected = f"{most} MiB at most, half of the memory"
+        yield Mistake("postgresql.shared_buffers", expected, f"{buffers} MiB", mend)
     if seen["apt"]:
         mend = "deploy when it has ended, or see what it waits for"
         yield Mistake("apt", "nobody else at work on packages", seen["apt"], mend)

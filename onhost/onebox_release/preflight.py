@@ -38,6 +38,7 @@ def main(asked: dict[str, Any]) -> None:
         "architecture": platform.machine(),
         "python": platform.python_version(),
         "memory": (int(memory["MemAvailable"]) + int(memory["SwapFree"])) // 1024,
+        "memory_total": int(memory["MemTotal"]) // 1024,
         "disk": shutil.disk_usage("/srv" if Path("/srv").exists() else "/").free // 2**20,
         "addresses": output("hostname", "-I").split(),
         "listeners": list(listeners()),

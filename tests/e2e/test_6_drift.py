@@ -47,6 +47,34 @@ def test_what_was_changed_by_hand_is_told_and_mended(broken: Server, what: str) 
     see_and_mend(broken, what)
 
 
+def test_settings_that_postgresql_can_not_start_with_are_undone(broken: Server) -> None:
+    """The limit stands in for a server with too little memory."""
+    folder = "/usr/lib/systemd/system/postgresql@.service.d"  # as a package's, which is no drift
+    unit, conf = "postgresql@17-main", "/etc/postgresql/17/main/conf.d/onebox.conf"
+    limit = f"mkdir {folder}; printf '[Service]\\nLimitAS=600M\\n' > {folder}/limit.conf"
+    broken.run(f"{limit}; systemctl daemon-reload; systemctl restart {unit}")
+    answers = "runuser -u postgres -- psql -XqAtd postgres -c 'show shared_buffers'"
+    before = broken.run(f"cd /; {answers}")
+    broken.entry["postgresql"] = {"shared_buffers": 700}
+    told = broken.pyinfra("-y")
+    assert told.returncode != 0
+    assert "PostgreSQL did not start with its new settings, and has the previous" in told.stderr
+    assert "could not map anonymous shared memory" in told.stderr
+    assert broken.run(f"cd /; {answers}") == before
+
+    # The machine dies between the new settings and their first start.
+    kept = "/var/lib/onebox/postgresql/17-main"
+    broken.run(f"cp -a {conf} {kept}; sed -i 's/^shared_buffers.*/shared_buffers = 700MB/' {conf}")
+    broken.run(f"systemctl restart {unit}", check=False)
+    broken.wait_for(f"cd /; {answers}", 20)
+    assert broken.run(f"cd /; {answers}") == before
+
+    broken.run(f"rm -r {folder}; rm {kept}.refused; systemctl daemon-reload")
+    del broken.entry["postgresql"]
+    broken.deploy()
+    assert drift(broken) == Told(0, [], [])
+
+
 def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
     broken.run(f"echo '{KEY}' >> /root/.ssh/authorized_keys")
     broken.run("echo 'games ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/games")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tasks.postgresql import shared_buffers
+
 from . import outside
 from .server import Host
 from .sql import ask, can_open
@@ -88,9 +90,15 @@ def test_cluster_setting_is_in_effect(host: Host, setting: str, value: str) -> N
 
 def test_cluster_has_the_settings_of_the_inventory(host: Host, vm: VM) -> None:
     assert ask(host, "show max_connections") == [str(vm.postgresql.max_connections)]
-    bytes_ = f"pg_size_bytes('{vm.postgresql.shared_buffers}MB')"
-    query = f"select pg_size_bytes(current_setting('shared_buffers')) = {bytes_}"
-    assert ask(host, query) == ["t"]
+    query = "select pg_size_bytes(current_setting('shared_buffers')) / 1048576"
+    [buffers] = map(int, ask(host, query))
+    memory = int(host.check_output("awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo"))
+    assert buffers == shared_buffers(vm.postgresql.shared_buffers, buffers, memory)
+    assert 16 <= buffers <= memory // 2
+
+
+def test_cluster_has_proven_its_settings(host: Host) -> None:
+    assert host.check_output("ls /var/lib/onebox/postgresql") == ""
 
 
 def test_no_setting_waits_for_a_restart(host: Host) -> None:

@@ -26,6 +26,7 @@ READY: dict[str, Any] = {
     "architecture": "x86_64",
     "python": "3.11.2",
     "memory": 1500,
+    "memory_total": 2000,
     "disk": 5000,
     "addresses": ["203.0.113.10"],
     "listeners": [{"port": 22, "program": "sshd", "pid": "1"}],

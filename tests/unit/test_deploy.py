@@ -99,6 +99,7 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "Deploy keys | Create the user of deploy keys",
         "Deploy keys | Let deploy keys release their apps",
         "PostgreSQL | Describe the database cluster",
+        "PostgreSQL | Set the cluster's settings",
         "PostgreSQL | Keep the disk's last space for PostgreSQL",
         "PostgreSQL | Run PostgreSQL",
         "PostgreSQL | Start PostgreSQL at boot",

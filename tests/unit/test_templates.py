@@ -538,7 +538,7 @@ def test_sshd_accepts_keys_only() -> None:
 
 def test_postgresql_listens_on_the_local_socket_alone(vm: VM) -> None:
     path = "etc/postgresql/VERSION/main/conf.d/onebox.conf"
-    text = lines(render(path, vm=vm, version="17"))
+    text = lines(render(path, vm=vm, version="17", shared_buffers=256))
     assert {"listen_addresses = ''", "max_connections = 60", "shared_buffers = 256MB"} <= set(text)
     assert lines(render("etc/onebox/postgresql/pg_hba.conf"))[-1] == "local all all peer"
 

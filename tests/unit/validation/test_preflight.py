@@ -69,6 +69,14 @@ def test_what_stands_in_the_way_is_told(
     assert found(folder, **changes) == [(what, told)]
 
 
+def test_more_shared_buffers_than_half_of_the_memory_are_refused(folder: Path) -> None:
+    """PostgreSQL may not start with them, and never again."""
+    assert found(folder, settings={"postgresql": {"shared_buffers": 1000}}) == []
+    assert found(folder, settings={"postgresql": {"shared_buffers": 1001}}) == [
+        ("postgresql.shared_buffers", "1001 MiB")
+    ]
+
+
 @pytest.mark.parametrize("seconds", [-61.5, 61.5])
 def test_a_wrong_clock_is_told_with_both_times(folder: Path, seconds: float) -> None:
     [(what, told)] = found(folder, clock=time.time() + seconds)
