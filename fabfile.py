@@ -114,6 +114,26 @@ def maintenance(_: Any, switch: str, *, app: str = "", on: str = "") -> None:
     _ask("maintenance", app, on, switch)
 
 
+@task(help=APP)
+def pause(_: Any, *, app: str = "", on: str = "") -> None:
+    """Stop an app's processes and timers, so that nothing writes; over reboots too.
+
+    A deploy starts the processes again, and `fab resume` all of it.
+
+    Example: fab pause
+    """
+    _ask("pause", app, on)
+
+
+@task(help=APP)
+def resume(_: Any, *, app: str = "", on: str = "") -> None:
+    """Start the processes and timers of a paused app again.
+
+    Example: fab resume
+    """
+    _ask("resume", app, on)
+
+
 @task(help={**APP, "command": "what a shell would run"})
 def run(_: Any, command: str, *, app: str = "", on: str = "") -> None:
     """Run a command in the app's environment and sandbox, beside the live release.

@@ -27,6 +27,7 @@ from . import (
     maintenance,
     own_units,
     parameters,
+    pause,
     postgresql,
     release,
     remove,
@@ -100,6 +101,9 @@ def _job(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
 
 
 def _recover(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    if pause.is_paused(places):  # at a boot
+        say(f"{places.app} is paused and stays down: onebox-release resume {places.app}")
+        return
     release.recover(places, settings)
 
 
@@ -177,6 +181,15 @@ def _maintenance(places: Places, settings: Parameters, arguments: argparse.Names
         maintenance.on(places, settings)
     else:
         maintenance.off(places)
+
+
+def _pause(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    pause.pause(places, settings)
+
+
+def _resume(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    pause.resume(places)
+    release.recover(places, settings)
 
 
 def _remove(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
@@ -300,6 +313,8 @@ def _by_hand(commands: Commands) -> None:
     ask.add_argument("--owner", action="store_true", help="as the schema's owner")
     page = _command(commands, "maintenance", _maintenance, "show visitors a page in its place")
     page.add_argument("switch", choices=["on", "off"])
+    _command(commands, "pause", _pause, "stop its processes and timers, over reboots too")
+    _command(commands, "resume", _resume, "start its processes and timers again")
     end = _command(commands, "remove", _remove, "take the app off this server", in_unit=True)
     end.add_argument("--yes", action="store_true", required=True, help="that it is meant")
     end.add_argument("--no-dump", action="store_true", help="keep no copy of its data")
@@ -323,7 +338,9 @@ def _command(
     parser = commands.add_parser(name, help=does, description=does.capitalize() + ".")
     parser.add_argument("app", help="the app's name")
     parser.add_argument(unit.INSIDE, action="store_true", help=argparse.SUPPRESS)
-    parser.set_defaults(run=run, in_unit=in_unit, alone=in_unit or run is _recover)
+    parser.set_defaults(
+        run=run, in_unit=in_unit, alone=in_unit or run in (_recover, _pause, _resume)
+    )
     return parser
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from datetime import UTC, datetime
 
-from . import durable, systemd
+from . import durable, pause, systemd
 from .errors import ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -22,6 +22,9 @@ def run(places: Places, job: str) -> None:
     While a deploy is under way nobody knows yet which release will stay, so it waits for that. A
     release that is switched from meanwhile is kept until the job is through.
     """
+    if pause.is_paused(places):
+        say(f"{places.app} is paused: {job} is not run")
+        return
     systemd.wait_until_inactive(places.unit)
     systemd.wait_until_inactive(f"{places.app}-{job}@*.service")  # somebody else started it
     release = live(places)

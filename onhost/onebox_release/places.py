@@ -115,6 +115,11 @@ class Places:
         return self.root / "var/lib/onebox" / f"{self.app}.maintenance"
 
     @property
+    def paused(self) -> Path:
+        """Return the file that keeps an app's processes and jobs from being started."""
+        return self.root / "var/lib/onebox" / f"{self.app}.paused"
+
+    @property
     def certificate(self) -> Path:
         """Return the certificate that nginx serves, with its chain."""
         return self.root / "etc/letsencrypt/live" / self.app / "fullchain.pem"
@@ -170,6 +175,7 @@ class Places:
             self.root / "etc/needrestart/conf.d" / f"onebox-{self.app}.conf",
             self.root / "etc/tmpfiles.d" / f"onebox-{self.app}.conf",
             self.maintenance,
+            self.paused,
             self.home,
             self.configuration,
             self.data,

@@ -27,6 +27,8 @@ shift
 exec /usr/bin/ssh -F {config} $host "$@"
 """
 BIN = PROJECT / ".venv/bin"
+TICKS = "/var/lib/links/ticks"
+TICKING = {"name": "tick", "command": f"date +%s.%N >> {TICKS}", "schedule": "*:*:0/5"}
 RELOADED = 3  # requests, of some 10,000
 # The deployer as it was at its first landing; what it leaves on a server is the oldest there is.
 EARLIER = Path(__file__).parent / "earlier/onebox-0.1.tar.xz"
@@ -119,12 +121,24 @@ def test_new_server(
     )
     (folder / "ssh").chmod(0o755)
     before = links(old)
+    for server in (old, new):  # a timer that writes, as often as it can
+        server.app["timers"] = [TICKING]
+        server.write()
+    old.deploy()
+    old.wait_for(f"test -s {TICKS}", 30)
+    written = ""
     for where, commands in page("new-server"):
         begin = time.monotonic()
         text = commands.replace("new.py", str(new.inventory))
+        if "pg_dump" in commands:
+            written = old.run(f"cat {TICKS}")
+            assert "yes" in new.run(f"test ! -e {TICKS} && echo yes"), "it ran without its data"
         if where == "laptop":
             on_laptop(text, folder, old)
         else:
+            assert old.run(f"cat {TICKS}") == written, "written after the dump, and lost"
+            assert new.run(f"cat {TICKS}").startswith(written)
+            new.wait_for(f"test $(wc -l < {TICKS}) -gt {len(written.splitlines())}", 30)
             assert links(new) == before
             new.seconds_until_ready(10)
             assert new.create_link("https://example.org/more").is_success, "the old password works"
