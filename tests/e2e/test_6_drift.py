@@ -51,11 +51,14 @@ def test_settings_that_postgresql_can_not_start_with_are_undone(broken: Server) 
     """The limit stands in for a server with too little memory."""
     folder = "/usr/lib/systemd/system/postgresql@.service.d"  # as a package's, which is no drift
     unit, conf = "postgresql@17-main", "/etc/postgresql/17/main/conf.d/onebox.conf"
-    limit = f"mkdir {folder}; printf '[Service]\\nLimitAS=600M\\n' > {folder}/limit.conf"
-    broken.run(f"{limit}; systemctl daemon-reload; systemctl restart {unit}")
     answers = "runuser -u postgres -- psql -XqAtd postgres -c 'show shared_buffers'"
     before = broken.run(f"cd /; {answers}")
-    broken.entry["postgresql"] = {"shared_buffers": 700}
+    size = before.removesuffix("MB")
+    mib = int(size) if size != before else int(before.removesuffix("GB")) * 1024
+    limit = f"printf '[Service]\\nLimitAS={mib + 600}M\\n' > {folder}/limit.conf"
+    broken.run(f"mkdir {folder}; {limit}; systemctl daemon-reload; systemctl restart {unit}")
+    too_much = mib + 700
+    broken.entry["postgresql"] = {"shared_buffers": too_much}
     told = broken.pyinfra("-y")
     assert told.returncode != 0
     assert "PostgreSQL did not start with its new settings, and has the previous" in told.stderr
@@ -64,7 +67,8 @@ def test_settings_that_postgresql_can_not_start_with_are_undone(broken: Server) 
 
     # The machine dies between the new settings and their first start.
     kept = "/var/lib/onebox/postgresql/17-main"
-    broken.run(f"cp -a {conf} {kept}; sed -i 's/^shared_buffers.*/shared_buffers = 700MB/' {conf}")
+    spoil = f"sed -i 's/^shared_buffers.*/shared_buffers = {too_much}MB/' {conf}"
+    broken.run(f"cp -a {conf} {kept}; {spoil}")
     broken.run(f"systemctl restart {unit}", check=False)
     broken.wait_for(f"cd /; {answers}", 20)
     assert broken.run(f"cd /; {answers}") == before
