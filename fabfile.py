@@ -32,6 +32,7 @@ if {"-R", "--dry"} & set(sys.argv):
     )
 
 ON = {"on": "the server's address, where the inventory has several"}
+WAIT = "seconds to wait for another deploy (default: 600; 0 does not wait)"
 APP = {"app": "the app's name, where the server has several", **ON}
 JSON = {"json": "print one JSON document, for programs"}
 
@@ -225,13 +226,19 @@ def _look(command: str, on: str, *, json: bool) -> None:
     raise Exit(code=found.code)
 
 
-@task(help={**ON, "digest": "what the artifact must be, to ship what another server runs"})
-def deploy(_: Any, *, digest: str = "", on: str = "") -> None:
+@task(
+    help={
+        **ON,
+        "digest": "what the artifact must be, to ship what another server runs",
+        "wait": WAIT,
+    }
+)
+def deploy(_: Any, *, digest: str = "", wait: int = 600, on: str = "") -> None:
     """Deploy, verify, and put the release back if its checks fail: for when nobody watches.
 
     Example: fab deploy
     """
-    _end(deploys.deploy(Server.of(on), digest))
+    _end(deploys.deploy(Server.of(on), digest, wait))
 
 
 @task(help=ON)
@@ -243,13 +250,20 @@ def digest(_: Any, *, on: str = "") -> None:
     print(",".join(pack(app.source).digest for app in Server.of(on).vm.apps))
 
 
-@task(help={"app": "the app's name", "source": "its folder", "to": "the server's address"})
-def submit(_: Any, app: str, source: str, to: str) -> None:
+@task(
+    help={
+        "app": "the app's name",
+        "source": "its folder",
+        "to": "the server's address",
+        "wait": WAIT,
+    }
+)
+def submit(_: Any, app: str, source: str, to: str, *, wait: int = 600) -> None:
     """Release an app with a deploy key, which can do nothing else.
 
     Example: fab submit --app links --source app --to 203.0.113.10
     """
-    _end(submits.submit(app, source, to, os.environ.get("ONEBOX_SSH_CONFIG")))
+    _end(submits.submit(app, source, to, os.environ.get("ONEBOX_SSH_CONFIG"), wait))
 
 
 @task(help={**APP, "yes": "don't ask", "dump": "keep a last copy of its data"})

@@ -114,7 +114,8 @@ class Notify(Settings):
     deploys: bool = False
     """Whether deploys and rollbacks that went well are told, too."""
     hourly: int = Field(default=12, ge=1, le=1000)
-    """Messages an hour at most; what is found meanwhile is told later, in one."""
+    """Messages an hour at most, and as many more with something urgent; what is found meanwhile is
+    told later, in one."""
 
 
 class Checks(Settings):

@@ -16,6 +16,7 @@ from commands import standing
 from commands.inventory import PROJECT, inventory_path
 from commands.server import FAILED, PROGRAM, Server
 from commands.summary import tell
+from operations.lock import WAIT
 
 DONE = 0
 SHOWN = 10  # differences; a page of them is not read
@@ -24,7 +25,7 @@ UNTOLD = "It could not be told whether the server is as it should be: nothing wa
 Live = Mapping[str, str | None]
 
 
-def deploy(server: Server, digest: str = "") -> int:
+def deploy(server: Server, digest: str = "", wait: int = WAIT) -> int:
     """Deploy to a server and verify it; return the exit code of the first step that failed.
 
     Failed checks of the release put it back. Standing changes, such as packages or the firewall,
@@ -33,7 +34,7 @@ def deploy(server: Server, digest: str = "") -> int:
     begun = _statuses(server)
     before = _live(begun)
     differing = _differing(server) if any(before.values()) else []
-    code, changed = _pyinfra(server, digest)
+    code, changed = _pyinfra(server, digest, wait)
     if code:
         now = _statuses(server)
         lines = [line for app in now for line in _failed(app, begun[app], now[app])]
@@ -71,10 +72,10 @@ def _failed(app: str, begun: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     return [f"! {app}: {why.splitlines()[0]}", live]
 
 
-def _pyinfra(server: Server, digest: str) -> tuple[int, list[str]]:
+def _pyinfra(server: Server, digest: str, wait: int) -> tuple[int, list[str]]:
     """Run the documented command; return its exit code and which operations changed something."""
-    promised = ["--data", f"digest={digest}"] if digest else []
-    options = ["-y", "--json", "--limit", server.address, *promised]
+    data = ["--data", f"wait={wait}"] + (["--data", f"digest={digest}"] if digest else [])
+    options = ["-y", "--json", "--limit", server.address, *data]
     result = _here("pyinfra", *options, str(inventory_path()), "deploy.py")
     try:
         operations = json.loads(result.stdout)["results"]["operations"]

@@ -12,6 +12,7 @@ from pyinfra.api.exceptions import PyinfraError
 from commands.inventory import REFUSED
 from commands.server import FAILED
 from operations.artifact import pack
+from operations.lock import WAIT
 
 USER = "onebox-deploy"
 BROKEN = 255  # ssh's own exit code: there was no answer
@@ -21,7 +22,7 @@ CUT = (
 )
 
 
-def submit(app: str, source: str, address: str, ssh_config: str | None) -> int:
+def submit(app: str, source: str, address: str, ssh_config: str | None, wait: int = WAIT) -> int:
     """Send an app's folder to a server as its next release; return the exit code."""
     try:
         artifact = pack(Path(source))
@@ -31,6 +32,7 @@ def submit(app: str, source: str, address: str, ssh_config: str | None) -> int:
     config = ["-F", ssh_config] if ssh_config else []
     options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
     request = f"submit {app} {artifact.digest}"
+    request += "" if wait == WAIT else f" wait={wait}"  # an older server takes no number
     command = ["ssh", *config, *options, f"{USER}@{address}", request]
     code = subprocess.run(command, input=artifact.content, check=False).returncode
     if code == BROKEN:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 import socket
 import sys
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +26,63 @@ from operations.transport import lost
 PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/lock.py"
 BEAT = 1  # seconds between two signs of life
 TAKEN = "locked"
+WAITING = re.compile(r"\. Waiting for at most \d+ s; ")
 LOCKED = 3  # exit code
+WAIT, MOST = 600, 86_400  # seconds
+
+
+def patience(host: Host) -> int:
+    """Return the seconds to wait for another deploy: `--data wait=`, 10 minutes by default.
+
+    Raises PyinfraError where that is no number of seconds.
+    """
+    value = str(host.data.get("wait", WAIT))
+    if not (value.isascii() and value.isdigit() and int(value) <= MOST):
+        raise PyinfraError(
+            f"--data wait={value}: expected whole seconds from 0 to {MOST}, as in --data wait=600."
+            " 0 does not wait."
+        )
+    return int(value)
 
 
 @operation()
-def held() -> Generator[StringCommand, None, None]:
-    """Take the server's lock for the rest of this run; exit with code 3 where another has it.
+def held(apps: list[str]) -> Generator[StringCommand, None, None]:
+    """Take the server's lock for the rest of this run; wait where another has it, and exit with
+    code 3 where that takes too long. `apps` are those that this run is to release.
 
     It changes nothing on the server: a process there holds the lock until this one ends.
     """
+    wait = patience(host)
     if state.is_executing:
-        _take()
+        _take(wait, apps)
     yield from ()
 
 
-def _take() -> None:
+def _take(wait: int, apps: list[str]) -> None:
     connector = host.connector
     if not isinstance(connector, SSHConnector) or not connector.client:
         raise PyinfraError("onebox deploys over SSH.")
     who = shlex.quote(f"{getpass.getuser()} at {socket.gethostname()}")
     sudo = "sudo -n " if host.data.get("_sudo") else ""
-    command = f"{sudo}python3 -c {shlex.quote(PROGRAM.read_text())} {who}"
+    arguments = shlex.join([str(wait), *apps])
+    command = f"{sudo}python3 -c {shlex.quote(PROGRAM.read_text())} {who} {arguments}"
     stdin, stdout, stderr = connector.client.exec_command(command)
-    answer = stdout.readline().strip()
-    if answer != TAKEN:
-        logger.error(f"{host.print_prefix}{answer or stderr.read().decode().strip()}")
-        sys.stdout.flush()
-        os._exit(LOCKED)  # at once: nothing was begun, and the connection's own end is a traceback
-    gevent.spawn(_beat, host, stdin, stdout.channel)
+    gevent.spawn(_beat, host, stdin, stdout.channel)  # while this waits, too
+    while (answer := stdout.readline().strip()) != TAKEN:
+        if not answer or stdout.channel.exit_status_ready() or not WAITING.search(answer):
+            logger.error(f"{host.print_prefix}{answer or stderr.read().decode().strip()}")
+            sys.stdout.flush()
+            os._exit(LOCKED)  # at once: nothing was begun, and the connection's end is a traceback
+        logger.warning(f"{host.print_prefix}{answer}")
+    disconnect = connector.disconnect
+
+    def end() -> None:
+        with suppress(OSError):  # then the server notes that the connection was lost
+            stdin.write("end\n")
+            stdin.flush()
+        disconnect()
+
+    connector.disconnect = end  # type: ignore[method-assign]
 
 
 def _beat(host: Host, stdin: Any, channel: Any) -> None:

@@ -18,6 +18,7 @@ from pyinfra.api.state import State
 
 from operations.artifact import Artifact
 from operations.difference import Difference, mends
+from operations.lock import patience
 
 PROGRAM = "/usr/local/bin/onebox-release"
 ABANDONED = "is on the server, and the inventory does not have it"
@@ -152,7 +153,8 @@ def _differences(app: str, plan: dict[str, Any] | None) -> Iterator[Difference]:
 
 def _deploy(state: State, host: Host, app: str, digest: str, credentials: HiddenValue) -> bool:  # noqa: ARG001 - pyinfra's signature
     """Run the switch, and let its progress be read line by line."""
-    options = ["--allow-incompatible"] * bool(host.data.get("allow_incompatible"))
+    options = ["--wait", str(patience(host))]
+    options += ["--allow-incompatible"] * bool(host.data.get("allow_incompatible"))
     options += ["--credentials"] * bool(credentials.unmask())
     done, _ = host.run_shell_command(
         StringCommand(PROGRAM, "deploy", app, digest, *options),

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
@@ -17,7 +18,6 @@ from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 from . import (
-    credentials,
     durable,
     history,
     identity,
@@ -75,10 +75,14 @@ def _main(arguments: argparse.Namespace) -> int:
     places = Places(arguments.app)
     settings = parameters.read(places)
     if arguments.in_unit and not arguments.inside:
-        if "credentials" in arguments and arguments.credentials:
-            credentials.put(places, sys.stdin.read())
+        secret = sys.stdin.read() if "credentials" in arguments and arguments.credentials else ""
+        is_removal = arguments.run is _remove
+        if is_removal:
+            lock.wait_until_free(arguments.wait, say)
         # What is being removed must not be started again.
-        return unit.run(places, sys.argv[1:], mend=arguments.run is not _remove)
+        return unit.run(
+            places, sys.argv[1:], mend=not is_removal, wait=arguments.wait, secret=secret
+        )
     with _alone(places) if arguments.alone else nullcontext():
         try:
             return arguments.run(places, settings, arguments) or 0
@@ -206,12 +210,21 @@ def _show(
 
 @contextmanager
 def _alone(places: Places) -> Iterator[None]:
-    """Keep every other deploy, rollback and recovery of the app out; death lets go."""
+    """Keep every other deploy, rollback and recovery of the app out; death lets go.
+
+    Raises LockedError where another one goes on for too long.
+    """
+    deadline = time.monotonic() + lock.WAIT
     with os.fdopen(os.open(places.lock, os.O_RDWR | os.O_CREAT, 0o600)) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(f"A deploy of {places.app} is under way. Wait for it.") from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    told = f"A deploy of {places.app} is under way. Gave up after {lock.WAIT} s."
+                    raise LockedError(told) from None
+                time.sleep(0.2)
         yield
 
 
@@ -338,6 +351,14 @@ def _command(
     parser = commands.add_parser(name, help=does, description=does.capitalize() + ".")
     parser.add_argument("app", help="the app's name")
     parser.add_argument(unit.INSIDE, action="store_true", help=argparse.SUPPRESS)
+    if in_unit:
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=lock.WAIT,
+            metavar="SECONDS",
+            help=f"to wait for another deploy; 0 does not wait (default: {lock.WAIT})",
+        )
     parser.set_defaults(
         run=run, in_unit=in_unit, alone=in_unit or run in (_recover, _pause, _resume)
     )

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .places import Places
+
+VARIABLE = "ONEBOX_CREDENTIALS"  # where they wait, for the unit
 
 
 @dataclass(frozen=True)
@@ -27,19 +30,21 @@ class Credentials:
         return text
 
 
-def put(places: Places, document: str) -> None:
-    """Lay credentials ready for the unit."""
-    places.credentials.unlink(missing_ok=True)
-    descriptor = os.open(places.credentials, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+def put(places: Places, document: str) -> Path:
+    """Lay credentials ready for the unit that this process is about to start; return where."""
+    path = places.credentials(os.getpid())
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(document)
+    return path
 
 
-def take(places: Places) -> Credentials:
-    """Return what was laid ready, if anything was, and leave nothing behind."""
+def take() -> Credentials:
+    """Return what was laid ready for this unit, if anything was, and leave nothing behind."""
+    path = Path(os.environ.pop(VARIABLE, "/nonexistent"))
     try:
-        document = places.credentials.read_text()
+        document = path.read_text()
     except FileNotFoundError:
         return Credentials()
-    places.credentials.unlink()
+    path.unlink()
     return Credentials(**json.loads(document))

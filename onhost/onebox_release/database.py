@@ -243,7 +243,7 @@ def _run(places: Places, parameters: Parameters, release: str) -> None:
         f" progress: journalctl -fu {unit}"
     )
     try:
-        systemd.systemctl("start", unit)
+        systemd.systemctl("start", unit, within=None)  # the unit bounds it
     except ReleaseError as error:
         log = systemd.journal(unit)
         is_late = systemd.show(unit, "Result").get("Result") == "timeout"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,7 +108,8 @@ def successor(places: Places, release: str) -> str | None:
 
 def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
     """Remove all but the needed and the last healthy releases, and what only removed ones used;
-    of archives those of kept releases stay, and the one of this digest."""
+    of archives those of kept releases stay, the one of this digest, and those that came after it,
+    which wait for their deploys."""
     kept = {*healthy(places)[:keep], *needed}
     for folder in (places.home / "releases").iterdir():
         if folder.name not in kept:
@@ -121,10 +123,20 @@ def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
     for venv in (places.home / "venvs").iterdir():
         if venv.name not in used:
             _remove(venv)
+    ours = places.incoming(digest)
+    came = ours.stat().st_mtime_ns if ours.exists() else time.time_ns()
     for archive in (places.state / "incoming").iterdir():
         of = archive.name.removesuffix(".tar.gz")
-        if of != digest and identity.artifact(of) not in {each.split("-")[0] for each in kept}:
+        is_kept = of == digest or identity.artifact(of) in {each.split("-")[0] for each in kept}
+        if not is_kept and archive.stat().st_mtime_ns <= came:
             archive.unlink()
+
+
+def forget(places: Places, release: str) -> None:
+    """Remove a release that was never live."""
+    _remove(places.release(release))
+    places.environment(release).unlink(missing_ok=True)
+    own_units.remove(places, release)
 
 
 def bringer(places: Places, release: str) -> str:

@@ -32,7 +32,7 @@ def run(
     unit = places.process("hook", within)
     try:
         durable.write(places.hook, "".join(lines))
-        systemd.systemctl("start", unit)
+        systemd.systemctl("start", unit, within=None)  # the unit bounds it
         say(f"The hook `{event}` ran")
     except (ReleaseError, OSError) as error:
         say(f"The hook `{event}` failed, and changed nothing: {error}. See journalctl -u {unit}")

@@ -34,7 +34,7 @@ def run(places: Places, job: str) -> None:
     unit, at, start = places.process(job, release), datetime.now(UTC), time.monotonic()
     started = True
     try:
-        systemd.systemctl("start", unit)
+        systemd.systemctl("start", unit, within=None)  # the unit's own timeout bounds it
     except ReleaseError as error:
         started = False
         say(str(error))

@@ -187,7 +187,8 @@ def history_line(text: str) -> Line | None:
     except json.JSONDecodeError:  # torn by a power cut
         return None
     at = datetime.fromisoformat(entry["at"]).timestamp()
-    return Line(at, "history", f"{entry['what']} of {entry['release']}: {entry['result']}")
+    of = f" of {entry['release']}" if entry["release"] else ""
+    return Line(at, "history", f"{entry['what']}{of}: {entry['result']}")
 
 
 def _journal(places: Places, parameters: Parameters) -> list[str]:

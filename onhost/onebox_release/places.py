@@ -63,10 +63,9 @@ class Places:
         """Return the file that is locked while a release is made or switched."""
         return self.root / "run" / f"onebox-{self.app}.lock"
 
-    @property
-    def credentials(self) -> Path:
-        """Return where credentials wait, in memory, for the deploy that is just starting."""
-        return self.root / "run" / f"onebox-{self.app}.credentials"
+    def credentials(self, follower: int) -> Path:
+        """Return where credentials wait, in memory, for the deploy that a process starts."""
+        return self.root / "run" / f"onebox-{self.app}.credentials.{follower}"
 
     @property
     def dumps(self) -> Path:

@@ -40,8 +40,8 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
 
     Raises ReleaseError where that fails; what served before still does, or does again.
     """
-    given = credentials.take(places)
-    _recovered(places, parameters)
+    given = credentials.take()
+    recover(places, parameters, replacing=True)
     before = live(places)
     release = _sound(places, parameters, digest, before)
     if release == before:
@@ -57,7 +57,10 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
         history.prune(places, parameters.keep_releases, needed, digest)
         faults.point("pruned")
         _check_memory(places, parameters, release, before)
+        is_new = not places.release(release).exists()
         build(places, parameters, digest, release, given)
+        if is_new:
+            _check_unchanged(places, parameters, digest, release)
         told = {"RELEASE": release, "BEFORE": before or ""}
         hooks.run(places, parameters, hooks.BEFORE, within=release, **told)
         can_go_back = database.migrate(places, parameters, release, before, consent=consent)
@@ -75,7 +78,7 @@ def rollback(places: Places, parameters: Parameters, release: str | None, *, for
     Raises RefusedError where its files were altered, or the database has moved on without it,
     unless forced.
     """
-    _recovered(places, parameters)
+    recover(places, parameters, replacing=True)
     before = live(places)
     named = release is not None
     if before:
@@ -128,13 +131,21 @@ def restart(places: Places, parameters: Parameters) -> None:
                 twin.remove(places, release)
 
 
-def recover(places: Places, parameters: Parameters) -> None:
-    """Bring the server to what `current` says: that release up, and every other one down."""
-    patience = parameters.migrate_timeout + GRACE
-    systemd.wait_until_inactive(f"{places.app}-migrate@*.service", patience)
+def recover(places: Places, parameters: Parameters, *, replacing: bool = False) -> None:
+    """Bring the server to what `current` says: that release up, and every other one down.
+
+    Raises ReleaseError where the release can't be started, unless another one is `replacing` it.
+    """
     release = live(places)
     if release:
-        systemd.systemctl("start", "--no-block", places.target(release))
+        try:
+            systemd.systemctl("start", "--no-block", places.target(release))
+        except ReleaseError as error:
+            if not replacing:
+                raise
+            say(f"The live release could not be started: {error}")
+    patience = parameters.migrate_timeout + GRACE
+    systemd.wait_until_inactive(f"{places.app}-migrate@*.service", patience)
     retire(places, parameters)
     sweep(places)
     if release and _is_unrecorded(places, parameters, release):
@@ -147,14 +158,6 @@ def recover(places: Places, parameters: Parameters) -> None:
             before=earlier,
             result="live",
         )
-
-
-def _recovered(places: Places, parameters: Parameters) -> None:
-    """Recover as far as that goes: what can't be started is about to be replaced."""
-    try:
-        recover(places, parameters)
-    except ReleaseError as error:
-        say(f"The live release could not be started: {error}")
 
 
 def _is_unrecorded(places: Places, parameters: Parameters, release: str) -> bool:
@@ -186,6 +189,17 @@ def _sound(places: Places, parameters: Parameters, digest: str, before: str | No
             forget_packages(places)  # they may share their files with it
         identity.renew(places, environment=environment)
     return identity.release_id(digest, places, parameters.processes)
+
+
+def _check_unchanged(places: Places, parameters: Parameters, digest: str, release: str) -> None:
+    """Raise ReleaseError where the app's configuration changed while a release was made of it, and
+    forget that release: a whole deploy places files meanwhile, and it may have some of each."""
+    if identity.release_id(digest, places, parameters.processes) == release:
+        return
+    history.forget(places, release)
+    raise ReleaseError(
+        f"The configuration of {places.app} changed while the release was made. Deploy again."
+    )
 
 
 def _check_memory(places: Places, parameters: Parameters, release: str, before: str | None) -> None:

@@ -8,7 +8,6 @@ it drops has been copied, and flushed to the disk, before.
 from __future__ import annotations
 
 import grp
-import os
 import pwd
 import subprocess
 from collections.abc import Iterator
@@ -65,12 +64,13 @@ def remove(places: Places, parameters: Parameters, who: str, *, keep: bool) -> N
 
 @contextmanager
 def _no_deploys(who: str) -> Iterator[None]:
-    """Have the lock of a whole deploy. Raises LockedError where one runs, or they are on hold."""
-    if reason := lock.held():
-        raise LockedError(reason)
-    with os.fdopen(os.open(lock.LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
-        if not lock.take(file, who):
-            raise LockedError(f"{lock.holder() or 'Somebody'} is deploying to this server.")
+    """Have the lock of a whole deploy. Raises LockedError where one runs, or they are on hold.
+
+    It is not waited for here: a deploy that has it may wait for this app's unit.
+    """
+    with lock.opened() as file:
+        if reason := lock.acquire(file, who, 0, say, lambda _: False):
+            raise LockedError(reason)
         yield
 
 

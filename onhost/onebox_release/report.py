@@ -87,6 +87,7 @@ def cause(log: str) -> str:
     return f": {raised[-1]}" if raised else ""
 
 
-def document(app: str, data: Any) -> str:
-    """Return the one shape of machine-readable output."""
-    return json.dumps({"schema": SCHEMA, "host": socket.gethostname(), "app": app, "data": data})
+def document(app: str, data: Any, *, host: str | None = None) -> str:
+    """Return the one shape of machine-readable output, by default with this server's name."""
+    named = socket.gethostname() if host is None else host
+    return json.dumps({"schema": SCHEMA, "host": named, "app": app, "data": data})

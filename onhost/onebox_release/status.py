@@ -31,6 +31,7 @@ from .switch import live, missing
 
 REBOOT = Path("/run/reboot-required")
 WELL = "ok"
+OF_AN_APP = ("answer", "release", "certificate")  # checks
 SCARCE = 0.1  # share of the disk or the memory
 
 
@@ -64,6 +65,24 @@ def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
     }
 
 
+def for_key(places: Places, parameters: Parameters) -> dict[str, Any]:
+    """Return what of the state is a deploy key's business: its app's, and nothing of who else
+    deploys what, or of the server."""
+    state = gather(places, parameters)
+    kept = (
+        "live", "since", "health", "missing", "up", "units", "healthy", "deploying", "last",
+        "maintenance", "certificate_days", "jobs",
+    )  # fmt: skip
+    data = {name: state[name] for name in kept}
+    if data["last"]:
+        data["last"] = {key: value for key, value in data["last"].items() if key != "who"}
+    jobs = {f"job:{places.app}-{job}" for job in parameters.jobs}
+    own = {f"{check}:{places.app}" for check in OF_AN_APP} | jobs
+    problems = state["problems"] or {"at": None, "open": []}
+    found = [{**each, "do": ""} for each in problems["open"] if each["key"] in own]
+    return {**data, "hold": bool(state["hold"]), "problems": {**problems, "open": found}}
+
+
 def told(app: str, data: dict[str, Any]) -> str:
     """Return the state on one screen."""
     name = ("app", f"{app} on {socket.gethostname()}", "")
@@ -88,7 +107,8 @@ def _release(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     others = [release for release in data["healthy"] if release != data["live"]]
     yield "kept", ", ".join(others) or "nothing to go back to", ""
     if (last := data["last"]) and last["result"] != "live":
-        yield "last", f"{last['what']} of {last['release']}: {last['result']}", YELLOW
+        of = f" of {last['release']}" if last["release"] else _by(last.get("who"))
+        yield "last", f"{last['what']}{of}: {last['result']}", YELLOW
 
 
 def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -18,19 +18,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
-from . import lock, parameters, resources
+from . import lock, parameters, resources, status, who
 from .archive import BY_KEY, CHUNK, check, within
 from .errors import LockedError, RefusedError
 from .places import Places
-from .report import exit_code
+from .report import document, exit_code
 from .unit import PROGRAM
-from .who import KEY
 
 PATIENCE = 600  # seconds in which an archive must have come: 128 MiB by 1.8 Mbit/s
 STALLED = 30  # seconds without a byte; TCP sends again after less, where a line is bad
 SLOTS = 4  # archives that may come at once for one app: 512 MiB at most
 SPACE_EVERY = 4 << 20  # bytes after which the disk is asked again
-SUBMIT = re.compile(r"submit ([a-z0-9-]+) ([0-9a-f]{64})", re.ASCII)
+SUBMIT = re.compile(r"submit ([a-z0-9-]+) ([0-9a-f]{64})(?: wait=([0-9]{1,4}))?", re.ASCII)
 STATUS = re.compile(r"status ([a-z0-9-]+)", re.ASCII)
 
 
@@ -52,24 +51,35 @@ def serve(request: str, apps: list[str]) -> int:
     asked = SUBMIT.fullmatch(request) or STATUS.fullmatch(request)
     if not asked or asked[1] not in apps:
         raise RefusedError(
-            "This key may `submit APP DIGEST`, with an archive on standard input, and `status APP`."
-            f" APP is one of: {', '.join(apps)}."
+            "This key may `submit APP DIGEST [wait=SECONDS]`, with an archive on standard input,"
+            f" and `status APP`. APP is one of: {', '.join(apps)}."
         )
     app = asked[1]
-    if asked.re is STATUS:
-        return subprocess.run([PROGRAM, "status", app, "--json"], check=False).returncode
     places = Places(app)
-    parameters.read(places)
+    known = parameters.read(places)
+    if asked.re is STATUS:
+        print(document(app, status.for_key(places, known), host=""))
+        return 0
     # Before any lock: whoever sends slowly keeps nobody waiting.
-    with (
-        received(os.fdopen(0, "rb", closefd=False), places, asked[2]) as archive,
-        lock.locked(f"{KEY} {app}") as reason,
-    ):
-        if reason:
+    with received(os.fdopen(0, "rb", closefd=False), places, asked[2]) as archive:
+        if reason := lock.held(named=False):
             raise LockedError(reason)
-        archive.rename(places.incoming(asked[2]))
-        command = [PROGRAM, "deploy", app, asked[2], "--by-key"]
-        return subprocess.run(command, check=False).returncode
+        bring(archive, places.incoming(asked[2]))
+        # No lock of the server's: the unit keeps deploys of this app apart, and another app's
+        # deploy is nothing to wait for.
+        wait = asked[3] or str(lock.WAIT)
+        command = [PROGRAM, "deploy", app, asked[2], "--by-key", "--wait", wait]
+        environment = {**os.environ, who.VARIABLE: f"{who.KEY} {app}"}
+        return subprocess.run(command, check=False, env=environment).returncode
+
+
+def bring(archive: Path, target: Path) -> None:
+    """Give an archive its name beside its own, so that its place stays taken until it is deployed:
+    no more of them wait than there are places."""
+    new = target.with_name(f"{target.name}.{archive.name}.new")
+    new.unlink(missing_ok=True)
+    os.link(archive, new)
+    new.rename(target)
 
 
 @contextmanager
@@ -102,6 +112,9 @@ def _slot(places: Places) -> Iterator[tuple[Path, BinaryIO]]:
             except BlockingIOError:
                 continue
             if not _is(path, file):  # whoever had it has moved or removed it since it was opened
+                continue
+            if os.fstat(file.fileno()).st_nlink > 1:  # a killed upload's, which was deployed
+                path.unlink()
                 continue
             file.truncate()
             yield path, file

@@ -12,10 +12,14 @@ from pathlib import Path
 from .errors import ReleaseError
 from .report import say
 
+QUERY = 60  # seconds for an answer of systemd or the journal
+CHANGE = 3600  # seconds for a start or stop; units have bounds of their own, far below
 
-def systemctl(*arguments: str) -> None:
-    """Run systemctl. Raises ReleaseError with what it said if it fails."""
-    result = _run("systemctl", *arguments)
+
+def systemctl(*arguments: str, within: float | None = CHANGE) -> None:
+    """Run systemctl. Raises ReleaseError with what it said if it fails, or takes longer than
+    `within` seconds."""
+    result = _run("systemctl", *arguments, within=within)
     if result.returncode:
         raise ReleaseError(f"systemctl {' '.join(arguments)}: {result.stderr.strip()}")
 
@@ -125,5 +129,11 @@ def processes(unit: str) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path else []
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+def _run(*command: str, within: float | None = QUERY) -> subprocess.CompletedProcess[str]:
+    """Run a command. Raises ReleaseError where it takes longer than `within` seconds."""
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, timeout=within
+        )
+    except subprocess.TimeoutExpired:
+        raise ReleaseError(f"{' '.join(command[:4])} took more than {within:.0f} s.") from None

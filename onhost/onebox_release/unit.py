@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from . import who
+from . import credentials, lock, systemd, who
 from .errors import LockedError, ReleaseError
 from .places import Places
 from .report import say
@@ -18,14 +19,37 @@ INSIDE = "--inside"  # says that the command runs in its unit already
 LOOK = 0.05  # seconds between two looks at the progress
 
 
-def run(places: Places, arguments: list[str], *, mend: bool = True) -> int:
+def run(
+    places: Places, arguments: list[str], *, mend: bool = True, wait: float = 0, secret: str = ""
+) -> int:
     """Run this program with these arguments in the app's unit; return its exit code.
 
     What it says is followed here. If this process ends, by a cut connection say, the unit goes
     on. Whatever ends the unit, systemd then has `recover` put things straight, if it may `mend`.
+    `secret` are credentials that the unit takes over.
 
-    Raises LockedError where the unit is running already.
+    Raises LockedError where the unit is running already, and goes on to for `wait` seconds.
     """
+    deadline, said = time.monotonic() + wait, -float(lock.EVERY)
+    try:
+        while (code := _run(places, arguments, mend=mend, secret=secret)) is None:
+            now = time.monotonic()
+            if now >= deadline:
+                gave_up = f" Gave up after {wait:.0f} s." if wait else ""
+                follow = f"Follow it: journalctl -fu {places.unit}"
+                raise LockedError(f"{_under_way(places)}.{gave_up} {follow}")
+            if now - said >= lock.EVERY:
+                say(f"{_under_way(places)}. Waiting for at most {deadline - now:.0f} s.")
+                said = now
+            time.sleep(min(1, deadline - now))
+    except KeyboardInterrupt:
+        say("Nothing was begun.")
+        return ReleaseError.code
+    return code
+
+
+def _run(places: Places, arguments: list[str], *, mend: bool, secret: str) -> int | None:
+    """Do so, unless the unit is running: then return None."""
     progress = places.progress(os.getpid())
     os.close(os.open(progress, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     properties = {
@@ -37,6 +61,9 @@ def run(places: Places, arguments: list[str], *, mend: bool = True) -> int:
     }
     options = [f"--property={name}={value}" for name, value in properties.items()]
     options.append(f"--setenv={who.VARIABLE}={who.who()}")
+    if secret:  # in a file of its own: others may wait for the unit, too
+        file = credentials.put(places, secret)
+        options.append(f"--setenv={credentials.VARIABLE}={file}")
     command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={places.unit}", *options]
     try:
         with subprocess.Popen(
@@ -49,14 +76,23 @@ def run(places: Places, arguments: list[str], *, mend: bool = True) -> int:
         return ReleaseError.code
     finally:
         progress.unlink()
-        places.credentials.unlink(missing_ok=True)  # where the unit never got so far
+        if secret:
+            file.unlink(missing_ok=True)  # where the unit never got so far
     if "already" in told:  # loaded: systemd has a unit of this name, so a deploy is under way
-        raise LockedError(
-            f"A deploy of {places.app} is under way. Follow it: journalctl -fu {places.unit}"
-        )
+        return None
     if told:
         say(told.strip())
     return process.returncode
+
+
+def _under_way(places: Places) -> str:
+    """Return what the app's unit is at, since when, and for whom."""
+    state = systemd.show(places.unit, "ActiveEnterTimestamp", "Environment")
+    found = re.search(rf"{who.VARIABLE}=([^\"]+)", state.get("Environment", ""))
+    by = f" by {found[1].split(f' {credentials.VARIABLE}=')[0]}" if found else ""
+    begun = (state.get("ActiveEnterTimestamp") or "").removeprefix("@")
+    age = f", for {lock.duration(time.time() - float(begun))}" if begun else ""
+    return f"A deploy of {places.app}{by} is under way{age}"
 
 
 def _follow(path: Path, process: subprocess.Popen[str]) -> None:

@@ -85,7 +85,9 @@ def _tell(settings: Wanted, kept: Memory, seen: Seen) -> None:
         say(f"{problem.key}: {problem.what}")
     events = _events(settings, kept, seen)
     if raised or kept.cured or events:
-        if not memory.may_send(kept, seen.at, settings.hourly):
+        urgent = any(problem.urgent for problem in raised)
+        counted = memory.allowance(kept, seen.at, settings.hourly, urgent=urgent)
+        if counted is None:
             return
         message = words.message(settings.host, raised, kept.cured, events)
         results = channels.tell(settings, message)
@@ -94,7 +96,7 @@ def _tell(settings: Wanted, kept: Memory, seen: Seen) -> None:
             say(f"Nobody could be told by {name}: {why}")
         if results and len(kept.undelivered) == len(results):
             return
-        kept.sent.append(seen.at)
+        counted.append(seen.at)
     for problem in raised:
         problem.told = True
     kept.cured = []

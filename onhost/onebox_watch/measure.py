@@ -29,7 +29,6 @@ from onebox_release.certificates import Certificate
 from onebox_release.errors import ReleaseError
 from onebox_release.places import Places
 from onebox_release.switch import live, missing
-from onebox_release.who import is_locked
 
 from . import libraries, seen, wanted
 from .wanted import Wanted
@@ -58,7 +57,7 @@ def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
     return seen.Seen(
         at=time.time(),
         apps=apps,
-        deploying=is_locked(lock.LOCK),
+        deploying=lock.is_locked(lock.LOCK),
         failed=systemd.units("--state=failed"),
         stopped=[unit for unit in units if not systemd.is_active(unit)],
         disks=list(_disks("/", "/boot", "/var", "/var/lib/postgresql", "/srv")),

@@ -52,6 +52,8 @@ class Memory:
     """Problems that somebody was told of and that are over, which nobody knows yet."""
     sent: list[float] = field(default_factory=list)
     """When messages went out, lately."""
+    sent_urgent: list[float] = field(default_factory=list)
+    """When those went out that had something urgent and no place among the others."""
     undelivered: dict[str, str] = field(default_factory=dict)
     """Why a way to tell somebody failed last, by its name."""
     free: Samples = field(default_factory=dict)
@@ -120,10 +122,18 @@ def sample(memory: Memory, seen: Seen, every: int) -> None:
             samples[key] = kept
 
 
-def may_send(memory: Memory, now: float, most: int) -> bool:
-    """Tell whether one more message is bearable, with so many an hour; what waits is told later."""
-    memory.sent = [at for at in memory.sent if at > now - HOUR]
-    return len(memory.sent) < most
+def allowance(memory: Memory, now: float, most: int, *, urgent: bool) -> list[float] | None:
+    """Return where one more message counts, or None where it would be too many: what waits is
+    told later.
+
+    There are so many an hour, and once more so many that have something urgent: whoever makes
+    others, by failing deploys say, silences none of those.
+    """
+    for sent in (memory.sent, memory.sent_urgent)[: 1 + urgent]:
+        sent[:] = [at for at in sent if at > now - HOUR]
+        if len(sent) < most:
+            return sent
+    return None
 
 
 def load(file: Path = problems.FILE, spare: Path = problems.SPARE) -> Memory:

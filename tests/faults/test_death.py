@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from onebox_release.faults import POINTS
 
 from tests.faults.probed import FREE, LOCKED, Probed
@@ -84,22 +85,48 @@ def power_cut(probe: Probed, point: str) -> None:
     converges(probe, point)
 
 
-def test_two_deploys_at_once_are_one(probe: Probed) -> None:
+@pytest.mark.parametrize(("wait", "expected"), [("0", [0, 3]), ("120", [0, 0])])
+def test_of_two_deploys_at_once_one_waits(probe: Probed, wait: str, expected: list[int]) -> None:
     probe.become()
-    processes = [probe.server.start_deploy() for _ in range(2)]
-    codes = sorted(process.wait(120) for process in processes)
-    assert codes == [0, 3]
+    processes = [probe.server.start_deploy("--data", f"wait={wait}") for _ in range(2)]
+    codes = sorted(process.wait(240) for process in processes)
+    log = probe.server.inventory.with_suffix(".log").read_text()
+    assert codes == expected, log
+    assert "deploying to this server for" in log
     assert probe.server.deploy()["success"] == []
     probe.settled()
 
 
-def test_the_lock_is_free_soon_after_its_holder_is_killed(probe: Probed) -> None:
+def test_a_hung_release_of_one_app_is_waited_for_by_its_own_deploys_alone(probe: Probed) -> None:
+    """What hangs in another app's unit holds no lock of the server's."""
+    probe.server.run("systemd-run --quiet --unit=onebox-release-other sleep 120")
+    try:
+        probe.release()
+    finally:
+        probe.server.run("systemctl stop onebox-release-other")
+    probe.server.run("systemd-run --quiet --unit=onebox-release-probe sleep 120")
+    try:
+        probe.become()
+        result = probe.deploy("--data", "wait=3")
+    finally:
+        probe.server.run("systemctl stop onebox-release-probe")
+    assert result.returncode != 0
+    output = result.stdout + result.stderr
+    assert "A deploy of probe is under way" in output
+    assert "Not released: probe" in output
+
+
+def test_the_lock_of_a_killed_deployer_is_free_soon_and_the_history_says_so(probe: Probed) -> None:
     probe.become()
     process = probe.server.start_deploy()
     probe.server.wait_for(LOCKED, 20)
     process.kill()
     process.wait()
     probe.server.wait_for(FREE, 6)
+    last: dict[str, str] = probe.status()["last"]  # type: ignore[assignment]
+    assert last["result"] == "interrupted", last
+    assert "interrupted" in probe.server.run("onebox-release status probe")
+    assert "connection was lost" in probe.server.run("onebox-release history probe")
     probe.settled()
     assert probe.deploy().returncode == 0
 

@@ -53,7 +53,8 @@ class Server:
 
     # What the code under test calls.
 
-    def systemctl(self, *arguments: str) -> None:
+    def systemctl(self, *arguments: str, within: float | None = 0) -> None:
+        del within
         call = " ".join(arguments)
         self.calls.append(call)
         if any(refused in call for refused in self.refuses):

@@ -113,8 +113,8 @@ def test_what_changes_something_runs_in_its_unit(
     def doing(name: str) -> Callable[..., None]:
         return lambda _p, _s, what, **options: calls.append((name, what, options))
 
-    def in_unit(_: Places, given: list[str], *, mend: bool) -> int:
-        assert mend
+    def in_unit(_: Places, given: list[str], *, mend: bool, wait: float, secret: str) -> int:
+        assert (mend, wait, secret) == (True, 600, "")
         calls.append(given)
         return 7
 
@@ -154,10 +154,12 @@ def test_one_change_at_a_time(
                 locked.append(True)
 
     monkeypatch.setattr(release, arguments[0], change)
+    monkeypatch.setattr(lock, "WAIT", 0.3)
     with places.lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert command(*arguments) == 3
-    assert capsys.readouterr().err == "A deploy of links is under way. Wait for it.\n"
+    told = "A deploy of links is under way. Gave up after 0.3 s.\n"
+    assert capsys.readouterr().err == told
     assert calls == []
     assert command(*arguments) == command(*arguments) == 0
     assert (calls, locked) == ([arguments[0]] * 2, [True, True])
@@ -282,8 +284,8 @@ def test_a_removal_has_to_be_meant_and_mends_nothing_at_its_end(
 ) -> None:
     mended: list[bool] = []
 
-    def run(_: Places, arguments: list[str], *, mend: bool) -> int:
-        del arguments
+    def run(_: Places, arguments: list[str], *, mend: bool, **more: object) -> int:
+        del arguments, more
         mended.append(mend)
         return 0
 

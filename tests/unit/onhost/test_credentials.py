@@ -14,13 +14,16 @@ from tests.unit.onhost.server import PARAMETERS, Server
 DOCUMENT = json.dumps({"environment": {"UV_INDEX_CORP_PASSWORD": "s3cret"}, "key": "KEY\n"})
 
 
-def test_they_are_for_root_alone_and_taken_once(places: Places) -> None:
+def test_they_are_for_root_alone_and_taken_once(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
     credentials.put(places, "what a dead one left")
-    credentials.put(places, DOCUMENT)
-    assert places.credentials.stat().st_mode & 0o777 == 0o600
-    assert credentials.take(places) == Credentials({"UV_INDEX_CORP_PASSWORD": "s3cret"}, "KEY\n")
-    assert not places.credentials.exists()
-    assert credentials.take(places) == Credentials()
+    path = credentials.put(places, DOCUMENT)
+    assert path.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv(credentials.VARIABLE, str(path))
+    assert credentials.take() == Credentials({"UV_INDEX_CORP_PASSWORD": "s3cret"}, "KEY\n")
+    assert not path.exists()
+    assert credentials.take() == Credentials()
 
 
 def test_they_are_never_told() -> None:
@@ -36,6 +39,7 @@ def test_a_deploy_with_nothing_to_do_leaves_none(
     server.make("new", live="new")
     server.remember(("deploy", "new", "live"))
     monkeypatch.setattr(identity, "release_id", lambda *_: "new")
-    credentials.put(server.places, DOCUMENT)
+    path = credentials.put(server.places, DOCUMENT)
+    monkeypatch.setenv(credentials.VARIABLE, str(path))
     release.deploy(server.places, PARAMETERS, "digest", consent=False)
-    assert not server.places.credentials.exists()
+    assert not path.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -125,13 +126,15 @@ def test_pruning_keeps_the_live_and_the_last_healthy(server: Server) -> None:
     server.remember(*(("deploy", name, "live") for name in "abcd"), ("deploy", "broken", "failed"))
     places = server.places
     (places.home / "releases/.e.new").mkdir()
-    for digest in ("digest", "older"):
+    for age, digest in enumerate(("newer", "digest", "older")):
         places.incoming(digest).write_bytes(b"")
+        os.utime(places.incoming(digest), (100 - age, 100 - age))
     history.prune(places, 2, {"a"}, "digest")
     assert names(places.home / "releases") == ["a", "c", "d"]
     assert names(places.configuration / "releases") == ["a.env", "c.env", "d.env"]
     assert names(places.home / "venvs") == ["for-a", "for-c", "for-d"]
-    assert names(places.state / "incoming") == ["digest.tar.gz"]
+    # A newer one waits for its own deploy.
+    assert names(places.state / "incoming") == ["digest.tar.gz", "newer.tar.gz"]
 
 
 def test_archives_of_kept_releases_are_kept(server: Server) -> None:

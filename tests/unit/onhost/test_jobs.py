@@ -91,7 +91,8 @@ def test_a_hook_is_told_all_and_runs_in_the_release(
     why = 'two\nlines of "$HOME"'
     placed: dict[str, str] = {}
 
-    def start(*arguments: str) -> None:
+    def start(*arguments: str, within: float | None = 0) -> None:
+        del within
         server.calls.append(" ".join(arguments))
         placed["text"] = places.hook.read_text()
         placed["mode"] = f"{places.hook.stat().st_mode & 0o777:o}"
@@ -134,11 +135,11 @@ def test_who_deploys_is_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.M
     assert who.who() == "bob"
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert who.is_locked(path)
+        assert lock.is_locked(path)
         assert who.who() == "ann at laptop"
     monkeypatch.setenv(who.VARIABLE, "carol")
     assert who.who() == "carol"
-    assert not who.is_locked(tmp_path / "absent")
+    assert not lock.is_locked(tmp_path / "absent")
 
 
 def test_what_the_checks_found_is_shown(tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,17 +26,18 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     for old, new in [
         ('"/run/onebox.lock"', f'"{tmp_path}/lock"'),
         ('"/var/lib/onebox/hold.json"', f'"{tmp_path}/hold.json"'),
+        ('"/var/lib/onebox")', f'"{tmp_path}")'),
         ("PATIENCE = 5 ", f"PATIENCE = {PATIENCE} "),
     ]:
         assert text.count(old) == 1
         text = text.replace(old, new)
     (tmp_path / "bin").mkdir()
-    units(tmp_path, "")
+    is_active(tmp_path, code=3)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     started: list[subprocess.Popen[str]] = []
 
-    def run(who: str = "ann at home") -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", text, who]
+    def run(who: str = "ann at home", wait: float = 0, *apps: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", text, who, str(wait), *apps]
         pipe = subprocess.PIPE
         started.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
         return started[-1]
@@ -44,10 +48,16 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         process.communicate()
 
 
-def units(tmp_path: Path, listed: str) -> None:
+def is_active(tmp_path: Path, *, code: int) -> None:
     path = tmp_path / "bin/systemctl"
-    path.write_text(f"#!/bin/sh\nprintf '{listed}'\n")
+    path.write_text(f"#!/bin/sh\nexit {code}\n")
     path.chmod(0o755)
+
+
+def beat(process: subprocess.Popen[str], line: str = "") -> None:
+    assert process.stdin
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
 
 
 def first_line(process: subprocess.Popen[str]) -> str:
@@ -63,7 +73,8 @@ def refusal(process: subprocess.Popen[str]) -> str:
 
 def test_the_first_has_the_lock_and_the_second_hears_who(start: Start) -> None:
     assert first_line(start()) == "locked"
-    assert refusal(start("bob at work")) == "ann at home is deploying to this server."
+    told = refusal(start("bob at work"))
+    assert re.fullmatch(r"ann at home has been deploying to this server for \d s\.", told)
 
 
 def test_the_end_of_the_connection_frees_it(start: Start) -> None:
@@ -105,13 +116,106 @@ def test_a_hold_says_since_when_by_whom_and_why(start: Start, tmp_path: Path) ->
     assert refusal(start()) == "Deploys are on hold since 2026-01-01, by ann: the sale"
 
 
-def test_a_switch_under_way_is_waited_for_though_its_deployer_is_gone(
+def test_the_second_waits_and_says_for_whom(start: Start) -> None:
+    first = start()
+    first_line(first)
+    second = start("bob at work", 20)
+    told = first_line(second)
+    assert told.startswith("ann at home has been deploying to this server for ")
+    assert told.endswith(" s. Waiting for at most 20 s; Ctrl-C ends that.")
+    beat(first, "end")
+    first.wait(5)
+    beat(second)
+    assert first_line(second) == "locked"
+
+
+def test_waiting_ends(start: Start) -> None:
+    first = start()
+    first_line(first)
+    second = start("bob at work", 0.5)
+    assert "Waiting" in first_line(second)
+    beat(first)
+    assert second.wait(5) == 3
+    assert first_line(second).endswith(" s. Gave up after 0 s.")
+
+
+def test_one_that_waits_and_dies_waits_no_more(start: Start) -> None:
+    first = start()
+    first_line(first)
+    second = start("bob at work", 100)
+    first_line(second)
+    beat(first)
+    assert second.stdin
+    second.stdin.close()
+    second.stdin = None
+    assert second.wait(3) == 0
+    silent = start("eve", 100)
+    first_line(silent)
+    for _ in range(4):
+        beat(first)
+        time.sleep(PATIENCE / 2)
+    assert silent.wait(3) == 0
+
+
+def test_a_hold_is_not_waited_for(start: Start, tmp_path: Path) -> None:
+    hold = {"at": "2026-01-01", "who": "ann", "why": "the sale"}
+    (tmp_path / "hold.json").write_text(json.dumps(hold))
+    assert "on hold" in refusal(start("bob", 100))
+
+
+def history(tmp_path: Path, app: str) -> list[str]:
+    path = tmp_path / app / "history.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line)["result"] for line in lines if line.endswith("}")]
+
+
+@pytest.mark.parametrize("how", ["cut", "silent", "ended"])
+def test_a_connection_that_was_lost_is_in_the_history_of_each_app(
+    start: Start, tmp_path: Path, how: str
+) -> None:
+    for app in ("links", "shop"):
+        (tmp_path / app).mkdir()
+    (tmp_path / "links/history.jsonl").write_text('{"at": "2026-01-01T00:00:00+00:00", "resu')
+    process = start("ann at home", 0, "links", "shop", "never-deployed")
+    assert first_line(process) == "locked"
+    if how == "ended":
+        beat(process, "end")
+    if how == "cut":
+        process.communicate()
+    process.wait(PATIENCE + 4)
+    expected = [] if how == "ended" else ["interrupted"]
+    assert history(tmp_path, "links")[-1:] == history(tmp_path, "shop") == expected
+    assert not (tmp_path / "never-deployed").exists()
+    if expected:
+        entry = json.loads((tmp_path / "shop/history.jsonl").read_text())
+        assert (entry["what"], entry["who"]) == ("deploy", "ann at home")
+        assert "connection was lost before shop was released" in entry["why"]
+
+
+def test_what_was_released_before_the_connection_was_lost_is_not_interrupted(
     start: Start, tmp_path: Path
 ) -> None:
-    units(tmp_path, "onebox-release-links.service loaded active running x\\n")
-    assert refusal(start()) == (
-        "onebox-release-links.service is still switching releases. Wait for it."
-    )
+    (tmp_path / "links").mkdir()
+    process = start("ann at home", 0, "links")
+    first_line(process)
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    (tmp_path / "links/history.jsonl").write_text(json.dumps({"at": at, "result": "live"}) + "\n")
+    process.communicate()
+    assert history(tmp_path, "links") == ["live"]
+
+
+def test_a_release_that_is_under_way_writes_its_own_line(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "links").mkdir()
+    is_active(tmp_path, code=0)
+    process = start("ann at home", 0, "links")
+    first_line(process)
+    process.communicate()
+    assert history(tmp_path, "links") == []
+
+
+def test_another_app_s_release_keeps_nobody_out(start: Start, tmp_path: Path) -> None:
+    is_active(tmp_path, code=0)
+    assert first_line(start()) == "locked"
 
 
 def test_nobody_but_root_can_open_the_lock(start: Start, tmp_path: Path) -> None:
@@ -119,3 +223,20 @@ def test_nobody_but_root_can_open_the_lock(start: Start, tmp_path: Path) -> None
     first_line(start())
     os.umask(before)
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_must_disturb_no_deploy_at_all_keeps_away_from_a_release_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(lock, "HOLD", tmp_path / "hold.json")
+    monkeypatch.setattr(lock, "switching", lambda: "")
+    with lock.locked("the restart after updates") as reason:
+        assert reason == ""
+        assert lock.holder() == "the restart after updates"
+        with lock.locked("another") as other:
+            assert other.startswith("the restart after updates has been deploying")
+    monkeypatch.setattr(lock, "switching", lambda: "onebox-release-links.service is")
+    with lock.locked("the restart after updates") as reason:
+        assert reason == "onebox-release-links.service is"
+        assert lock.holder() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
 ) -> None:
     server.make("old", live="old")
     server.remember(("deploy", "old", "live"))
-    names = iter(["old", "new"])
+    names = chain(["old"], repeat("new"))
     monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
     monkeypatch.setattr(release, "forget_packages", lambda _: steps.append("forget"))
     wrong = {"altered": lambda _, name: [("/a/venv/x", "is extra")] * (name == "old")}
@@ -145,7 +146,7 @@ def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
     server.make("old", live="old")
     server.remember(("deploy", "old", "live"))
     server.answers["old"] = lambda: 503
-    names = iter(["old", "new"])
+    names = chain(["old"], repeat("new"))
     monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
     deploy(server)
     assert "does not serve: /health answered 503" in capsys.readouterr().err
@@ -196,6 +197,25 @@ def test_going_back_without_a_live_release_is_to_the_newest_that_held(
     durable.point(server.places.current, "releases/gone")
     rollback(server)
     assert "switch True patiently" in steps
+    assert server.pointer() == "old"
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_release_whose_configuration_changed_meanwhile_is_not_switched_to(
+    server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    """A whole deploy places files while a deploy key's release is made of them."""
+    server.make("old", *[] if is_new else ["new"], live="old")
+    names = chain(["new"] * 2, repeat("another"))
+    monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
+    if not is_new:  # made before, of one configuration
+        deploy(server)
+        assert "switch True" in steps
+        return
+    with pytest.raises(ReleaseError, match="configuration of links changed while"):
+        deploy(server)
+    assert "switch True" not in steps
+    assert not server.places.release("new").exists()
     assert server.pointer() == "old"
 
 
@@ -581,11 +601,14 @@ def test_recovery_brings_up_what_is_live_and_down_what_is_not(server: Server) ->
     assert server.history() == [("deploy", "new", "live")]
 
 
-def test_a_migration_that_still_runs_is_waited_for_before_all_else(server: Server) -> None:
+def test_a_migration_that_still_runs_is_waited_for_by_all_but_the_live_release(
+    server: Server,
+) -> None:
     server.make("a", live="a")
+    server.up.add("b")
     release.recover(server.places, PARAMETERS)
-    assert server.waited == [("links-migrate@*.service", 0)]
-    assert server.calls
+    assert server.waited == [("links-migrate@*.service", 1)]
+    assert server.calls[:2] == ["start --no-block links@a.target", stop_of("b")]
 
 
 def test_after_a_death_past_the_switch_the_release_before_can_be_gone_back_to(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from onebox_release import history, lock, show, status
+from onebox_release.places import Places
 
 from tests.unit.onhost.server import PARAMETERS, Server
 
@@ -116,3 +119,29 @@ def test_what_was_and_what_can_be_gone_back_to(server: Server) -> None:
     assert [(entry["release"], entry["live"]) for entry in kept] == [("b-2", True), ("a-1", False)]
     assert history.told_releases([]) == "No release is here."
     assert history.told([]) == "Nothing has been deployed."
+
+
+def test_a_deploy_key_is_told_of_its_app_alone(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [
+        "answer:links", "answer:links-2", "memory:server", "job:links-report", "job:links-2-x",
+        "deploy:links", "disk:/",
+    ]  # fmt: skip
+    problems = {"at": 1, "open": [{"key": k, "what": k, "do": "ssh", "since": 1} for k in keys]}
+    last = {"what": "deploy", "release": "b-2", "result": "failed", "who": "ann at laptop"}
+    state = WELL | {
+        "up": ["b-2"], "deploying": True, "missing": None, "problems": problems, "last": last,
+        "jobs": {}, "lock": "ann at laptop", "hold": {"who": "ann", "why": "the sale", "at": "t"},
+    }  # fmt: skip
+    monkeypatch.setattr(status, "gather", lambda *_: state)
+    told = status.for_key(places, replace(PARAMETERS, jobs=["report"]))
+    assert [each["key"] for each in told["problems"]["open"]] == [
+        "answer:links",
+        "job:links-report",
+    ]
+    assert told["live"] == "b-2"
+    assert told["hold"] is True
+    text = json.dumps(told)
+    for secret in ("ann", "the sale", "laptop", "ssh", "links-2", "memory:", "disk"):
+        assert secret not in text

@@ -5,16 +5,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import os
 import subprocess
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import lock, parameters, resources, submit
+from onebox_release import lock, parameters, resources, status, submit
 from onebox_release.archive import Limits
 from onebox_release.errors import LockedError, RefusedError
 from onebox_release.places import Places
@@ -25,8 +26,8 @@ APPS = ["links", "shop"]
 
 
 @pytest.fixture
-def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The commands that were run, and a lock that is free."""
+def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """The commands that were run, on a server that is not on hold."""
     commands: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -34,45 +35,65 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return subprocess.CompletedProcess(command, 7)
 
     @contextmanager
-    def locked(_: str) -> Iterator[str]:
-        commands.append(["lock"])
-        yield ""
-
-    @contextmanager
     def received(*_: object) -> Iterator[Any]:
         commands.append(["receive"])
-        yield SimpleNamespace(rename=lambda to: commands.append(["rename", to.name]))
+        yield None
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(lock, "locked", locked)
+    monkeypatch.setattr(lock, "HOLD", tmp_path / "hold.json")
     monkeypatch.setattr(parameters, "read", lambda _: None)
     monkeypatch.setattr(submit, "received", received)
+    monkeypatch.setattr(submit, "bring", lambda _, to: commands.append(["bring", to.name]))
+    monkeypatch.setattr(submit, "Places", lambda app: Places(app, tmp_path))
+    (tmp_path / "var/lib/onebox/links/incoming").mkdir(parents=True)
     return commands
 
 
-def test_status_is_told(ran: list[list[str]]) -> None:
-    assert submit.serve("status shop", APPS) == 7
-    assert ran == [[PROGRAM, "status", "shop", "--json"]]
-
-
-def test_an_archive_is_received_before_anybody_is_kept_waiting(ran: list[list[str]]) -> None:
-    assert submit.serve(f"submit links {DIGEST}", APPS) == 7
-    name = f"{DIGEST}.tar.gz"
-    command = [PROGRAM, "deploy", "links", DIGEST, "--by-key"]
-    assert ran == [["receive"], ["lock"], ["rename", name], command]
-
-
-def test_nothing_is_deployed_while_another_deploys(
-    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+def test_status_is_told_without_the_server_s_name(
+    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    @contextmanager
-    def locked(_: str) -> Iterator[str]:
-        yield "Ann is deploying"
+    monkeypatch.setattr(status, "for_key", lambda places, _: {"live": places.app})
+    assert submit.serve("status shop", APPS) == 0
+    assert ran == []
+    assert json.loads(capsys.readouterr().out) == {
+        "schema": 1, "host": "", "app": "shop", "data": {"live": "shop"},
+    }  # fmt: skip
 
-    monkeypatch.setattr(lock, "locked", locked)
-    with pytest.raises(LockedError, match="Ann is deploying"):
+
+@pytest.mark.parametrize(("asked", "wait"), [("", "600"), (" wait=0", "0"), (" wait=30", "30")])
+def test_an_archive_is_received_before_its_own_app_s_deploy_is_waited_for(
+    ran: list[list[str]], asked: str, wait: str
+) -> None:
+    """No lock of the server's is taken: it may be another app's."""
+    assert submit.serve(f"submit links {DIGEST}{asked}", APPS) == 7
+    name = f"{DIGEST}.tar.gz"
+    command = [PROGRAM, "deploy", "links", DIGEST, "--by-key", "--wait", wait]
+    assert ran == [["receive"], ["bring", name], command]
+
+
+def test_nothing_is_deployed_on_hold_and_who_holds_is_not_told(ran: list[list[str]]) -> None:
+    lock.HOLD.write_text(json.dumps({"at": "1", "who": "ann", "why": "we sell the shop"}))
+    with pytest.raises(LockedError, match=r"^Deploys are on hold since 1: we sell the shop$"):
         submit.serve(f"submit links {DIGEST}", APPS)
     assert ran == [["receive"]]
+
+
+def test_an_archive_has_its_place_until_it_is_deployed(places: Places) -> None:
+    source, digest = packed(tar(a=b"x"))
+    with submit.received(source, places, digest) as path:
+        target = places.incoming(digest)
+        submit.bring(path, target)
+        submit.bring(path, target)
+        assert path.exists()
+        with submit._slot(places) as (other, _):
+            assert other != path
+        # Its process is killed: what was brought is not written over.
+        os.link(path, path.with_name("killed"))
+    path.with_name("killed").rename(path)
+    with submit._slot(places) as (other, _):
+        assert other != path
+    assert not path.exists()
+    assert target.read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -80,6 +101,8 @@ def test_nothing_is_deployed_while_another_deploys(
     [
         "", " ", "sh", "status", "status other", "status links ", " status links", "status links\n",
         "status links shop", "status ../links", "submit links", f"submit other {DIGEST}",
+        f"submit links {DIGEST} wait=", f"submit links {DIGEST} wait=99999",
+        f"submit links {DIGEST} wait=-1", "status links wait=1",
         f"submit links {DIGEST} --allow-incompatible", f"submit links {DIGEST}0",
         "submit links " + "A" * 64, f"submit links {DIGEST}\nid", f"SUBMIT links {DIGEST}",
         "submit links ../../../../../../../../../../../../../../../../../etc/passwd",

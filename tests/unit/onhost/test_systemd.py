@@ -88,7 +88,7 @@ def test_units_are_waited_for_until_none_is_left(
         "links-migrate@*.service",
     ]  # fmt: skip
     assert asked.read_text().split() == listing * 3
-    assert slept == [0.5, 0.5]
+    assert [seconds for seconds in slept if seconds >= 0.5] == [0.5, 0.5]  # others are Python's
     assert capsys.readouterr().err == f"Waiting for {unit}, which an earlier deploy left\n"
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from onebox_release import unit
+from onebox_release import credentials, systemd, unit
 from onebox_release.errors import LockedError
 from onebox_release.places import Places
 
@@ -88,20 +89,75 @@ def test_exit_code_and_words_are_passed_on(
 
 
 def test_the_second_of_two_is_locked_out_and_leaves_the_first_ones_words(
-    places: Places, systemd_run: Path, progress: Path, capsys: pytest.CaptureFixture[str]
+    places: Places,
+    systemd_run: Path,
+    progress: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = places.progress(os.getpid() + 1)
     first.write_text("of the first\n")
+    state = {
+        "ActiveEnterTimestamp": f"@{time.time() - 125:.0f}",
+        "Environment": f'"ONEBOX_WHO=ann at home" {credentials.VARIABLE}=/run/x',
+    }
+    monkeypatch.setattr(systemd, "show", lambda *_: state)
     script(systemd_run, f"echo '{LOCKED}' >&2; exit 1")
     with pytest.raises(LockedError) as error:
         unit.run(places, [])
     assert str(error.value) == (
-        "A deploy of links is under way. Follow it: journalctl -fu onebox-release-links.service"
+        "A deploy of links by ann at home is under way, for 2 min."
+        " Follow it: journalctl -fu onebox-release-links.service"
     )
     assert error.value.code == 3
     assert first.read_text() == "of the first\n"
     assert not progress.exists()
     assert capsys.readouterr().err == ""
+
+
+def test_a_deploy_waits_for_its_app_s_and_then_runs(
+    places: Places,
+    systemd_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(systemd, "show", lambda *_: {})
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    busy = tmp_path / "busy"
+    script(systemd_run, f"[ -e {busy} ] && exit 0; touch {busy}; echo '{LOCKED}' >&2; exit 1")
+    assert unit.run(places, [], wait=30) == 0
+    told = "A deploy of links is under way. Waiting for at most 30 s.\n"
+    assert capsys.readouterr().err == told
+    assert 1 in slept
+
+
+def test_ctrl_c_ends_the_waiting(
+    places: Places,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(systemd, "show", lambda *_: {})
+    monkeypatch.setattr(unit, "_run", lambda *_, **__: None)
+    monkeypatch.setattr(time, "sleep", interrupt)
+    assert unit.run(places, [], wait=30) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "Nothing was begun."
+
+
+def test_secrets_wait_in_a_file_of_their_own_and_are_in_no_argument(
+    places: Places, systemd_run: Path, tmp_path: Path
+) -> None:
+    script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
+    unit.run(places, ["deploy", "links", "abc"], secret="s3cret")
+    asked = (tmp_path / "asked").read_text()
+    path = places.credentials(os.getpid())
+    assert f"--setenv={credentials.VARIABLE}={path}" in asked
+    assert "s3cret" not in asked
+    assert not path.exists()
 
 
 def test_what_else_systemd_refuses_is_told_in_its_words(

@@ -99,9 +99,16 @@ def test_the_ping_stays_away_for_what_is_urgent_or_untold() -> None:
 
 def test_messages_are_few() -> None:
     kept = Memory(sent=[float(i) for i in range(12)])
-    assert not memory.may_send(kept, 3599, 12)
-    assert memory.may_send(kept, 3601, 12)
+    assert memory.allowance(kept, 3599, 12, urgent=False) is None
+    assert memory.allowance(kept, 3601, 12, urgent=False) is kept.sent
     assert len(kept.sent) < 12
+
+
+def test_what_is_urgent_has_an_allowance_of_its_own() -> None:
+    kept = Memory(sent=[1.0] * 12, sent_urgent=[1.0] * 11)
+    assert memory.allowance(kept, 2, 12, urgent=True) is kept.sent_urgent
+    kept.sent_urgent.append(1.0)
+    assert memory.allowance(kept, 2, 12, urgent=True) is None
 
 
 def test_figures_are_kept_once_a_round_and_for_an_hour() -> None:

@@ -113,6 +113,18 @@ def test_too_many_messages_are_told_together_later(world: World) -> None:
     assert len(world.sent) == 1
 
 
+def test_failed_deploys_do_not_use_up_what_an_outage_needs(world: World) -> None:
+    kept = memory.load()
+    kept.sent = [900.0] * SETTINGS.hourly
+    memory.save(kept)
+    down = App("links", "links.test", live="r1", silence="502")
+    world.seen = Seen(at=0, apps=[down])
+    world.round(1000)
+    world.round(1300)
+    assert len(world.sent) == 1
+    assert memory.load().sent_urgent == [1300]
+
+
 def test_deploys_are_told_where_that_is_wanted_and_never_those_before(world: World) -> None:
     entry = {"at": "a", "what": "deploy", "release": "r1", "result": "live", "who": "ann"}
     world.seen = Seen(at=0, apps=[App("links", "links.test", last=entry)])
