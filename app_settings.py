@@ -49,7 +49,8 @@ class Web(Settings):
 
 
 class Process(Settings):
-    """A process beside web: a queue worker, say. It starts and stops with its release."""
+    """A process beside web: a queue worker, say. It starts and stops with its release. During the
+    watch after a switch the old release's runs beside the new one's, unless it is `alone`."""
 
     name: ProcessName
     """Its unit is called so, behind the app's name."""
@@ -59,6 +60,9 @@ class Process(Settings):
     """Asks it to finish what it is at."""
     stop_timeout: Seconds = 60
     """Seconds that it is given to finish."""
+    alone: bool = False
+    """Whether it must never run twice, as a scheduler: the old release's is stopped before the new
+    one's starts, and a rollback does the reverse. In between none runs."""
 
 
 class Static(Settings):

@@ -144,7 +144,10 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
 
 
 def _units(app: App) -> list[File]:
-    kinds = ["NAME.service", "NAME@.target", "NAME-web@.socket", "NAME-web@.service"]
+    kinds = [
+        "onebox-listen-NAME.service", "NAME.service", "NAME@.target", "NAME-web@.socket",
+        "NAME-web@.service",
+    ]  # fmt: skip
     optional = [path for path, used in _optional(app).items() if used]
     paths = [f"{UNITS}/{kind}" for kind in kinds] + optional
     processes = [

@@ -16,6 +16,8 @@ from . import durable
 from .parameters import Parameters
 from .places import Places
 
+ALONE = "X-Onebox-Alone=yes"  # systemd passes over what begins with X-
+
 
 def make(places: Places, parameters: Parameters, release: str) -> None:
     """Give a release copies of today's templates."""
@@ -54,6 +56,13 @@ def processes(places: Places, parameters: Parameters, release: str) -> list[str]
     if not target.is_file():
         return ["web", *parameters.processes]
     return re.findall(rf"[ =]{re.escape(places.app)}-([a-z0-9]+)@%i\.service", target.read_text())
+
+
+def alone(places: Places, release: str) -> set[str]:
+    """Return the names of a release's processes that must not run beside another release's."""
+    paths = (path for path in of(places, release) if path.suffix == ".service")
+    marked = (path.name for path in paths if ALONE in path.read_text().splitlines())
+    return {name.removeprefix(f"{places.app}-").partition("@")[0] for name in marked}
 
 
 def services(places: Places, parameters: Parameters, release: str) -> list[str]:

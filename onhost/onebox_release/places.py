@@ -159,6 +159,11 @@ class Places:
         return self.units_folder / f"onebox-{self.app.replace('-', '_')}.slice"
 
     @property
+    def listen_unit(self) -> Path:
+        """Return the unit file that has the live release's socket listen early at boot."""
+        return self.units_folder / f"onebox-listen-{self.app}.service"
+
+    @property
     def web_unit(self) -> Path:
         """Return the unit file of its web processes."""
         return self.units_folder / f"{self.app}-web@.service"

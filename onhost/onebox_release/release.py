@@ -29,7 +29,7 @@ from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
 from .report import say
-from .switch import live, retire, switch
+from .switch import live, make_way, retire, switch
 from .who import who
 
 GRACE = 30  # seconds in which a migration that was stopped has ended
@@ -139,6 +139,7 @@ def recover(places: Places, parameters: Parameters, *, replacing: bool = False) 
     release = live(places)
     if release:
         try:
+            make_way(places, parameters, release)
             systemd.systemctl("start", "--no-block", places.target(release))
         except ReleaseError as error:
             if not replacing:

@@ -142,8 +142,8 @@ def _delete(places: Places) -> None:
 
 def _units(places: Places) -> list[Path]:
     """Return the app's unit files, those of processes that it once had too."""
-    found = places.units([])
-    found += [path for path in (places.boot_unit, places.slice) if path.exists()]
+    boot = (places.boot_unit, places.listen_unit, places.slice)
+    found = places.units([]) + [path for path in boot if path.exists()]
     for path in places.web_unit.parent.glob(f"{places.app}-*@.service"):
         if f"=/srv/{places.app}/" in path.read_text() and path not in found:
             found.append(path)

@@ -67,7 +67,7 @@ def switch(
         if went_live and (why := _why_it_stays(places, parameters, before, error, can_go_back)):
             raise ReleaseError(f"{error}\nIt stays live: {why}.") from error
         if went_live:
-            _put_back(places, before)
+            _put_back(places, parameters, before)
         else:  # nobody but us asked it anything: there is nothing to wait for
             stop(places, parameters, release)
         retire(places, parameters)
@@ -104,6 +104,16 @@ def retire(places: Places, parameters: Parameters) -> None:
         faults.point("retired")
 
 
+def make_way(places: Places, parameters: Parameters, release: str) -> None:
+    """Stop the processes of other releases that must not run beside this one's own."""
+    for other in {whose for _, whose in own_units.every(places)} - {release}:
+        names = own_units.alone(places, release) | own_units.alone(places, other)
+        own = own_units.processes(places, parameters, other)
+        units = [places.process(name, other) for name in sorted(names) if name in own]
+        if up := [unit for unit in units if systemd.is_active(unit)]:
+            systemd.systemctl("stop", *up)
+
+
 def stop(places: Places, parameters: Parameters, release: str) -> None:
     """Stop all of a release; each process gets the time that its unit gives it."""
     processes = own_units.services(places, parameters, release)
@@ -135,6 +145,7 @@ def _hold(
 ) -> None:
     """See that the public gets the new release, start all of it, and watch it."""
     check_public(places, parameters, release)
+    make_way(places, parameters, release)
     systemd.systemctl("start", places.target(release))
     say(f"Release {release} is live")
     faults.point("joined")
@@ -166,11 +177,12 @@ def _watch(
             raise WentBadError(f"Release {release} went bad: {problem}.\nIts last lines:\n{told}")
 
 
-def _put_back(places: Places, before: str | None) -> None:
+def _put_back(places: Places, parameters: Parameters, before: str | None) -> None:
     """Make the release before live again, by the same rename."""
     if before:
         durable.point(places.current, f"releases/{before}")
         say(f"Put back release {before}")
+        make_way(places, parameters, before)
         systemd.systemctl("start", "--no-block", places.target(before))
     else:
         places.current.unlink(missing_ok=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -46,11 +48,43 @@ def test_it_restarts_for_ever(server: Server) -> None:
         server.seconds_until_ready(WITHIN)
 
 
-def test_the_app_answers_after_a_reboot(server: Server) -> None:
+def test_the_app_answers_after_a_reboot_and_nothing_fails_before(server: Server) -> None:
+    """nginx is up before the app: requests wait for the app's socket, however long PostgreSQL
+    takes."""
     release = server.release()
-    lab("reboot", server.host.name)
-    server.seconds_until_ready(30)
+    slow = "/etc/systemd/system/postgresql@.service.d/slow.conf"
+    server.run(f"printf '[Service]\\nExecStartPre=/bin/sleep 4\\n' > {slow}")
+    answers: list[int | str] = []
+    with watched(server, answers):
+        lab("reboot", server.host.name)
+        server.seconds_until_ready(60)
+    server.run(f"rm {slow}; systemctl daemon-reload")
+    assert set(answers) == {200}
     assert server.release() == release
+
+
+@contextmanager
+def watched(server: Server, answers: list[int | str]) -> Iterator[None]:
+    """Ask the app all the time; keep the status of each answer since nginx was last down."""
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                answers.append(server.request("GET", "/health/live").status_code)
+            except httpx.ConnectError:
+                answers.clear()  # nginx is down: what counts are the answers of the next boot
+            except httpx.HTTPError as error:
+                answers.append(f"{type(error).__name__}: {error}")
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.fixture(scope="module", params=["12", "13"])

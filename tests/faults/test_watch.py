@@ -63,13 +63,39 @@ def test_a_first_release_whose_process_crashes_fails_and_the_next_may_be_slow(
     probe.server.run("rm -rf $(realpath /srv/probe/current)")
     assert probe.status()["missing"]
     probe.become("worker crashes")
+    probe.server.app["watch"] = 30  # for a first release 10 s, or twice what its start took
     result = probe.deploy()
-    assert result.returncode != 0
+    probe.server.app["watch"] = 2
+    assert result.returncode != 0, result.stdout + result.stderr
     output = result.stdout + result.stderr
     assert "broken on purpose: worker" in output
     assert "It stays live: there is no previous release to roll back to." in output
     assert probe.live() == probe.status()["live"]
     probe.release("slow start")
+    probe.settled()
+
+
+def test_a_process_that_runs_alone_never_runs_twice(probe: Probed) -> None:
+    """Over the first deploy that says so, one more, and one that is rolled back by itself."""
+    settings = dict(probe.server.app)
+    worker = {**settings["processes"][0], "alone": True}
+    probe.server.app.update(processes=[worker], watch=4)
+    count = "pgrep -c -f '[p]ython -m probe.worker'"
+    log = "/run/workers"
+    probe.server.run(
+        f'systemd-run --quiet --unit=counter sh -c "while sleep 0.1; do {count} >> {log}; done"'
+    )
+    try:
+        probe.release()
+        probe.release()
+        probe.server.app["watch"] = 40
+        probe.become("dies later")
+        assert "Put back" in probe.deploy().stderr
+    finally:
+        probe.server.run("systemctl stop counter")
+        probe.server.entry["apps"] = [settings]
+    seen = probe.server.run(f"sort {log} | uniq -c; rm {log}")
+    assert {line.split()[1] for line in seen.splitlines()} == {"0", "1"}, seen
     probe.settled()
 
 

@@ -485,6 +485,29 @@ def test_the_live_release_is_started_at_boot(app: App) -> None:
     assert text[-1] == "WantedBy=multi-user.target"
 
 
+def test_the_live_release_listens_before_nginx_is_up_at_boot(app: App) -> None:
+    text = lines(render(f"{UNITS}/onebox-listen-NAME.service", app=app))
+    assert "Before=nginx.service links.service" in text
+    assert "ConditionPathExists=/srv/links/current" in text
+    assert "ConditionPathExists=!/var/lib/onebox/links.paused" in text
+    [start] = [line for line in text if line.startswith("ExecStart=")]
+    assert 'exec systemctl start "links-web@$${release##*/}.socket"' in start
+    boot = lines(render(f"{UNITS}/NAME.service", app=app))
+    assert "Wants=onebox-listen-links.service" in boot
+
+
+ALONE = "X-Onebox-Alone=yes"
+
+
+def test_a_process_that_must_run_alone_is_marked(app: App, queue: Process) -> None:
+    text = render(f"{UNITS}/NAME-PROCESS@.service", app=app, process=queue)
+    assert ALONE not in text
+    marked = queue.model_copy(update={"alone": True})
+    alone = lines(render(f"{UNITS}/NAME-PROCESS@.service", app=app, process=marked))
+    assert alone.index(ALONE) < alone.index("[Service]")
+    assert [line for line in alone if line != ALONE] == lines(text)
+
+
 def test_gunicorn_is_configured_from_the_settings(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ class Server:
         releases = {unit.partition("@")[2].rpartition(".")[0] for unit in units}
         if verb == "start":
             self.up |= releases - {""}
-        elif verb == "stop":
+        elif verb == "stop" and any(unit.endswith(".target") for unit in units):
             self.up -= releases
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
@@ -86,7 +86,7 @@ class Server:
         return sorted(self.up)
 
     def is_active(self, unit: str) -> bool:
-        return unit.partition("@")[2].removesuffix(".target") in self.up
+        return unit.partition("@")[2].rpartition(".")[0] in self.up
 
     def journal(self, unit: str, lines: int = 40, after: str = "") -> str:
         del lines, after

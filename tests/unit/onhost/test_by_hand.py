@@ -192,7 +192,10 @@ def end(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Remo
         (path / "own").write_text("own")
     places.generated.write_text("SECRET_KEY=x\n")
     units = places.web_unit.parent
-    for name in ("links@.target", "links-web@.service", "links-queue@.service", "links.service"):
+    for name in (
+        "links@.target", "links-web@.service", "links-queue@.service", "links.service",
+        "onebox-listen-links.service",
+    ):  # fmt: skip
         (units / name).write_text("WorkingDirectory=/srv/links/releases/%i/app\n")
     (units / "links-2-web@.service").write_text("WorkingDirectory=/srv/links-2/releases/%i/app\n")
     places.access_log.write_text("")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from onebox_release import cli, history, identity, lock, release, unit
+from onebox_release import cli, history, identity, lock, release, systemd, unit
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.places import Places
 
@@ -228,6 +228,7 @@ def test_a_plan_names_both_releases_and_what_is_up(
     assert told(capsys) == {**bare, "digest": "abc", "by_key": False}
     server.make("b-2", live="b-2")
     server.up |= {"a-1"}
+    monkeypatch.setattr(systemd, "is_active", lambda unit: unit.endswith(".target"))
     assert command("plan", "links", "abc") == 0
     data = told(capsys)
     units = ["links-web@b-2.service", "links-queue@b-2.service", "links-web@b-2.socket"]

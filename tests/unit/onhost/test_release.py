@@ -611,6 +611,19 @@ def test_a_migration_that_still_runs_is_waited_for_by_all_but_the_live_release(
     assert server.calls[:2] == ["start --no-block links@a.target", stop_of("b")]
 
 
+def test_a_death_in_between_leaves_no_two_processes_that_must_run_alone(server: Server) -> None:
+    server.make("old", "new", live="new")
+    server.up.add("old")
+    for name in ("old", "new"):
+        folder = server.places.units_folder
+        (folder / f"links@{name}.target").write_text("Wants=links-queue@%i.service\n")
+        (folder / f"links-queue@{name}.service").write_text("[Unit]\nX-Onebox-Alone=yes\n")
+    release.recover(server.places, PARAMETERS)
+    assert server.calls[:2] == [
+        "stop links-queue@old.service", "start --no-block links@new.target",
+    ]  # fmt: skip
+
+
 def test_after_a_death_past_the_switch_the_release_before_can_be_gone_back_to(
     server: Server,
 ) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import durable, faults, health, resources, systemd
+from onebox_release import durable, faults, health, own_units, resources, systemd
 from onebox_release.errors import PutBackError, ReleaseError
 from onebox_release.switch import connections, drain, live, own_answer, retire, stop, switch
 
@@ -612,3 +612,47 @@ def test_a_connection_that_stays_gets_the_drain_time_and_no_more(
         client.connect(str(path))
         drain(path, 3)
     assert 3 <= server.now < 3.5
+
+
+def own(server: Server, release: str, *, alone: bool) -> None:
+    """Give a release unit files of its own, with a queue that runs alone or not."""
+    folder = server.places.units_folder
+    wants = "Wants=links-web@%i.service links-queue@%i.service\n"
+    (folder / f"links@{release}.target").write_text(wants)
+    (folder / f"links-queue@{release}.service").write_text(
+        "[Unit]\n" + f"{own_units.ALONE}\n" * alone
+    )
+
+
+STOP, START = "stop links-queue@{}.service", "start links@{}.target"
+
+
+@pytest.mark.parametrize(("old", "new"), [(True, True), (True, False), (False, True)])
+def test_a_process_that_runs_alone_is_stopped_before_the_new_one_is_started(
+    two: Server, *, old: bool, new: bool
+) -> None:
+    own(two, "old", alone=old)
+    own(two, "new", alone=new)
+    go(two)
+    calls = [call for call in two.calls if call in {STOP.format("old"), START.format("new")}]
+    assert calls == [STOP.format("old"), START.format("new")]
+
+
+def test_other_processes_run_on_beside_the_new_one(two: Server) -> None:
+    own(two, "old", alone=False)
+    own(two, "new", alone=False)
+    go(two)
+    assert STOP.format("old") not in two.calls
+
+
+def test_a_rollback_stops_the_new_one_that_runs_alone_before_the_old_one_starts(
+    two: Server,
+) -> None:
+    own(two, "old", alone=True)
+    own(two, "new", alone=True)
+    two.answers["new"] = after(two, 1, 500)
+    with pytest.raises(PutBackError):
+        go(two)
+    back = two.calls.index("start --no-block links@old.target")
+    assert two.calls.index(STOP.format("new")) < back
+    assert_old_serves(two)

@@ -94,12 +94,13 @@ def test_every_folder_comes_after_its_parent(app: App) -> None:
 def test_a_migration_has_a_unit_only_where_there_is_one(app: App) -> None:
     units = "/etc/systemd/system/links"
     served = [".service", "@.target", "-web@.socket", "-web@.service"]
+    early = "/etc/systemd/system/onebox-listen-links.service"
     assert [file.path for file in apps._units(app)] == [
-        f"{units}{kind}" for kind in [*served, "-migrate@.service"]
-    ]
+        early, *(f"{units}{kind}" for kind in [*served, "-migrate@.service"]),
+    ]  # fmt: skip
     assert [file.path for file in apps._units(without_migrations(app))] == [
-        f"{units}{kind}" for kind in served
-    ]
+        early, *(f"{units}{kind}" for kind in served),
+    ]  # fmt: skip
 
 
 def test_the_environment_tells_what_the_server_has(vm: VM, app: App) -> None:
@@ -188,8 +189,8 @@ def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
             "drain": 30,
             "keep_releases": 5,
             "units": [
-                "links.service", "links@.target", "links-web@.socket", "links-web@.service",
-                "links-migrate@.service",
+                "onebox-listen-links.service", "links.service", "links@.target",
+                "links-web@.socket", "links-web@.service", "links-migrate@.service",
             ],
             "jobs": [],
             "hooks": {},

@@ -15,7 +15,7 @@ Refusal = Callable[..., str]
 OF_VM = ", ".join(sorted(VM.model_fields))
 OF_APP = ", ".join(sorted(App.model_fields))
 OF_TLS = "email, profile, server, server_ca"
-OF_PROCESS = "command, name, stop_signal, stop_timeout"
+OF_PROCESS = "alone, command, name, stop_signal, stop_timeout"
 OF_WEB = (
     "graceful_timeout, keepalive, log_level, max_requests, max_requests_jitter, timeout,"
     " worker_memory, workers"

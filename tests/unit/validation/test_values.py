@@ -80,7 +80,9 @@ def test_a_signal_that_does_not_ask_is_refused(refusal: Refusal) -> None:
 
 
 def test_a_good_process_is_kept(folder: Path) -> None:
-    given = {"name": "a" * 16, "command": "x", "stop_signal": "SIGINT", "stop_timeout": 7}
+    given = {
+        "name": "a" * 16, "command": "x", "stop_signal": "SIGINT", "stop_timeout": 7, "alone": True,
+    }  # fmt: skip
     [process] = read(folder, a_vm(an_app(processes=[given]))).apps[0].processes
     assert process.model_dump() == given
 
