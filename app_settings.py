@@ -245,8 +245,9 @@ class App(Settings):
     keep_releases: int = Field(default=5, ge=2)
     """Releases kept on the server, to go back to."""
     build: bool = False
-    """Whether source distributions and git dependencies may be built; that runs their code as
-    root. Compilers come by `packages`, as in "build-essential", "python3-dev"."""
+    """Whether source distributions and git dependencies may be built; that runs their code, as a
+    user that sees nothing of the server's but its programs, before the release is started.
+    Compilers come by `packages`, as in "build-essential", "python3-dev"."""
     install_secrets: list[SecretByName] = Field(default_factory=list)
     """Names of secrets that uv alone gets, as its environment, while it installs packages:
     UV_INDEX_CORP_USERNAME and UV_INDEX_CORP_PASSWORD for an index named corp. They are sent with

@@ -257,7 +257,7 @@ def _for_known_apps(keys: list[DeployKey], info: ValidationInfo) -> list[DeployK
             raise wrong("names of this server's apps", f"take {name} out", found=f'"{name}"')
         if apps[name].build:
             raise wrong(
-                "apps with `build` off: building runs a release's code as root",
+                "apps with `build` off: a key could have code run while packages are installed",
                 f"take {name} out, or its `build`",
                 found=f'"{name}", which builds',
             )

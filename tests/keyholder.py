@@ -7,7 +7,6 @@ import io
 import shutil
 import subprocess
 import tarfile
-import zipfile
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,16 +16,6 @@ from tests.server import LONG, PROJECT, Server
 
 USER = "onebox-deploy"
 UV = PROJECT / ".tools/bin/uv"
-PROJECT_FILE = """
-[project]
-name = "evil"
-version = "1"
-requires-python = ">=3.11"
-dependencies = ["evil-package"]
-
-[tool.uv.sources]
-evil-package = {path = "evil_package-1-py3-none-any.whl"}
-"""
 BUILT_FILE = """
 [project]
 name = "evil"
@@ -144,29 +133,5 @@ def evil_builds(folder: Path, told: str, pins: str) -> Path:
         (project / "requirements.txt").write_text(f"{pins}\n")
         return project
     (project / "pyproject.toml").write_text(WORKSPACE_FILE)
-    subprocess.run([UV, "lock", "--quiet", "--offline"], cwd=project, check=True)
-    return project
-
-
-def evil_project(folder: Path, told: str) -> Path:
-    """Make an app with a package that runs code wherever its environment's Python is started.
-
-    The code writes down who ran it, in the file `told` of the server.
-    """
-    project = folder / "evil"
-    shutil.rmtree(project, ignore_errors=True)
-    project.mkdir()
-    info = "evil_package-1.dist-info"
-    files = {
-        "evil_package.py": "",
-        "evil.pth": f"import os; os.system('id -un >> {told}')\n",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: evil-package\nVersion: 1\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"])
-    with zipfile.ZipFile(project / "evil_package-1-py3-none-any.whl", "w") as wheel:
-        for name, text in {**files, f"{info}/RECORD": record}.items():
-            wheel.writestr(name, text)
-    (project / "pyproject.toml").write_text(PROJECT_FILE)
     subprocess.run([UV, "lock", "--quiet", "--offline"], cwd=project, check=True)
     return project

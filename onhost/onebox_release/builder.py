@@ -50,8 +50,21 @@ VISIBLE = (
     "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/uv",
 )  # fmt: skip
 LINKS = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")  # to /usr, in Debian since 12
-# Clouds answer there with what is the server's: its user data, its keys.
+# Clouds answer there with what is the server's: its user data, its keys. Twice, because a kernel
+# may know no filter for a unit; names are asked for all the same, some clouds' servers for them are
+# link-local.
 UNREACHABLE = ("link-local", "fd00:ec2::254", "100.100.100.200")
+FENCE = """
+table inet {table}
+delete table inet {table}
+table inet {table} {{
+    chain output {{
+        type filter hook output priority filter; policy accept;
+        meta skuid {user} ip daddr {{ 169.254.0.0/16, 100.100.100.200 }} th dport != 53 reject
+        meta skuid {user} ip6 daddr {{ fe80::/10, fd00:ec2::254 }} th dport != 53 reject
+    }}
+}}
+"""
 
 PROPERTIES = {
     "Type": "exec",
@@ -116,6 +129,10 @@ class Builder:
         return f"onebox-build-{self.places.app}.service"
 
     @property
+    def _table(self) -> str:
+        return f"onebox-build-{self.places.app}"
+
+    @property
     def root(self) -> Path:
         """Return the folder that the unit's root is made of."""
         return self.places.root / "run" / f"onebox-build-{self.places.app}"
@@ -167,9 +184,11 @@ class Builder:
             for folder in (self.cache, staging):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 os.chown(folder, user.pw_uid, user.pw_gid, follow_symlinks=False)
+            _nft(FENCE.format(table=self._table, user=user.pw_uid))
             yield
         finally:
             remove(self.root)
+            _nft(f"table inet {self._table}\ndelete table inet {self._table}\n")
 
     def _run(self, job: str, venv: Path, staging: Path) -> tuple[int, str, str]:
         """Run the unit; return its exit code, what was said, and why it was stopped."""
@@ -305,6 +324,13 @@ def _write(pipe: IO[bytes] | None, content: bytes) -> None:
     with suppress(OSError), pipe or nullcontext() as file:
         if file:
             file.write(content)
+
+
+def _nft(rules: str) -> None:
+    command = ["/usr/sbin/nft", "-f", "-"]
+    result = subprocess.run(command, input=rules, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ReleaseError(f"nft can't keep the packages' user in: {result.stderr.strip()[:500]}")
 
 
 def _known(user: str) -> pwd.struct_passwd:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from .report import plain
 
 PATIENCE = 5  # seconds for one answer
 # Over its own socket, too, the app is asked as nginx asks: some rely on these.
@@ -94,10 +98,29 @@ def unanswered(connection: http.client.HTTPConnection, error: Exception) -> str:
 
 def ask(connection: http.client.HTTPConnection, path: str) -> Answer:
     """Return the answer to a GET. Raises OSError or HTTPException where there is none."""
+    # The connection's own limit is for each packet: an answer may come byte by byte for hours.
+    over = threading.Event()
+    limit = threading.Timer(connection.timeout or PATIENCE, _cut, (connection, over))
+    limit.daemon = True
     try:
+        connection.connect()
+        limit.args = (connection.sock, over)
+        limit.start()
         connection.request("GET", path, headers=AS_NGINX)
         response = connection.getresponse()
-        body = response.read(2000).decode(errors="replace")
-        return Answer(response.status, response.getheader("x-release"), body)
+        body = plain(response.read(2000).decode(errors="replace"))
+        release = response.getheader("x-release")
+    except (OSError, http.client.HTTPException) as error:
+        raise (TimeoutError("timed out") if over.is_set() else error) from error
     finally:
+        limit.cancel()
         connection.close()
+    if over.is_set():
+        raise TimeoutError("timed out")
+    return Answer(response.status, release if release is None else plain(release, 100), body)
+
+
+def _cut(connection: socket.socket, over: threading.Event) -> None:
+    over.set()
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

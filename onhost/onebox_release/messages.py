@@ -52,7 +52,7 @@ def failed(
     if not by_key:
         return "uv could not install the packages:\n" + "\n".join(filter(None, [text, why]))
     for line in text.splitlines()[-100:]:
-        syslog.syslog(f"uv: {line}")
+        syslog.syslog(f"uv: {line[:1000]}")
     kind = why or next((says for seen, says in KINDS if re.search(seen, text)), "uv failed")
     about = _about(text, names)
     named = f" ({about})" if about and not why else ""

@@ -15,7 +15,18 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import durable, faults, lock, nginx, own_units, postgresql, release, systemd, untrusted
+from . import (
+    durable,
+    faults,
+    lock,
+    nginx,
+    own_units,
+    postgresql,
+    release,
+    resources,
+    systemd,
+    untrusted,
+)
 from .errors import LockedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
@@ -101,7 +112,9 @@ def _copy(places: Places, parameters: Parameters) -> list[Path]:
         half.unlink()
     name = f"{places.app}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     copies = []
-    if parameters.database == "local" and postgresql.exists(places.app):
+    is_here = parameters.database == "local" and postgresql.exists(places.app)
+    resources.check_copy(places, resources.used(places.data), dump=is_here)
+    if is_here:
         copies.append(places.copies / f"{name}.dump")
         say(f"Dumping the database to {copies[-1]}")
         postgresql.dump(places.app, copies[-1], parameters.migrate_timeout)

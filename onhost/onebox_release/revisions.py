@@ -26,6 +26,9 @@ VERSION_TABLE = b"version_table"  # version_table_schema, too
 # Options that put revisions, or the table of them, elsewhere.
 MOVES = ("version_locations", "version_table", "version_table_schema")
 ADDS = ("recursive_version_locations", "sourceless")
+# Reading Python takes 100 bytes of memory for each of the file's, and root reads these: 100 MB, and
+# all of a repository's in 10 s. The largest of Apache Airflow's 200 revisions has 60 kB.
+LARGEST, MOST, MOST_BYTES = 1 << 20, 5000, 16 << 20
 OFF = ("", "false", "0", "no", "off")
 
 
@@ -95,7 +98,10 @@ def in_the_way(release: Revisions, successor: Revisions, applied: Iterable[str])
 
 def _found(versions: Path) -> dict[str, Revision]:
     found: dict[str, Revision] = {}
-    for path in sorted(versions.glob("*.py")):
+    paths = sorted(versions.glob("*.py"))
+    if len(paths) > MOST or sum(path.stat().st_size for path in paths) > MOST_BYTES:
+        raise _UnknownError(f"there are more than {MOST} revisions, or {MOST_BYTES >> 20} MiB")
+    for path in paths:
         if path.name.startswith(("__init__", ".#")):  # as Alembic passes over them
             continue
         revision = _revision(path)
@@ -143,7 +149,7 @@ def _versions(folder: Path, configuration: str) -> Path:
     _check_options(ini.name, options)
     scripts = _scripts(folder, ini, options)
     environment = scripts / "env.py"
-    if environment.is_file() and VERSION_TABLE in environment.read_bytes():
+    if environment.is_file() and VERSION_TABLE in _content(environment):
         raise _UnknownError(
             "env.py names version_table or version_table_schema; only the table alembic_version"
             " is understood"
@@ -190,7 +196,7 @@ def _options(path: Path) -> Mapping[str, str]:
     the memory. Raises _UnknownError with what is wrong with the file."""
     parser = configparser.RawConfigParser()
     try:
-        parser.read_string(path.read_text(errors="replace"))
+        parser.read_string(_content(path).decode(errors="replace"))
     except configparser.Error as error:
         raise _UnknownError(f"{path.name} can't be read: {plain(str(error), 300)}") from error
     return dict(parser["alembic"]) if parser.has_section("alembic") else parser.defaults()
@@ -200,7 +206,7 @@ def _has_alembic(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        tool = tomllib.loads(path.read_text(errors="replace")).get("tool", {})
+        tool = tomllib.loads(_content(path).decode(errors="replace")).get("tool", {})
     except (ValueError, RecursionError) as error:
         raise _UnknownError(f"{path.name} can't be read") from error
     return isinstance(tool, dict) and "alembic" in tool
@@ -226,7 +232,7 @@ def _names(path: Path, values: Mapping[str, Any], key: str) -> tuple[str, ...]:
 def _constants(path: Path) -> dict[str, Any]:
     """Return a module's top-level names that are set; to `...` where that is no literal."""
     try:
-        statements = ast.parse(path.read_bytes()).body
+        statements = ast.parse(_content(path)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         told = plain(str(error), 200)
         raise ReleaseError(f"The revision {plain(path.name, 80)} is not Python: {told}") from error
@@ -242,6 +248,12 @@ def _constants(path: Path) -> dict[str, Any]:
             if isinstance(target, ast.Name) and node.value:
                 values[target.id] = _literal(node.value)
     return values
+
+
+def _content(path: Path) -> bytes:
+    if path.stat().st_size > LARGEST:
+        raise _UnknownError(f"{plain(path.name, 80)} has more than {LARGEST >> 20} MiB")
+    return path.read_bytes()
 
 
 def _literal(node: ast.expr) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import subprocess
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,8 @@ import pytest
 from operations.artifact import Artifact, pack
 from tests.faults.probed import Probed
 from tests.gated import PRODUCTION, TOKEN, fab, runner_for
-from tests.keyholder import Keyholder, archive, evil_builds, evil_project, member
+from tests.hostile_index import LOOK, SDIST, WHEEL, Index, made, sdist, served, wheel
+from tests.keyholder import Keyholder, archive, evil_builds, member
 from tests.server import PROJECT, Server
 from tests.workflow import Runner
 
@@ -318,31 +322,80 @@ def test_no_file_of_an_archive_makes_anybody_root(probe: Probed, keyholder: Keyh
     assert "6755" not in found
 
 
-def test_root_runs_no_code_of_a_release(
-    probe: Probed, keyholder: Keyholder, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def index(probe: Probed, folder: Path) -> Iterator[Index]:
+    """An index of hostile packages, which the server trusts."""
+    with served(probe.server, folder) as index:
+        yield index
+
+
+def test_root_runs_no_code_of_a_release(probe: Probed, keyholder: Keyholder, index: Index) -> None:
+    """A .pth file runs wherever the environment's Python is started; uv starts it to compile."""
     probe.server.run(f"install -m 666 /dev/null {WHO}")
     before = probe.live()
-    result = keyholder.submit(pack(evil_project(tmp_path, WHO)))
+    run = f"import os; os.system('id -un >> {WHO}')\n"
+    index.files[WHEEL] = wheel({"evil.pth": run, "sitecustomize.py": run})
+    result = keyholder.submit(made(index.lock(WHEEL, settings="compile-bytecode = true")))
     assert result.returncode in {1, REFUSED}  # it has no migrations, and could not serve
-    assert b"Installing the packages" in result.stderr
-    assert b"could not install" not in result.stderr
+    assert b"Not read on the server: 'pyproject.toml, [tool.uv]: compile-bytecode'" in result.stderr
+    assert b"could not be installed" not in result.stderr
+    assert probe.server.run("ls /srv/probe/venvs/*/lib/python3*/site-packages/evil.pth")
     assert "root" not in probe.server.run(f"cat {WHO}").split()
     assert probe.live() == before
 
 
+def test_what_builds_sees_nothing_and_leaves_nothing(
+    probe: Probed, keyholder: Keyholder, index: Index
+) -> None:
+    """Not even code that uv runs, as where an app has `build`, gets at anything."""
+    before = probe.live()
+    settings = "/etc/onebox/probe.json"
+    probe.server.run(f'sed -i \'s/"build": false/"build": true/\' {settings}')
+    index.files[SDIST] = sdist(LOOK)
+    result = keyholder.submit(made(index.lock(SDIST)))
+    probe.server.run(f'sed -i \'s/"build": true/"build": false/\' {settings}')
+    assert result.returncode == 1
+    assert b"could not be installed: a package could not be built (evil)." in result.stderr
+    log = probe.server.run("journalctl -t onebox-release -t onebox-submit --since -2min -o cat")
+    [found] = re.findall(r"FOUND (\{.*?\}) END", log)[:1]
+    assert json.loads(found) == {"user": "probe-build", "seen": [], "written": [], "reached": []}
+    assert probe.server.run("pgrep -u probe-build", check=False) == ""
+    assert probe.server.run("ls -A /srv/probe/venvs | grep new", check=False) == ""
+    assert probe.live() == before
+
+
 @pytest.mark.parametrize("pins", ["-e ./evil", "./evil", "-r /etc/shadow", "workspace"])
-def test_root_builds_nothing_of_an_archive_and_shows_no_file(
+def test_nothing_of_an_archive_is_built_and_no_file_shown(
     probe: Probed, keyholder: Keyholder, tmp_path: Path, pins: str
 ) -> None:
     probe.server.run(f"install -m 666 /dev/null {WHO}")
     before = probe.live()
     result = keyholder.submit(pack(evil_builds(tmp_path, WHO, pins)))
     assert result.returncode in {1, REFUSED}
-    assert b"Installing the packages" in result.stderr
     assert probe.server.run(f"cat {WHO}") == ""
     assert b"root:" not in result.stdout + result.stderr
     assert probe.live() == before
+
+
+def test_a_stalled_upload_keeps_nobody_waiting(probe: Probed, keyholder: Keyholder) -> None:
+    command = ["ssh", *keyholder.options, keyholder.at, f"submit probe {'0' * 64}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as stalled:
+        assert stalled.stdin
+        stalled.stdin.write(b"beginning")
+        stalled.stdin.flush()
+        probe.server.wait_for("ls /var/lib/onebox/probe/uploads/0.tar.gz", 20)
+        probe.become()
+        assert keyholder.submit(pack(probe.folder)).returncode == 0
+        stalled.kill()
+    probe.server.wait_for("! ls /var/lib/onebox/probe/uploads/*", 20)
+
+
+def test_an_archive_of_very_many_files_is_refused(probe: Probed, keyholder: Keyholder) -> None:
+    many = (member(f"{number}/{number}/f") for number in range(7000))
+    result = keyholder.submit(archive(*((one, b"") for one in many)))
+    assert result.returncode == REFUSED
+    assert b"more than 20000 files and folders" in result.stderr
+    assert probe.server.run("ls -A /var/lib/onebox/probe/uploads", check=False) == ""
 
 
 def test_what_a_migration_makes_never_runs_as_the_superuser(probe: Probed) -> None:

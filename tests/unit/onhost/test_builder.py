@@ -106,6 +106,7 @@ def test_the_unit_sees_what_is_listed_and_credentials_are_on_its_input_alone(
     for hidden in ("/etc/links", "/srv:", "/var", "/run:", "/home", "/root:", "/etc/letsencrypt"):
         assert not [path for path in visible if path.split(":")[-1].startswith(hidden)]
     assert not run.exists()
+    assert [command[0] for command in ran].count("/usr/sbin/nft") == 2
     assert ran[0][:2] == ["systemctl", "stop"]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -121,3 +123,30 @@ def test_no_answer_of_nginx_is_described_by_its_port() -> None:
     connection = health.NginxConnection("links.test")
     told = health.unanswered(connection, ConnectionRefusedError())
     assert told == "nginx does not listen on port 443 of 127.0.0.1"
+
+
+def test_an_answer_that_never_ends_is_given_up(path: Path) -> None:
+    """Each byte comes in time, the whole never does."""
+
+    def drip() -> None:
+        with listening.accept()[0] as accepted, contextlib.suppress(OSError):
+            accepted.recv(4096)
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nx-slow: ")
+            while True:
+                accepted.sendall(b"x")
+                time.sleep(0.05)
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        threading.Thread(target=drip, daemon=True).start()
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError):
+            ask(path, 0.5)
+        assert time.monotonic() - begun < 3
+
+
+def test_an_answer_has_nothing_that_a_terminal_obeys(path: Path, serve: Serve) -> None:
+    serve(b"HTTP/1.1 200 OK\r\nx-release: a\x1b[2J\r\nContent-Length: 4\r\n\r\n\x1b[2J")
+    answer = ask(path)
+    assert (answer.release, answer.body) == ("a\\x1b[2J", "\\x1b[2J")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from onebox_release import resources, systemd
 from onebox_release.errors import RefusedError, ReleaseError
+from onebox_release.packages import Project
 from onebox_release.places import Places
 from onebox_release.resources import MIB
 
@@ -120,3 +123,51 @@ def test_the_memory_of_all_units_is_summed(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_scarce_memory_shortens_the_watch(wanted: int, available: int, seconds: int) -> None:
     assert resources.watch_time(wanted, available, 100) == seconds
+
+
+def test_a_dump_is_measured_where_it_is_written(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/var may be another file system than /srv."""
+    asked(monkeypatch, 0, f"{50 * MIB}\n")
+    free = {places.home: 9999, places.state: 149}
+
+    def statvfs(path: Any) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=free[path], f_frsize=MIB, f_favail=9999, f_files=1)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    with pytest.raises(RefusedError, match="has 149 MiB free, a dump of the database needs 150"):
+        resources.check_disk(places, dump=True)
+    free[places.state] = 150
+    resources.check_disk(places, dump=True)
+    free[places.home] = 99
+    with pytest.raises(RefusedError, match="a release needs 100"):
+        resources.check_disk(places, dump=True)
+
+
+def test_a_last_copy_is_measured_where_it_is_written(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(monkeypatch, 0, f"{50 * MIB}\n")
+    places.copies.mkdir(parents=True)
+    disk(monkeypatch, free=160, inodes=9999)
+    resources.check_copy(places, 10 * MIB, dump=True)
+    with pytest.raises(RefusedError, match=r"a last copy needs 161.*--no-dump"):
+        resources.check_copy(places, 11 * MIB, dump=True)
+    resources.check_copy(places, 60 * MIB, dump=False)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "needed"), [({}, 300), ({"a": 10 << 20}, 300), ({"torch": 900 << 20}, 7200)]
+)
+def test_an_environment_is_estimated_by_its_wheels(sizes: dict[str, int], needed: int) -> None:
+    project = Project({}, True, frozenset(sizes), False, sizes, [])  # noqa: FBT003
+    assert resources.environment(project) == needed * MIB
+
+
+def test_a_reserve_of_the_disk_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for free, inodes, full in ((100, 2000, False), (99, 2000, True), (100, 1999, True)):
+        disk(monkeypatch, free=free, inodes=inodes)
+        assert resources.is_full(tmp_path) == full

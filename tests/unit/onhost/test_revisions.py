@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from onebox_release import revisions
 from onebox_release.errors import ReleaseError
 from onebox_release.revisions import Read, Revision, Unknown, ancestors, in_the_way, pending
 from onebox_release.revisions import read as read_by
@@ -303,3 +304,19 @@ def test_what_a_revision_depends_on_is_applied_with_it(project: Path) -> None:
     found = read(project)
     assert not isinstance(found, Unknown)
     assert pending(found, ["b"]) == []
+
+
+def test_files_that_would_fill_the_memory_are_not_read(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(project, 'revision = "a"\n', "a.py")
+    write(project, "#" * (2 << 20), "b.py")
+    assert why(project) == "b.py has more than 1 MiB"
+    monkeypatch.setattr(revisions, "MOST", 1)
+    assert why(project).startswith("there are more than 1 revisions")
+
+
+@pytest.mark.parametrize("name", ["alembic.ini", "pyproject.toml"])
+def test_settings_that_would_fill_the_memory_are_not_read(project: Path, name: str) -> None:
+    (project / name).write_text("#" * (2 << 20))
+    assert why(project) == f"{name} has more than 1 MiB"
