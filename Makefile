@@ -1,7 +1,7 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down check lint unit test test-app test-host verify dev nightly-timer audit \
-	bench-serving soak-app soak-edge soak-hand soak-main soak-releases soak-unattended setup setup-lab
+	bench-serving soak-app soak-edge soak-hand soak-keys soak-main soak-releases soak-unattended setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -72,6 +72,9 @@ soak-edge: setup-lab ## requests that hide others, floods, full disks by nginx; 
 
 soak-hand: setup-lab ## drift of every kind, other people's apps; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py tests/soak/test_apps.py tests/soak/test_moving.py
+
+soak-keys: setup-lab ## hostile packages and archives, over a real deploy key (6 minutes)
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_keys.py
 
 soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py

@@ -105,7 +105,6 @@ PROPERTIES = {
     "LimitFSIZE": str(LARGEST),
     "LimitCORE": "0",
     "OOMScoreAdjust": "1000",
-    "Nice": "10",
     "IOWeight": "20",
     "CPUWeight": "20",
 }
