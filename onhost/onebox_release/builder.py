@@ -152,6 +152,8 @@ class Builder:
             self.stop()
         self._trim(staging)
         if code or why:
+            if self.by_key:  # what was built could have spoilt it
+                remove(self.cache)
             raise ReleaseError(messages.failed(told, why, project.names, given, self.by_key))
 
     def stop(self) -> None:

@@ -18,7 +18,7 @@ STOPPED = {
 KINDS = (
     (r"lockfile .*needs to be updated", "uv.lock doesn't fit pyproject.toml: run `uv lock`"),
     (r"Hash mismatch", "a file is not what its hash says"),
-    (r"no(?: matching)? wheels? .*(?:platform|tag)|doesn't have a (?:source|wheel)|ing .*disabled",
+    (r"no(?: matching)? wheels? .*(?:platform|tag)|doesn't have a (?:source|wheel)|no binary",
      "a package has no wheel for this server, and `build` is off"),
     (r"Failed to build|build backend|Build backend", "a package could not be built"),
     (r"\b(?:401|403)\b|Unauthorized|Forbidden", "an index refused the access"),

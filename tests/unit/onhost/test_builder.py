@@ -132,6 +132,18 @@ def test_a_deploy_key_uses_a_cache_of_its_own(
     assert f"--property=BindPaths={places.caches}/by-key:/cache" in started[0]
 
 
+@pytest.mark.usefixtures("ran")
+@pytest.mark.parametrize("by_key", [True, False])
+def test_what_a_failed_deploy_of_a_key_left_in_its_cache_is_gone(
+    places: Places, monkeypatch: pytest.MonkeyPatch, *, by_key: bool
+) -> None:
+    pretend_systemd(monkeypatch, "exit 1")
+    with pytest.raises(ReleaseError):
+        install(places, by_key=by_key)
+    name = "by-key" if by_key else "by-person"
+    assert (places.caches / name).exists() != by_key
+
+
 @pytest.mark.parametrize(
     ("script", "told"),
     [

@@ -23,6 +23,7 @@ def told(text: str, why: str = "", *, by_key: bool, secret: str = "") -> str:
         ("error: The lockfile at `uv.lock` needs to be updated", "run `uv lock`."),
         ("x Failed to download `fastapi==1`\n Hash mismatch for", "hash says (fastapi)."),
         ("Distribution `evil-name==1` doesn't have a source", "and `build` is off (evil-name)."),
+        ("`evil-name==1` ... `--no-build` but has no binary distribution", "is off (evil-name)."),
         ("x Failed to build `fastapi==1`", "could not be built (fastapi)."),
         ("HTTP status client error (404 Not Found)", "not where it is said to be."),
         ("error sending request ... dns error", "could not be reached."),

@@ -292,7 +292,7 @@ def test_a_deploy_key_is_one_public_key_without_options(refusal: Refusal, key: s
     ("app", "changes", "expected"),
     [
         ("shop", {}, "names of this server's apps"),
-        ("links", {"build": True}, "building runs a release's code as root"),
+        ("links", {"build": True}, "a key could have code run while packages are installed"),
     ],
 )
 def test_a_deploy_key_is_for_apps_of_the_server_that_build_nothing(
