@@ -202,8 +202,11 @@ class Builder:
         ) as process:
             reader = Thread(target=tail.read, args=(process.stdout,), daemon=True)
             reader.start()
-            Thread(target=_write, args=(process.stdin, job.encode()), daemon=True).start()
+            writer = Thread(target=_write, args=(process.stdin, job.encode()), daemon=True)
+            writer.start()
             why = self._watched(process, staging)
+            # The unit has ended: both ends of the pipes are closed, whatever it read or wrote.
+            writer.join(timeout=10)
             reader.join(timeout=10)
         told = tail.text()
         if result := re.search(r"^Finished with result: ([a-z-]+)$", told, re.MULTILINE):
