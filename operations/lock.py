@@ -6,10 +6,11 @@ import getpass
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/lock.p
 BEAT = 1  # seconds between two signs of life
 TAKEN = "locked"
 WAITING = re.compile(r"\. Waiting for at most \d+ s; ")
-LOCKED = 3  # exit code
+FAILED, LOCKED = 1, 3  # exit codes
 WAIT, MOST = 600, 86_400  # seconds
 
 
@@ -68,12 +69,14 @@ def _take(wait: int, apps: list[str]) -> None:
     command = f"{sudo}python3 -c {shlex.quote(PROGRAM.read_text())} {who} {arguments}"
     stdin, stdout, stderr = connector.client.exec_command(command)
     gevent.spawn(_beat, host, stdin, stdout.channel)  # while this waits, too
-    while (answer := stdout.readline().strip()) != TAKEN:
-        if not answer or stdout.channel.exit_status_ready() or not WAITING.search(answer):
-            logger.error(f"{host.print_prefix}{answer or stderr.read().decode().strip()}")
-            sys.stdout.flush()
-            os._exit(LOCKED)  # at once: nothing was begun, and the connection's end is a traceback
-        logger.warning(f"{host.print_prefix}{answer}")
+    with _interruptible():
+        while (answer := stdout.readline().strip()) != TAKEN:
+            if not answer or stdout.channel.exit_status_ready() or not WAITING.search(answer):
+                logger.error(f"{host.print_prefix}{answer or stderr.read().decode().strip()}")
+                sys.stdout.flush()
+                # At once: nothing was begun, and the connection's own end is a traceback.
+                os._exit(LOCKED)
+            logger.warning(f"{host.print_prefix}{answer}")
     disconnect = connector.disconnect
 
     def end() -> None:
@@ -83,6 +86,22 @@ def _take(wait: int, apps: list[str]) -> None:
         disconnect()
 
     connector.disconnect = end  # type: ignore[method-assign]
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have Ctrl-C end the run at once: pyinfra would wait for this operation to end."""
+
+    def end(*_: object) -> None:
+        logger.error("Interrupted while waiting for another deploy. Nothing was begun.")
+        sys.stdout.flush()
+        os._exit(FAILED)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _beat(host: Host, stdin: Any, channel: Any) -> None:

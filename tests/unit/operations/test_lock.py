@@ -1,0 +1,39 @@
+"""How long a deploy waits for another one, and how that is ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from operations import lock
+
+
+def a_host(**data: object) -> Any:
+    return SimpleNamespace(data=data)
+
+
+def test_a_deploy_waits_ten_minutes_or_as_long_as_it_is_told() -> None:
+    assert lock.patience(a_host()) == 600
+    assert lock.patience(a_host(wait="0")) == 0
+    assert lock.patience(a_host(wait=1800)) == 1800
+
+
+@pytest.mark.parametrize("wait", ["-1", "5m", "", "1.5", "86401", "True", "\u0663"])
+def test_another_time_is_refused_with_an_example(wait: str) -> None:
+    with pytest.raises(PyinfraError, match=r"as in --data wait=600\. 0 does not wait"):
+        lock.patience(a_host(wait=wait))
+
+
+def test_ctrl_c_ends_the_waiting_at_once_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    before = signal.getsignal(signal.SIGINT)
+    with lock._interruptible():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert codes == [1]
+    assert signal.getsignal(signal.SIGINT) is before
