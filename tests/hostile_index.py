@@ -200,6 +200,7 @@ def served(server: Server, folder: Path) -> Iterator[Index]:
         yield index
     finally:
         web.shutdown()
+        web.server_close()
         server.run(f"rm -f {CA} && update-ca-certificates --fresh")
 
 
