@@ -7,15 +7,23 @@ from operations import apt, files, systemd
 from operations.templates import template
 from settings import VM
 
-PACKAGES = ["ca-certificates", "nftables", "nginx", "python3-venv", "unattended-upgrades"]
+PACKAGES = [
+    "ca-certificates",
+    "logrotate",
+    "nftables",
+    "nginx",
+    "python3-venv",
+    "unattended-upgrades",
+]
 # What stands in our folders beside what this file places: other tasks', and the server's own.
 CONFIGURATION = (
-    "*.json", "acme-ca.pem", "deploy", "environment", "firewall.nft*", "link-local.nft", "nginx*",
-    "postgresql", "revision.key", "watch",
+    "*.json", "acme-ca.pem", "deploy", "environment", "firewall.nft*", "link-local.nft",
+    "logrotate.conf", "nginx*", "postgresql", "revision.key", "watch",
 )  # fmt: skip
 # The last two are where an older onebox had our programs: they go once the new ones are there.
 TOOLS = ("certbot*", "programs*", "uv*", "onebox_release", "onebox_watch")
 TIMEKEEPER = "systemd-timesyncd"  # where there is no chrony, ntpsec or openntpd
+ROTATION = "onebox-logrotate"
 JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 
 
@@ -23,8 +31,9 @@ JOURNAL = "etc/systemd/journald.conf.d/onebox.conf"
 def system() -> None:
     """Install what everything else stands on."""
     vm: VM = host.data.vm
+    rotation = [template(f"etc/systemd/system/{ROTATION}.{kind}") for kind in ("service", "timer")]
     files.place(
-        name="Describe updates, the journal and new database clusters",
+        name="Describe updates, logs and new database clusters",
         things=[
             files.Folder("/etc/onebox", holds=CONFIGURATION),
             files.Folder("/var/lib/onebox"),
@@ -32,6 +41,8 @@ def system() -> None:
             files.Folder("/etc/systemd/journald.conf.d"),
             template(JOURNAL, vm=vm),
             template("etc/apt/apt.conf.d/99zz-onebox"),
+            template("etc/onebox/logrotate.conf"),
+            *rotation,
             files.Folder("/etc/needrestart"),
             files.Folder("/etc/needrestart/conf.d"),
             template("etc/needrestart/conf.d/onebox.conf"),
@@ -50,6 +61,11 @@ def system() -> None:
         name="Keep the journal bounded",
         unit="systemd-journald.service",
         restart_for=[f"/{JOURNAL}"],
+    )
+    systemd.running(
+        name="Rotate large logs by a timer",
+        unit=f"{ROTATION}.timer",
+        restart_for=[unit.path for unit in rotation],
     )
 
 

@@ -85,7 +85,8 @@ def settings(vm: VM, machine: Machine) -> dict[str, Any]:
 def _units(vm: VM, machine: Machine) -> list[str]:
     """Return the units that are up as long as all is well."""
     cluster = [f"postgresql@{machine.postgresql}-main.service"] if vm.local_apps else []
-    return ["nginx.service", "onebox-firewall.service", "onebox-certbot.timer", *cluster]
+    timers = ["onebox-certbot.timer", "onebox-logrotate.timer"]
+    return ["nginx.service", "onebox-firewall.service", *timers, *cluster]
 
 
 def _units_of(app: App) -> list[str]:

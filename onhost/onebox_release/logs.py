@@ -12,10 +12,11 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from . import own_units
 from .errors import ReleaseError
@@ -55,9 +56,7 @@ def read(
     journal = [*_journal(places, parameters), f"--since=@{start:.0f}"]
     sources = [_parsed(_output(journal), journal_line(places.app), start)]
     for path, make in _files(places, parameters):
-        rotated = path.parent.glob(f"{path.name}*")  # .1, .2.gz and so on
-        files = (file for file in rotated if file.stat().st_mtime >= start)
-        sources += [_parsed(_content(file), make(), start) for file in files]
+        sources += [_parsed(lines, make(), start) for lines in _rotations(path, start)]
     merged = heapq.merge(*sources, key=lambda line: line.at)
     return list(deque((line for line in merged if wanted(line.text)), newest))
 
@@ -223,10 +222,30 @@ def _output(command: list[str]) -> Iterator[str]:
         yield from process.stdout or ()
 
 
-def _content(path: Path) -> Iterator[str]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", errors="replace") as file:
-        yield from file
+def _rotations(path: Path, start: float) -> list[Iterator[str]]:
+    """Return the lines of a log and of its rotations that were written to since then.
+
+    All files are opened at once, each once: a rotation renames them while they are read.
+    """
+    opened: dict[int, Iterator[str]] = {}
+    for name in sorted(path.parent.glob(f"{path.name}*")):  # .1, .2.gz and so on
+        if name.suffix == ".gz" and name.with_suffix("").exists():
+            continue  # still being compressed
+        with suppress(FileNotFoundError):
+            file = name.open("rb")
+            state = os.fstat(file.fileno())
+            if state.st_mtime < start or state.st_ino in opened:
+                file.close()
+            else:
+                opened[state.st_ino] = _content(file, compressed=name.suffix == ".gz")
+    return list(opened.values())
+
+
+def _content(file: BinaryIO, *, compressed: bool) -> Iterator[str]:
+    plain = gzip.GzipFile(fileobj=file) if compressed else nullcontext(file)
+    with file, plain as lines, suppress(EOFError):
+        for line in lines:
+            yield line.decode(errors="replace")
 
 
 def _local(text: str, form: str) -> float:

@@ -261,6 +261,22 @@ def test_what_is_logged_is_cut_and_holds_no_secrets(three: Server) -> None:
     assert "https://x.test/?a=1&code=[redacted]" in lines[0]
 
 
+def test_a_large_log_is_rotated_and_still_read(three: Server) -> None:
+    log = "/var/log/nginx/three.access.log"
+    three.request("GET", "/first-of-all", domain="three.apps.test")
+    time.sleep(0.3)
+    three.run(f"yes $(printf %0300d 0) | head -c 26500000 >> {log}; echo >> {log}")
+    three.run("systemctl start onebox-logrotate")
+    assert int(three.run(f"stat -c %s {log}.1")) > 26_000_000
+    three.request("GET", "/second-of-all", domain="three.apps.test")
+    three.wait_for(f"grep -q second-of-all {log}", 5)
+    lines = three.run("onebox-release logs three --since 5m --grep 'of-all HTTP'")
+    assert [line.split(" HTTP")[0].rpartition("/")[2] for line in lines.splitlines()] == [
+        "first-of-all", "second-of-all"
+    ]  # fmt: skip
+    three.run(f"rm {log}.1")
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [

@@ -81,11 +81,12 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
     assert [step.name for step in steps] == [
         "Lock | Take the server's lock for this run",
         "Environment | See that the server is what it is",
-        "System | Describe updates, the journal and new database clusters",
+        "System | Describe updates, logs and new database clusters",
         "System | Install Debian's packages",
         "System | Install a keeper of the clock",
         "System | Keep the clock right",
         "System | Keep the journal bounded",
+        "System | Rotate large logs by a timer",
         "SSH | Accept SSH keys only",
         "SSH | Check that sshd goes by it",
         "Firewall | Place the firewall's unit",

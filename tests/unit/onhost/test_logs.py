@@ -113,6 +113,31 @@ def test_all_of_them_merged_rotated_ones_too(
     assert [line.text for line in found] == ["second", "third", "fourth", "fifth"]
 
 
+def test_a_rotation_in_the_middle_loses_and_repeats_nothing(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = places.access_log
+    earlier = log.with_name(f"{log.name}.1")
+
+    def rotate(_command: list[str]) -> Iterator[str]:
+        """Comes between the look at which files there are and the reading of them."""
+        earlier.rename(log.with_name(f"{log.name}.2"))
+        with gzip.open(f"{log}.2.gz", "wt") as file:
+            file.write(f"first {AT:.3f}\n")
+        log.with_name(f"{log.name}.2").unlink()
+        log.rename(earlier)
+        log.write_text(f"too late {AT + 9:.3f}\n")
+        yield from ()
+
+    earlier.write_text(f"first {AT:.3f}\n")
+    log.write_text(f"second {AT + 1:.3f}\n")
+    # Half of it: it is being compressed while its source is there.
+    log.with_name(f"{log.name}.1.gz").write_bytes(gzip.compress(b"first")[:9])
+    monkeypatch.setattr(logs, "_output", rotate)
+    found = logs.read(places, PARAMETERS, since="2026-11-20 07:00", wanted=str, newest=9)
+    assert [line.text for line in found] == ["first", "second"]
+
+
 def test_following_ends_with_its_reader(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_journal", lambda *_: ["true"])
     places.access_log.write_text("")
