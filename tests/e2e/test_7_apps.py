@@ -265,7 +265,7 @@ def test_a_large_log_is_rotated_and_still_read(three: Server) -> None:
     log = "/var/log/nginx/three.access.log"
     three.request("GET", "/first-of-all", domain="three.apps.test")
     time.sleep(0.3)
-    three.run(f"yes $(printf %0300d 0) | head -c 26500000 >> {log}; echo >> {log}")
+    three.run(f"yes $(printf %02000d 0) | head -c 26500000 >> {log}; echo >> {log}")
     three.run("systemctl start onebox-logrotate")
     assert int(three.run(f"stat -c %s {log}.1")) > 26_000_000
     three.request("GET", "/second-of-all", domain="three.apps.test")

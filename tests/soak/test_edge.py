@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import httpx
 import pytest
 
-from tests import smuggling
+from tests import smuggling, wire
 from tests.e2e.test_7_apps import described
 from tests.server import Server
 
@@ -54,3 +58,124 @@ def test_no_request_is_hidden_in_another(
     figures["sent"] = len(outcomes)
     figures["reached"] = sum(len(o.reached) for o in outcomes)
     assert wrong == []
+
+
+def used(server: Server, *folders: str) -> int:
+    """Return the bytes that folders take."""
+    return int(server.run(f"du -bsc {' '.join(folders)} | tail -n 1 | cut -f1"))
+
+
+def spooled(server: Server) -> list[int]:
+    """Return the sizes of the files where nginx keeps bodies: they have no name any more."""
+    listed = server.run(
+        "for pid in $(pgrep -f 'nginx: worker'); do"
+        " find /proc/$pid/fd -lname '/var/lib/nginx/*' -exec stat -L -c %s {} +; done; true"
+    )
+    return [int(size) for size in listed.split()]
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "answered"])
+def test_a_flood_gives_nobody_else_a_502(
+    servers: Callable[[str], Server], figures: dict[str, Any], *, reset: bool
+) -> None:
+    """Two connections of one address, for 10 s; somebody at another address asks meanwhile."""
+    server = servers("12")
+    seconds: list[float] = []
+    before = used(server, "/var/log/nginx")
+    with (
+        wire.flood(server, domain(server), "/flood", 10, reset=reset) as one,
+        wire.flood(server, domain(server), "/flood", 10, reset=reset) as two,
+    ):
+        for _ in range(40):
+            begin = time.monotonic()
+            answer = wire.ask(server.host.address6, server, domain(server), "/other")
+            assert answer.status_code == httpx.codes.OK
+            seconds.append(time.monotonic() - begin)
+            time.sleep(0.1)
+    figures["sent"] = one.sent + two.sent
+    figures["logged_bytes"] = used(server, "/var/log/nginx") - before
+    figures["others"] = {"median": round(median(seconds), 3), "worst": round(max(seconds), 3)}
+    assert figures["logged_bytes"] < 50_000_000
+
+
+def test_a_browser_and_a_steady_client_meet_no_limit(
+    servers: Callable[[str], Server], figures: dict[str, Any]
+) -> None:
+    server = servers("12")
+    bursts = [
+        wire.burst(server, domain(server), [f"/asset-{n}" for n in range(100)]) for _ in range(5)
+    ]
+    statuses = Counter(status for burst in bursts for status in burst)
+    with httpx.Client(verify=wire.trust(server)) as client:
+        start = time.monotonic()
+        for number in range(1500):
+            answer = client.get(
+                f"https://{server.host.address}/steady",
+                headers={"Host": domain(server)},
+                extensions={"sni_hostname": domain(server)},
+            )
+            statuses[answer.status_code] += 1
+            time.sleep(max(0, start + (number + 1) / 50 - time.monotonic()))
+    figures["statuses"] = dict(statuses)
+    assert set(statuses) == {200}
+
+
+def test_long_headers_fill_no_disk(
+    servers: Callable[[str], Server], figures: dict[str, Any]
+) -> None:
+    """21 kB a request, most of it bytes that take four in a log, for 10 s."""
+    server = servers("12")
+    odd = "\r\n".join(f"{n}: {chr(255) * 7000}" for n in ("Referer", "User-Agent"))
+    asked = f"GET /?{'x' * 7000} HTTP/1.1\r\nHost: {domain(server)}\r\n{odd}\r\n\r\n"
+    before, stop, sent = used(server, "/var/log"), time.monotonic() + 10, 0
+    while time.monotonic() < stop:
+        with wire.connect(server, domain(server), "http/1.1") as connection, suppress(OSError):
+            for _ in range(50):
+                connection.sendall(asked.encode("latin-1"))
+                sent += 1
+            wire.received(connection, 0.02)
+    server.run("systemctl start onebox-logrotate")
+    figures["sent"] = sent
+    figures["sent_bytes"] = sent * len(asked)
+    figures["logged_bytes"] = used(server, "/var/log") - before
+    assert sent > 500
+    assert figures["logged_bytes"] < 100_000_000
+
+
+def test_stalled_uploads_fill_no_disk(
+    servers: Callable[[str], Server], figures: dict[str, Any]
+) -> None:
+    server = servers("12")
+    head = f"POST /stalled HTTP/1.1\r\nHost: {domain(server)}\r\nContent-Length: 9999999\r\n\r\n"
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(wire.connect(server, domain(server), "http/1.1"))
+            for _ in range(200)
+        ]
+        for connection in connections:
+            connection.settimeout(5)
+            with suppress(OSError):
+                connection.sendall(head.encode() + b"x" * 1_000_000)
+        time.sleep(1)
+        files = spooled(server)
+        figures["files"], figures["bytes"] = len(files), sum(files)
+        answer = wire.ask(server.host.address6, server, domain(server), "/other")
+    assert 0 < len(files) <= 32
+    assert sum(files) <= 32 * 1_100_000
+    assert answer.status_code == httpx.codes.OK
+
+
+def test_slow_downloads_fill_no_disk(
+    servers: Callable[[str], Server], figures: dict[str, Any]
+) -> None:
+    server = servers("12")
+    head = f"GET /sized?bytes=200000000 HTTP/1.1\r\nHost: {domain(server)}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(50):
+            connection = stack.enter_context(wire.connect(server, domain(server), "http/1.1"))
+            connection.sendall(head)
+        time.sleep(5)
+        figures["files"] = len(spooled(server))
+        answer = wire.ask(server.host.address6, server, domain(server), "/other")
+    assert answer.status_code == httpx.codes.OK
+    assert figures["files"] == 0
