@@ -105,6 +105,14 @@ def test_no_version_is_told(address: str, app: App) -> None:
     assert answer.headers["server"] == "nginx"
 
 
+def test_large_logs_are_rotated_every_minute(host: Host) -> None:
+    assert host.service("onebox-logrotate.timer").is_running
+    assert host.service("onebox-logrotate.timer").is_enabled
+    tried = host.run("/usr/sbin/logrotate --debug /etc/onebox/logrotate.conf 2>&1")
+    assert tried.rc == 0
+    assert "error:" not in tried.stdout
+
+
 @pytest.mark.parametrize("path", ["/.env", "/.git/config", "/static/.env", "/.well-known/.env"])
 def test_hidden_files_are_not_found(address: str, app: App, path: str) -> None:
     answer = outside.get(f"https://{app.domains[0]}{path}", address)

@@ -120,6 +120,44 @@ def test_a_browser_and_a_steady_client_meet_no_limit(
     assert set(statuses) == {200}
 
 
+FROM = """
+import socket, sys
+source, target, domain, number = sys.argv[1:]
+link = socket.create_connection((target, 80), 5, (source, 0))
+link.sendall(f"GET / HTTP/1.1\\r\\nHost: {domain}\\r\\n\\r\\n".encode() * int(number))
+link.settimeout(1)
+got = b""
+try:
+    while part := link.recv(65536):
+        got += part
+except OSError:
+    pass
+print(got.count(b"HTTP/1.1 429"))
+"""
+
+
+def test_an_ipv6_network_is_one_client(
+    servers: Callable[[str], Server], figures: dict[str, Any]
+) -> None:
+    server = servers("12")
+    near, other = "fd00:1:2:3::5", "fd00:1:2:4::5"
+    for address in ("fd00:1:2:3::6", near, other):
+        server.run(f"ip addr add {address}/128 dev lo")
+
+    def refused(source: str, number: int) -> int:
+        target = f"{server.host.address6} {domain(server)} {number}"
+        return int(server.run(f"python3 - {source} {target}", given=FROM))
+
+    figures["refused"] = sum(refused("fd00:1:2:3::6", 900) for _ in range(5))
+    figures["of_its_neighbour"] = refused(near, 900)
+    figures["of_another_network"] = refused(other, 1)
+    for address in ("fd00:1:2:3::6", near, other):
+        server.run(f"ip addr del {address}/128 dev lo")
+    assert figures["refused"] > 500
+    assert figures["of_its_neighbour"] > 0
+    assert figures["of_another_network"] == 0
+
+
 def test_long_headers_fill_no_disk(
     servers: Callable[[str], Server], figures: dict[str, Any]
 ) -> None:

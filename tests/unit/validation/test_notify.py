@@ -126,6 +126,7 @@ def test_the_units_that_should_be_up(folder: Path) -> None:
         "nginx.service",
         "onebox-firewall.service",
         "onebox-certbot.timer",
+        "onebox-logrotate.timer",
         "postgresql@15-main.service",
     ]
     assert data["apps"] == {"links": ["links.service", "onebox-job-links-report.timer"]}
