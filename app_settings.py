@@ -139,7 +139,7 @@ class Limits(Settings):
     """Requests a second, in the long run."""
     burst: int = Field(default=1000, ge=1, le=100_000)
     """Requests beyond that in one go."""
-    connections: int = Field(default=256, ge=1, le=100_000)
+    connections: int = Field(default=1000, ge=1, le=100_000)
     """Requests under way at the same time. A WebSocket is one for as long as it is open."""
 
 

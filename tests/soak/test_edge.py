@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,9 +15,10 @@ from typing import Any
 import httpx
 import pytest
 
+from bench import load
 from tests import smuggling, wire
 from tests.e2e.test_7_apps import described
-from tests.server import Server
+from tests.server import PROJECT, Server
 
 DEBIANS = ("12", "13")
 
@@ -118,6 +121,32 @@ def test_a_browser_and_a_steady_client_meet_no_limit(
             time.sleep(max(0, start + (number + 1) / 50 - time.monotonic()))
     figures["statuses"] = dict(statuses)
     assert set(statuses) == {200}
+
+
+def test_a_stall_turns_no_steady_client_into_a_flood(
+    servers: Callable[[str], Server], figures: dict[str, Any], csv: Path
+) -> None:
+    """250 requests a second from one address, as in the load tests; the app stops for 3 s."""
+    server = servers("12")
+    options = {
+        "address": server.host.address,
+        "domain": domain(server),
+        "ca": str(server.host.acme_root),
+        "out": str(csv),
+        "seconds": "10",
+        "gets": "200",
+        "posts": "50",
+    }
+    arguments = [text for key, value in options.items() for text in (f"--{key}", value)]
+    process = subprocess.Popen([sys.executable, "-m", "bench.load", *arguments], cwd=PROJECT)
+    time.sleep(3)
+    server.run("pkill -STOP -u one; sleep 3; pkill -CONT -u one")
+    assert process.wait(60) == 0
+    samples = load.read(csv)
+    figures["statuses"] = dict(Counter(sample.status for sample in samples))
+    figures["slowest"] = round(max(sample.seconds for sample in samples), 1)
+    assert figures["slowest"] > 2.5, "it did not stand still"
+    assert set(figures["statuses"]) <= {200, 201}
 
 
 FROM = """

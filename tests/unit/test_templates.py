@@ -271,7 +271,7 @@ def test_limits_are_the_apps(site: Callable[..., list[str]], app: App) -> None:
     text = site()
     assert "limit_req_zone $client zone=links:5m rate=500r/s;" in text
     assert text.count("limit_req zone=links burst=1000 nodelay;") == 2
-    assert text.count("limit_conn links_connections 256;") == 1
+    assert text.count("limit_conn links_connections 1000;") == 1
     without = site(app=app.model_copy(update={"limits": None}))
     assert not [line for line in without if "limit_req" in line or "$client" in line]
     assert "limit_conn links_uploads 81;" in without, "files are bounded all the same"

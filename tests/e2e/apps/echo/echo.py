@@ -50,9 +50,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         command = ["sh", "-c", (await receive())["body"].decode()]
         ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         told = {"code": ran.returncode, "output": ran.stdout + ran.stderr}
-    headers = [(b"content-type", b"application/json")]
+    answer = json.dumps(told).encode()
+    length = str(len(answer)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps(told).encode()})
+    await send({"type": "http.response.body", "body": answer})
 
 
 def described(scope: Any, body: bytes) -> dict[str, Any]:
