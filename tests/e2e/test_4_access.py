@@ -147,6 +147,7 @@ def test_the_rules_outlive_what_nftables_service_does(server: Server) -> None:
         server.run(f"systemctl {what} nftables")
         assert "policy drop" in server.run("nft list table inet onebox"), what
         server.run("nft list table inet onebox | cmp - /run/onebox-firewall")
+        server.wait_for("nft get element inet onebox_link_local apps '{ links }'", 5)
 
 
 def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
@@ -156,7 +157,8 @@ def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
     server.run("systemctl start onebox-watch")
     # Told when the next round by the timer sees it, too.
     assert '"firewall:table"' in server.run("cat /var/lib/onebox-watch/state.json")
-    server.run("systemctl reload onebox-firewall; systemctl start onebox-watch")
+    server.run("systemctl reload onebox-firewall onebox-link-local")
+    server.run("systemctl start onebox-watch")
     assert "sshd listens on port 2222, which the firewall closes" in server.run(
         "onebox-watch status"
     )

@@ -157,7 +157,7 @@ def test_an_update_is_put_in_use_in_the_window_and_no_request_fails(
     server.run("onebox-release hold 'nothing may change'; systemctl start onebox-updates")
     assert runs <= json.loads(server.run(STALE)).keys(), "not while deploys are on hold"
     server.run("onebox-release unhold")
-    with hand.load(tmp_path / "load.csv", gets=50, posts=10) as traffic:
+    with hand.load(tmp_path / "load.csv", gets=50, posts=10, resend=True) as traffic:
         # systemd itself starts anew, too, which cuts off who waits for a unit.
         server.run("systemctl start --no-block onebox-updates")
         server.wait_for("systemctl show -p ActiveState onebox-updates | grep -qx .*=inactive", 300)
@@ -211,7 +211,7 @@ def test_a_server_whose_key_is_not_known_is_not_talked_to(hand: Probed, tmp_path
     strange = inventory.replace(str(hand.server.host.ssh_config), str(unknown))
     hand.server.inventory.write_text(strange)
     try:
-        assert "not found in known_hosts" in fab(hand, "unhold", code=1).stderr
+        assert "its host key is not in known_hosts" in fab(hand, "unhold", code=1).stderr
     finally:
         hand.server.inventory.write_text(inventory)
 
