@@ -59,7 +59,7 @@ def without(lines: list[str], user: str) -> list[str]:
 def keys() -> Iterator[str]:
     """Yield the keys that may log in, by user and fingerprint; and what else lets keys in.
 
-    A key in another file than ~/.ssh/authorized_keys is told with that.
+    A key in another file than ~/.ssh/authorized_keys is reported with its path.
     """
     sshd = effective()
     files = sshd.get("authorizedkeysfile", "").split()
