@@ -76,7 +76,11 @@ def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
             what += f" is missing in /srv/{app.name}/releases"
             do = f"Deploy again, or roll back: onebox-release rollback {app.name}"
             yield Finding("answer", app.name, what, do)
-        if app.live and app.silence and app.domain not in app.uncertified:
+        if app.paused:
+            what = f"{app.name} is paused: none of its processes and timers runs"
+            do = f"Start it again: onebox-release resume {app.name}"
+            yield Finding("paused", app.name, what, do, patient=False, urgent=False)
+        elif app.live and app.silence and app.domain not in app.uncertified:
             what = f"https://{app.domain} does not answer on the server itself: {app.silence}"
             do = f"See what it says: journalctl -u '{app.name}-web@*' -n 50; systemctl status nginx"
             yield Finding("answer", app.name, what, do)
@@ -85,7 +89,7 @@ def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
 def _releases(seen: Seen, past: Past) -> Iterator[Finding]:
     for app in seen.apps:
         told = []
-        if app.down:
+        if app.down and not app.paused:
             told.append(f"not up: {', '.join(app.down)}")
         if app.others:
             told.append(f"up beside the live release: {', '.join(app.others)}")
@@ -212,6 +216,11 @@ def _firewall(seen: Seen, _: Past) -> Iterator[Finding]:
             f" nft insert rule inet onebox input tcp dport {seen.closed[0]} accept"
         )
         yield Finding("firewall", "ssh", what, do, patient=False, urgent=False)
+    if not seen.link_local:
+        what = "Apps can reach link-local addresses, such as a cloud's metadata service: the table"
+        what += " inet onebox_link_local is not in the kernel"
+        do = "Load it again: systemctl restart onebox-link-local. Then find what removed it"
+        yield Finding("firewall", "link-local", what, do, urgent=False)
 
 
 def _reboot(seen: Seen, _: Past) -> Iterator[Finding]:

@@ -22,6 +22,7 @@ from onebox_release import (
     lock,
     own_units,
     parameters,
+    pause,
     resources,
     systemd,
 )
@@ -39,6 +40,7 @@ FIREWALL = Path("/run/onebox-firewall")  # as loaded; beside it, as the round's 
 TIMEKEEPERS = (
     "systemd-timesyncd", "chrony", "chronyd", "ntpsec", "ntp", "openntpd", "ntpd",
 )  # fmt: skip
+TABLE = re.compile(r"^table inet (\w+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 LET_IN = re.compile(r"^\s*tcp dport (?:\{ (.+) \}|(\d+)) accept$", re.MULTILINE)
 SSHD = re.compile(r'^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s.*"sshd"', re.MULTILINE)
 PATIENCE = 10  # seconds for an answer from outside
@@ -53,7 +55,7 @@ def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
     """Look at everything."""
     apps = [app for name in settings.apps if (app := _app(Places(name)))]
     units = [*settings.units, *(unit for app in apps for unit in settings.apps[app.name])]
-    firewall, closed = rules(FIREWALL)
+    firewall, closed, link_local = rules(FIREWALL)
     return seen.Seen(
         at=time.time(),
         apps=apps,
@@ -67,6 +69,7 @@ def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
         reboot=_reboot(REBOOT),
         firewall=firewall,
         closed=closed,
+        link_local=link_local,
         timekeeper=_timekeeper(),
         drift=_drift(wanted.MANIFEST),
         libraries=libraries.read(),
@@ -97,6 +100,7 @@ def _app(places: Places) -> seen.App | None:
         name=places.app,
         domain=domain,
         live=release,
+        paused=pause.is_paused(places),
         missing=missing(places),
         deploying=systemd.is_active(places.unit),
         silence=silence,
@@ -165,25 +169,27 @@ def _reboot(path: Path) -> str:
     return ", ".join(sorted(set(names))) or "the kernel"
 
 
-def rules(loaded: Path) -> tuple[str, list[int]]:
-    """Return how our table is not as it was loaded, and which ports of sshd's it closes.
+def rules(loaded: Path) -> tuple[str, list[int], bool]:
+    """Return how our table differs from what was loaded, which ports of sshd's it closes, and
+    whether apps are kept from link-local addresses.
 
-    Nothing of either where this round was not told what is in the kernel.
+    No difference is reported where the kernel's tables could not be read.
     """
     try:
         now, wanted_ = loaded.with_suffix(".now").read_text(), loaded.read_text()
     except OSError:
-        return "", []
+        return "", [], True
     if not now:
-        return "", []
-    table = now[: now.find("\n}\n") + 3]
-    if not table.startswith("table "):
-        return "is gone", []
+        return "", [], True
+    tables = {found[1]: found[0] for found in TABLE.finditer(now)}
+    table, link_local = tables.get("onebox"), "onebox_link_local" in tables
+    if table is None:
+        return "is gone", [], link_local
     ports = {
         port for found in LET_IN.finditer(table) for port in (found[1] or found[2]).split(", ")
     }
     closed = {int(port) for port in SSHD.findall(now)} - {int(port) for port in ports}
-    return ("" if table == wanted_ else "was changed"), sorted(closed)
+    return ("" if table == wanted_ else "was changed"), sorted(closed), link_local
 
 
 def _timekeeper() -> bool:

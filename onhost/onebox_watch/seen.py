@@ -27,6 +27,8 @@ class App:
     domain: str
     live: str | None = None
     deploying: bool = False
+    paused: bool = False
+    """Whether an administrator stopped it, with `fab pause`."""
     missing: str | None = None
     """The release that `current` points to, where that is not there: then nothing is live."""
     silence: str = ""
@@ -72,6 +74,8 @@ class Seen:
     """How our table in the kernel is not as it was loaded, or nothing."""
     closed: list[int] = field(default_factory=list)
     """Ports that sshd listens on and that the firewall closes."""
+    link_local: bool = True
+    """Whether the kernel has the table that keeps apps from link-local addresses."""
     timekeeper: bool = True
     """Whether anything keeps the clock right."""
     drift: list[str] = field(default_factory=list)

@@ -156,7 +156,9 @@ def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
     server.run("systemctl reload ssh; sleep 1")
     server.run("systemctl start onebox-watch")
     # Told when the next round by the timer sees it, too.
-    assert '"firewall:table"' in server.run("cat /var/lib/onebox-watch/state.json")
+    found = server.run("cat /var/lib/onebox-watch/state.json")
+    assert '"firewall:table"' in found
+    assert '"firewall:link-local"' in found
     server.run("systemctl reload onebox-firewall onebox-link-local")
     server.run("systemctl start onebox-watch")
     assert "sshd listens on port 2222, which the firewall closes" in server.run(

@@ -67,6 +67,8 @@ WRONG = [
     ("time:server", replace(FINE, timekeeper=False)),
     ("firewall:table", replace(FINE, firewall="is gone")),
     ("firewall:ssh", replace(FINE, closed=[2222])),
+    ("firewall:link-local", replace(FINE, link_local=False)),
+    ("paused:links", app(paused=True, silence="502 Bad Gateway", down=[WEB])),
     ("reboot:server", replace(FINE, reboot="linux-image-amd64")),
     ("drift:server", replace(FINE, drift=["/etc/onebox/links.json"])),
     ("libraries:server", replace(FINE, libraries={"nginx.service": ["/usr/lib/libssl.so.3"]})),

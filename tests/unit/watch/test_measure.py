@@ -15,6 +15,12 @@ TABLE = """table inet onebox {
 \t}
 }
 """
+APPS = """table inet onebox_link_local {
+\tchain output {
+\t\ttype filter hook output priority filter; policy accept;
+\t}
+}
+"""
 SSH = 'LISTEN 0      128          0.0.0.0:22        0.0.0.0:*    users:(("sshd",pid=90,fd=3))\n'
 MOVED = SSH.replace(":22 ", ":2222 ") + SSH.replace("0.0.0.0:22 ", "[::]:2222 ")
 NGINX = 'LISTEN 0      511             [::]:81           [::]:*    users:(("nginx",pid=7,fd=6))\n'
@@ -23,17 +29,19 @@ NGINX = 'LISTEN 0      511             [::]:81           [::]:*    users:(("ngin
 @pytest.mark.parametrize(
     ("now", "found"),
     [
-        (TABLE + SSH + NGINX, ("", [])),
-        (TABLE + MOVED, ("", [2222])),
-        (TABLE.replace("drop", "accept") + SSH, ("was changed", [])),
-        (TABLE.replace("{ 22, 80, 443 }", "2222") + MOVED, ("was changed", [])),
-        (SSH, ("is gone", [])),
-        ("", ("", [])),  # a disk that is full, or an older unit
-        (None, ("", [])),
+        (TABLE + APPS + SSH + NGINX, ("", [], True)),
+        (TABLE + APPS + MOVED, ("", [2222], True)),
+        (TABLE.replace("drop", "accept") + APPS + SSH, ("was changed", [], True)),
+        (TABLE.replace("{ 22, 80, 443 }", "2222") + APPS + MOVED, ("was changed", [], True)),
+        (TABLE + SSH, ("", [], False)),
+        (APPS + SSH, ("is gone", [], True)),
+        (SSH, ("is gone", [], False)),
+        ("", ("", [], True)),  # the disk is full
+        (None, ("", [], True)),
     ],
 )
 def test_the_rules_and_what_they_close(
-    tmp_path: Path, now: str | None, found: tuple[str, list[int]]
+    tmp_path: Path, now: str | None, found: tuple[str, list[int], bool]
 ) -> None:
     loaded = tmp_path / "onebox-firewall"
     loaded.write_text(TABLE)
