@@ -262,6 +262,21 @@ def test_what_is_logged_is_cut_and_holds_no_secrets(three: Server) -> None:
     assert "https://x.test/?a=1&code=[redacted]" in lines[0]
 
 
+def test_what_nginx_refuses_before_any_limit_is_seldom_logged(three: Server) -> None:
+    domain, path = "three.apps.test", f"/early-{time.monotonic_ns()}"
+    requests = (
+        f"TRACE {path} HTTP/1.1\r\nHost: {domain}\r\n\r\n",
+        f"GET {path} HTTP/1.1\r\nHost: {domain}\r\nTransfer-Encoding: odd\r\n\r\n",
+        f"GET {path} HTTP/3.0\r\nHost: {domain}\r\n\r\n",
+    )
+    statuses = []
+    for request in requests * 30:
+        with wire.connect(three, domain, tls=False) as connection:
+            statuses.append(wire.exchange(connection, [request.encode()], 0.2)[9:12])
+    assert set(statuses) == {b"405", b"501", b"505"}
+    assert int(three.run(f"cat /var/log/nginx/*.log | grep -c {path}; true")) < 10
+
+
 def test_a_large_log_is_rotated_and_still_read(three: Server) -> None:
     log = "/var/log/nginx/three.access.log"
     three.request("GET", "/first-of-all", domain="three.apps.test")
