@@ -18,7 +18,7 @@ from validation.values import ExistingFolder
 LOCK, REQUIREMENTS = "uv.lock", "requirements.txt"
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 SERVED_BY = ("gunicorn", "uvicorn-worker")
-PACKAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*"
+PACKAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\]\s*)?"
 GIT = r"@\s*git\+(https|ssh)://\S+@[0-9a-f]{40}(#\S+)?"
 PINNED = re.compile(rf"{PACKAGE}(===?\s*[\w.!+-]+|{GIT})\s*(;.*)?")
 COMMENT_OR_HASH = re.compile(r"(^|\s)#.*|\s--hash=\S+")

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from . import pins, toml
+from .bounded import bounded
 from .errors import ReleaseError
 
 LOCK, REQUIREMENTS, PROJECT, SETTINGS = "uv.lock", "requirements.txt", "pyproject.toml", "uv.toml"
@@ -179,6 +180,10 @@ def collect(files: Iterable[tuple[str, int, Callable[[], bytes]]]) -> dict[str, 
 
 def read(files: Mapping[str, bytes], rules: Rules) -> Project:
     """Return what uv is given of an archive's files. Raises ReleaseError where that may not be."""
+    return bounded("What the archive says about its packages", lambda: _read(files, rules))
+
+
+def _read(files: Mapping[str, bytes], rules: Rules) -> Project:
     if LOCK not in files and REQUIREMENTS not in files:
         raise ReleaseError(f"The archive has no {LOCK} and no {REQUIREMENTS}.")
     passed_over: list[str] = []

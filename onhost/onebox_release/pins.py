@@ -10,11 +10,13 @@ import re
 
 from .errors import ReleaseError
 
-PACKAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*"
+# No two repetitions of white space side by side: a line of blanks would take hours.
+PACKAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\]\s*)?"
 # As the deployer's own check in validation/source.py has it.
 GIT = r"@\s*git\+(https|ssh)://\S+@[0-9a-f]{40}(#\S+)?"
 PINNED = re.compile(rf"{PACKAGE}(===?\s*[\w.!+-]+|{GIT})\s*(;.*)?")
 HASH = re.compile(r"\s--hash=[a-z0-9]+:[0-9a-f]+(?=\s|$)")
+LONGEST = 4096  # characters of a line without its hashes
 COMMENT = re.compile(r"(^|\s)#.*")
 
 
@@ -27,10 +29,10 @@ def only(text: str, *, build: bool = True, hashed: bool = False) -> str:
     pinned = []
     for line in text.replace("\\\n", " ").splitlines():
         whole = COMMENT.sub("", line)
-        wanted = HASH.sub("", whole).strip()
+        wanted = " ".join(HASH.sub("", whole).split())
         if not wanted:
             continue
-        if "\\" in wanted or not PINNED.fullmatch(wanted):
+        if "\\" in wanted or len(wanted) > LONGEST or not PINNED.fullmatch(wanted):
             raise ReleaseError(
                 'requirements.txt has a line that is no "name==version".'
                 " Name what the app needs in requirements.in, and make it by `uv pip compile`."

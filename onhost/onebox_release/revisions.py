@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
+from .bounded import bounded
 from .errors import ReleaseError
 from .report import plain
 
@@ -62,6 +63,10 @@ def read(folder: Path, command: str | None) -> Read:
     None is the command of an app that an older onebox set up: it is taken for Alembic's.
     Raises ReleaseError that names a revision which is not Python.
     """
+    return bounded("What says which migrations there are", lambda: _read(folder, command))
+
+
+def _read(folder: Path, command: str | None) -> Read:
     try:
         return _found(_versions(folder, _configuration(command)))
     except _UnknownError as error:
