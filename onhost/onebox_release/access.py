@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import untrusted
+from . import preflight, untrusted
 
 RECORD = Path("/var/lib/onebox/access.json")
 CHOSEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -156,10 +156,10 @@ def listeners() -> Iterator[str]:
     For UDP, a port that the kernel chose is an asker's: what it is changes from hour to hour.
     """
     chosen = int(CHOSEN.read_text().split()[0])
-    for program, port in _sockets("--tcp"):
+    for port, program, _ in preflight.sockets("-t"):
         if (program, port) not in OURS:
             yield f"listener on port {port}: {program}"
-    for program, port in _sockets("--udp"):
+    for port, program, _ in preflight.sockets("-u"):
         if port < chosen and port not in DHCP:
             yield f"listener on UDP port {port}: {program}"
     yield from forwarded()
@@ -173,17 +173,6 @@ def forwarded() -> Iterator[str]:
     text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     for kind, port in DNAT.findall(text):
         yield f"forwarded past the firewall: {kind} port {port}"
-
-
-def _sockets(kind: str) -> Iterator[tuple[str, int]]:
-    command = ["ss", "--no-header", "--listening", "--numeric", "--processes", kind]
-    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    for line in output.splitlines():
-        fields = line.split()
-        address, _, port = fields[3].rpartition(":")
-        if not address.strip("[]").startswith(("127.", "::1", "::ffff:127.")):
-            program = fields[5].split('"')[1] if len(fields) > 5 and '"' in fields[5] else "?"
-            yield program, int(port)
 
 
 if __name__ == "__main__":

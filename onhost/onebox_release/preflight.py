@@ -25,6 +25,12 @@ OURS = "Made by onebox"
 LOCK = Path("/var/lib/dpkg/lock-frontend")
 SERVICES = ("apache2", "docker", "firewalld")
 TIMEKEEPERS = ("chrony", "ntpsec", "openntpd", "ntp", "systemd-timesyncd")
+# A line of ss: state, two queues, the local address, the peer's, and the first process.
+SOCKET = re.compile(
+    r"^(?:LISTEN|UNCONN)\s+\d+\s+\d+\s+(?P<address>\S+):(?P<port>\d+)\s+\S+"
+    r'(?:[ \t]+users:\(\("(?P<program>[^"]*)",pid=(?P<pid>\d+))?',
+    re.MULTILINE,
+)
 FLOCK = "hhqqi"  # struct flock: type, whence, start, length, pid
 
 
@@ -56,13 +62,20 @@ def main(asked: dict[str, Any]) -> None:
 
 def listeners() -> Iterator[dict[str, Any]]:
     """Yield who listens for TCP beyond the loopback address."""
-    for line in output("ss", "-H", "-t", "-l", "-n", "-p").splitlines():
-        fields = line.split(maxsplit=5)
-        address, _, port = fields[3].rpartition(":")
-        if not address.strip("[]").startswith(("127.", "::1", "::ffff:127.")):
-            program = re.search(r'"([^"]+)",pid=(\d+)', fields[-1])
-            name, pid = program.groups() if program else ("?", "?")
-            yield {"port": int(port), "program": name, "pid": pid}
+    for port, program, pid in sockets("-t"):
+        yield {"port": port, "program": program, "pid": pid}
+
+
+def sockets(kind: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the port, program and process of what listens beyond the loopback address.
+
+    A program chooses its name: 15 bytes, line breaks and control characters included. That is too
+    short for a line of its own that matches.
+    """
+    for found in SOCKET.finditer(output("ss", "-H", "-l", "-n", "-p", kind)):
+        if not found["address"].strip("[]").startswith(("127.", "::1", "::ffff:127.")):
+            program = "".join(c if c.isprintable() else "?" for c in found["program"] or "?")
+            yield int(found["port"]), program, found["pid"] or "?"
 
 
 def enabled(services: Iterable[str]) -> Iterator[str]:
@@ -142,7 +155,9 @@ def read(path: str) -> str:
 def output(*command: str) -> str:
     """Return what a command prints; nothing where there is no such program."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/").stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False, cwd="/"
+        ).stdout
     except FileNotFoundError:
         return ""
 

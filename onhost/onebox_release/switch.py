@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from .places import Places
 from .report import excerpt, say
 from .watch import AccessLog
 
+SOCKETS = Path("/proc/net/unix")
 POLL = 0.1  # seconds between two checks
 LOOK = 0.5  # seconds between two looks at a live one
 # nginx may have looked the old socket up just before the rename, and connect to it just after.
@@ -226,7 +228,10 @@ def connections(socket: Path) -> int:
     """Return how many connections a socket has, those still waiting to be accepted too.
 
     In /proc/net/unix a connection carries the path that it was made to, and no flags; the
-    listening socket has the flag 0x10000 (SO_ACCEPTCON, man 5 proc).
+    listening socket has the flag 0x10000 (SO_ACCEPTCON, man 5 proc). The kernel prints names as
+    any app chose them, line breaks included: a line that one forges may be counted, which lets a
+    drain take its whole time, and no more.
     """
-    fields = (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
-    return sum(f[3] == "00000000" and f[-1] == str(socket) for f in fields)
+    lines = SOCKETS.read_bytes().split(b"\n")
+    fields = (line.split(None, 7) for line in lines)
+    return sum(len(f) == 8 and f[3] == b"00000000" and f[7] == os.fsencode(socket) for f in fields)

@@ -114,7 +114,7 @@ def cpu_time(unit: str) -> float:
     ticks = 0
     for process in processes(unit):
         with suppress(OSError, IndexError, ValueError):
-            stat = Path(f"/proc/{process}/stat").read_text()
+            stat = Path(f"/proc/{process}/stat").read_text(errors="replace")
             # utime, stime, cutime and cstime, behind a name that may hold anything.
             ticks += sum(map(int, stat.rpartition(")")[2].split()[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")

@@ -42,7 +42,8 @@ TIMEKEEPERS = (
 )  # fmt: skip
 TABLE = re.compile(r"^table inet (\w+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 LET_IN = re.compile(r"^\s*tcp dport (?:\{ (.+) \}|(\d+)) accept$", re.MULTILINE)
-SSHD = re.compile(r'^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s.*"sshd"', re.MULTILINE)
+# A process of an app's can be called sshd, too: "uid:" stands where it is not root's.
+SSHD = re.compile(r'^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s(?!.* uid:\d).*"sshd"', re.MULTILINE)
 PATIENCE = 10  # seconds for an answer from outside
 UPDATES = {
     "APT::Periodic::Update-Package-Lists": "1",
@@ -176,7 +177,8 @@ def rules(loaded: Path) -> tuple[str, list[int], bool]:
     No difference is reported where the kernel's tables could not be read.
     """
     try:
-        now, wanted_ = loaded.with_suffix(".now").read_text(), loaded.read_text()
+        now = loaded.with_suffix(".now").read_text(errors="replace")
+        wanted_ = loaded.read_text()
     except OSError:
         return "", [], True
     if not now:

@@ -33,6 +33,31 @@ def test_all_is_told_as_one_document(capsys: pytest.CaptureFixture[str]) -> None
     assert seen["taken"] == {"nobody-has-this": []}
 
 
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ('LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=9,fd=3))', (22, "sshd", "9")),
+        ('UNCONN 0 0 [::]:68 [::]:* users:(("a b",pid=9,fd=3))', (68, "a b", "9")),
+        ("LISTEN 0 128 *:80 *:*", (80, "?", "?")),
+        ('LISTEN 0 1 *:55 *:* users:(("a\nb",pid=7,fd=0))', (55, "a?b", "7")),
+        ('LISTEN 0 1 *:55 *:* users:(("\n0 0 0 *:80 b",pid=7,fd=0))', (55, "?0 0 0 *:80 b", "7")),
+        ('LISTEN 0 1 *:55 *:* users:(("\x1b[2J",pid=7,fd=0))', (55, "?[2J", "7")),
+        ('LISTEN 0 1 *:55 *:* users:(("\ufffd\ufffd",pid=7,fd=0))', (55, "\ufffd\ufffd", "7")),
+        ('LISTEN 0 1 *:55 *:* users:((""",pid=7,fd=0))', (55, "?", "?")),
+    ],
+)
+def test_a_listener_has_any_name(
+    line: str, found: tuple[int, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = "LISTEN 0 1 127.0.0.1:5432 0.0.0.0:*\nLISTEN 0 1 [::1]:25 [::]:*\n"
+    monkeypatch.setattr(preflight, "output", lambda *_: f"{others}{line}\n{others}")
+    assert list(preflight.sockets("-t")) == [found]
+
+
+def test_what_a_command_prints_may_be_no_text() -> None:
+    assert preflight.output("printf", r"\377x") == "\ufffdx"
+
+
 def test_who_holds_apts_lock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = tmp_path / "lock-frontend"
     monkeypatch.setattr(preflight, "LOCK", lock)

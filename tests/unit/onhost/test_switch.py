@@ -362,12 +362,12 @@ def test_two_misses_in_a_row_do_not(two: Server) -> None:
 
 def test_a_jump_of_the_error_rate_puts_back(two: Server) -> None:
     log = two.places.access_log
-    log.write_text('1 "GET / HTTP/1.1" 200 5\n' * 100)
+    log.write_text('1 "GET / HTTP/1.1" 200 5 "-" "-" "200"\n' * 100)
 
     def answer() -> int:
         if two.pointer() == "new" and two.now > PARAMETERS.settle + 3:
             with log.open("a") as file:
-                file.write('1 "GET / HTTP/1.1" 500 5\n')
+                file.write('1 "GET / HTTP/1.1" 500 5 "-" "-" "500"\n')
         return 200
 
     two.answers["new"] = answer
@@ -583,6 +583,18 @@ def test_connections_count_whether_accepted_or_not(listener: tuple[Path, socket.
     while connections(path):  # the one that was never accepted
         listening.accept()[0].close()
     assert connections(path) == 0
+
+
+@pytest.mark.parametrize("name", [b"\0\xff\xfe", b"\0\nx", b"\0 \n \n\n", b"\0a\n\xff" * 9])
+def test_names_that_another_app_chose_disturb_nothing(
+    listener: tuple[Path, socket.socket], name: bytes
+) -> None:
+    path, _ = listener
+    with socket.socket(socket.AF_UNIX) as odd, socket.socket(socket.AF_UNIX) as client:
+        odd.bind(name)
+        odd.listen()
+        client.connect(str(path))
+        assert connections(path) == 1
 
 
 def test_a_socket_is_drained_when_its_last_connection_ends(

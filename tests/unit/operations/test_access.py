@@ -125,7 +125,7 @@ def test_listeners_beyond_loopback_are_told_but_for_nginx(
     monkeypatch.setattr(program, "NFT", tmp_path / "none")
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        lines = {"--tcp": tcp, "--udp": udp}[command[-1]]
+        lines = {"-t": tcp, "-u": udp}[command[-1]]
         return subprocess.CompletedProcess(command, 0, stdout="\n".join(lines))
 
     monkeypatch.setattr(subprocess, "run", run)

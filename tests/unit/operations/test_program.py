@@ -25,6 +25,9 @@ def test_a_program_is_sent_with_what_it_imports(
 
 
 def test_what_the_deployer_sends_imports_nothing_else() -> None:
-    for names in (("errors", "untrusted", "access"), ("errors", "untrusted", "access", "sshd")):
+    for names in (
+        ("errors", "untrusted", "preflight", "access"),
+        ("errors", "untrusted", "preflight", "access", "sshd"),
+    ):
         text = program.sent(*names).replace("module.main(*sys.argv[1:])", "0")
         assert run(text) == []

@@ -31,6 +31,7 @@ NGINX = 'LISTEN 0      511             [::]:81           [::]:*    users:(("ngin
     [
         (TABLE + APPS + SSH + NGINX, ("", [], True)),
         (TABLE + APPS + MOVED, ("", [2222], True)),
+        (TABLE + APPS + MOVED.replace(")\n", ") uid:997 ino:1\n"), ("", [], True)),  # an app's
         (TABLE.replace("drop", "accept") + APPS + SSH, ("was changed", [], True)),
         (TABLE.replace("{ 22, 80, 443 }", "2222") + APPS + MOVED, ("was changed", [], True)),
         (TABLE + SSH, ("", [], False)),
