@@ -24,6 +24,8 @@ def lines(*statuses: int) -> str:
         (Answers(99, 5), Answers(0, 0), True),
         (Answers(100, 30), Answers(100, 10), False),
         (Answers(100, 31), Answers(100, 10), True),
+        (Answers(100, 50), Answers(100, 34), False),
+        (Answers(100, 51), Answers(100, 34), True),  # somebody made many fail before
     ],
 )
 def test_it_takes_five_errors_and_a_share_above_5_percent_and_three_times_before(
@@ -35,6 +37,14 @@ def test_it_takes_five_errors_and_a_share_above_5_percent_and_three_times_before
 def test_errors_are_answers_of_500_and_above() -> None:
     text = lines(200, 404, 499, 500, 502) + "torn"
     assert count(text.encode().splitlines()) == Answers(5, 2)
+
+
+def test_what_nginx_answers_by_itself_says_nothing_of_a_release() -> None:
+    """A client can have any number of 501, by a Transfer-Encoding that nginx does not know."""
+    line = '127.0.0.1 - - [x] "GET / HTTP/1.1" {} 12 "-" "curl" "{}" 0.001 id 1.001\n'
+    found = [(501, "-"), (200, "-"), (200, "200"), (500, "500"), (502, "502, 502"), (504, "504")]
+    text = "".join(line.format(*each) for each in found)
+    assert count(text.encode().splitlines()) == Answers(4, 3)
 
 
 def test_a_path_that_looks_like_a_status_is_none() -> None:
