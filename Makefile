@@ -71,7 +71,7 @@ soak-edge: setup-lab ## requests that hide others, floods, full disks by nginx; 
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_edge.py
 
 soak-hand: setup-lab ## drift of every kind, other people's apps; results in bench/results/
-	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py tests/soak/test_apps.py tests/soak/test_moving.py
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py tests/soak/test_harm.py tests/soak/test_apps.py tests/soak/test_moving.py
 
 soak-keys: setup-lab ## hostile packages and archives, over a real deploy key (6 minutes)
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_keys.py

@@ -6,7 +6,9 @@ from pyinfra.api.deploy import deploy
 from operations import files, guarded, systemd
 from operations.machine import machine
 from operations.templates import template
+from settings import VM
 
+MORE = 200  # connections beside those with a request: kept alive, in a handshake, ending
 UNIT = "onebox-firewall.service"
 DROP_IN = "etc/systemd/system/nftables.service.d/onebox.conf"
 RULES = "etc/onebox/firewall.nft"
@@ -15,6 +17,7 @@ RULES = "etc/onebox/firewall.nft"
 @deploy("Firewall")
 def firewall() -> None:
     """Close every port but those that are served."""
+    vm: VM = host.data.vm
     ports = sorted({*machine(host).ssh_ports, 80, 443})
     drop_in = template(DROP_IN)
     files.place(
@@ -32,7 +35,9 @@ def firewall() -> None:
     )
     guarded.place(
         name=f"Let in the ports {', '.join(map(str, ports))} alone",
-        file=template(RULES, ports=ports, check="/usr/sbin/nft -c -f {}"),
+        file=template(
+            RULES, ports=ports, connections=connections(vm), check="/usr/sbin/nft -c -f {}"
+        ),
         apply=f"systemctl daemon-reload && systemctl reload-or-restart {UNIT}",
         withdraw=f"systemctl stop {UNIT}",
     )
@@ -40,5 +45,14 @@ def firewall() -> None:
         name="Keep the firewall loaded, at boot too",
         unit=UNIT,
         reload_for=[f"/{RULES}"],
-        proof="/usr/sbin/nft list table inet onebox | cmp -s - /run/onebox-firewall",
+        proof="/usr/sbin/nft -t list table inet onebox | cmp -s - /run/onebox-firewall",
     )
+
+
+def connections(vm: VM) -> int:
+    """Return how many connections a client may have, or 0 where an app has no limits: then many
+    clients may have one address, that of a CDN."""
+    limits = [app.limits for app in vm.apps]
+    if not limits or None in limits:
+        return 0
+    return max(limit.connections for limit in limits if limit) + MORE

@@ -19,7 +19,7 @@ SPARE = 100 * MIB  # disk that stays free for logs and the database
 # took 92 MiB and 3,100 files; three times as much.
 ENVIRONMENT, ENVIRONMENT_FILES = 300 * MIB, 10_000
 # Bytes on the disk for each of the wheels': once in uv's cache, and once with bytecode beside.
-# Measured: FastAPI, SQLAlchemy and asyncpg 10.1, Django and psycopg 9.9, SciPy and scikit-learn 8.6,
+# Measured: FastAPI, SQLAlchemy and asyncpg 10.1, Django and psycopg 9.9, SciPy and sklearn 8.6,
 # Polars and PyArrow 6.6, OpenCV 5.9.
 UNPACKED = 10
 AVERAGE = 32 * 1024  # bytes of a file in an environment; the sample app's have 30,000

@@ -146,7 +146,7 @@ def test_the_rules_outlive_what_nftables_service_does(server: Server) -> None:
     for what in ("restart", "reload", "stop"):
         server.run(f"systemctl {what} nftables")
         assert "policy drop" in server.run("nft list table inet onebox"), what
-        server.run("nft list table inet onebox | cmp - /run/onebox-firewall")
+        server.run("nft -t list table inet onebox | cmp - /run/onebox-firewall")
         server.wait_for("nft get element inet onebox_link_local apps '{ links }'", 5)
 
 

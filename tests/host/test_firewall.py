@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from settings import VM
+
 from .server import Host
 
 LOOPBACK = ("127.", "[::1]", "[::ffff:127.")
@@ -46,13 +48,30 @@ def test_only_ssh_http_https_and_answers_are_let_in(
     ]
 
 
+def test_the_connections_of_a_client_are_bounded(
+    host: Host, table: list[dict[str, Any]], vm: VM
+) -> None:
+    """An IPv4 address, or an IPv6 network of 64 bits, in this order and before any is accepted."""
+    limits = [app.limits for app in vm.apps]
+    most = 0 if None in limits else max(limit.connections for limit in limits if limit) + 200
+    rules = [item["rule"]["expr"] for item in table if "rule" in item]
+    counts = [
+        part["set"]["stmt"]
+        for rule in rules
+        if {"drop": None} in rule
+        for part in rule
+        if "set" in part
+    ]
+    assert counts == [[{"ct count": {"val": most, "inv": True}}]] * (2 if most else 0)
+
+
 def test_ssh_http_and_https_are_listened_to(host: Host, ssh_ports: set[int]) -> None:
     """Other listeners, systemd-resolved's for LLMNR say, are closed by the rules above."""
     assert _reachable(host, "ss -Htln") >= {*ssh_ports, 80, 443}
 
 
 def test_the_rules_are_loaded_as_they_were_written(host: Host) -> None:
-    host.run_expect([0], "/usr/sbin/nft list table inet onebox | cmp - /run/onebox-firewall")
+    host.run_expect([0], "/usr/sbin/nft -t list table inet onebox | cmp - /run/onebox-firewall")
 
 
 def _reachable(host: Host, command: str) -> set[int]:

@@ -541,7 +541,8 @@ def test_gunicorn_is_configured_from_the_settings(
 
 @pytest.mark.parametrize("ports", [[22, 80, 443], [80, 443, 2222]])
 def test_the_firewall_lets_in_the_ports_alone(ports: list[int]) -> None:
-    text = lines(render("etc/onebox/firewall.nft", ports=ports))
+    text = lines(render("etc/onebox/firewall.nft", ports=ports, connections=0))
+    assert not [line for line in text if "ct count" in line]
     assert text[1:3] == ["table inet onebox", "delete table inet onebox"]
     assert "type filter hook input priority filter; policy drop;" in text
     assert "ct state established,related accept" in text
@@ -549,6 +550,17 @@ def test_the_firewall_lets_in_the_ports_alone(ports: list[int]) -> None:
     assert "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept" in text
     assert "udp sport 67 udp dport 68 accept" in text
     assert f"tcp dport {{ {', '.join(map(str, ports))} }} accept" in text
+
+
+def test_the_firewall_counts_a_clients_connections_before_it_lets_in() -> None:
+    text = lines(render("etc/onebox/firewall.nft", ports=[22, 80, 443], connections=1200))
+    before = text[: text.index("tcp dport { 22, 80, 443 } accept")]
+    ports = "tcp dport { 80, 443 } ct state new add"
+    network = "ip6 saddr & ffff:ffff:ffff:ffff::"
+    assert before[-2:] == [
+        f"{ports} @clients4 {{ ip saddr ct count over 1200 }} drop",
+        f"{ports} @clients6 {{ {network} ct count over 1200 }} drop",
+    ]
 
 
 def test_sshd_accepts_keys_only() -> None:
