@@ -54,7 +54,7 @@ def test_a_parser_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_key_of_many_parts_fills_no_memory(name: str) -> None:
     files = {"pyproject.toml": b"[project]\nname = 'a'\n", "uv.lock": b"", name: DEEP.encode()}
     files["requirements.txt"] = b"a==1\n"
-    with pytest.raises(ReleaseError, match="memory|no TOML|no packages|name"):
+    with pytest.raises(ReleaseError, match=r"memory|no TOML"):
         packages.read(files, packages.Rules(build=False, by_key=True))
 
 
