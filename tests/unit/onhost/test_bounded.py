@@ -51,7 +51,8 @@ def test_a_parser_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "uv.toml"])
-def test_a_key_of_many_parts_fills_no_memory(name: str) -> None:
+def test_a_key_of_many_parts_fills_no_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "MEMORY", 400 << 20)
     files = {"pyproject.toml": b"[project]\nname = 'a'\n", "uv.lock": b"", name: DEEP.encode()}
     files["requirements.txt"] = b"a==1\n"
     with pytest.raises(ReleaseError, match=r"memory|no TOML"):
