@@ -64,6 +64,14 @@ def exists(database: str) -> bool:
     return database in query("select datname from pg_database", role=SUPERUSER).split()
 
 
+def open_to_superuser(database: str) -> None:
+    """Undo what its owner can do to keep a database from being dumped or dropped."""
+    sql = (
+        f'alter database "{database}" allow_connections true connection limit -1 is_template false'
+    )
+    query(sql, role=SUPERUSER)
+
+
 def dump(database: str, path: Path, seconds: int) -> None:
     """Write a dump for pg_restore, which is there whole or not at all.
 

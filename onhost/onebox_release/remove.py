@@ -117,6 +117,7 @@ def _copy(places: Places, parameters: Parameters) -> list[Path]:
     if is_here:
         copies.append(places.copies / f"{name}.dump")
         say(f"Dumping the database to {copies[-1]}")
+        postgresql.open_to_superuser(places.app)
         postgresql.dump(places.app, copies[-1], parameters.migrate_timeout)
     kept = [path for path in (places.data, places.generated) if path.exists()]
     if kept:
@@ -131,6 +132,8 @@ def _copy(places: Places, parameters: Parameters) -> list[Path]:
 
 
 def _drop(app: str) -> None:
+    if postgresql.exists(app):
+        postgresql.open_to_superuser(app)
     drop = f'drop database if exists "{app}" with (force)'
     postgresql.query(drop, role="postgres", seconds=DROP)
     for role in (app, f"{app}-migrate"):

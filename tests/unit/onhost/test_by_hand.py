@@ -213,7 +213,7 @@ def end(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Remo
     def query(sql: str, **_: object) -> str:
         if "pg_database_size" in sql:
             return "0"
-        server.calls.append("dropped" if "database" in sql else sql)
+        server.calls.append("dropped" if "drop database" in sql else sql)
         return ""
 
     monkeypatch.setattr(postgresql, "query", query)
@@ -225,6 +225,18 @@ def end(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Remo
         remove.remove(places, PARAMETERS, "ann", keep=keep)
 
     return removed
+
+
+OPENED = 'alter database "links" allow_connections true connection limit -1 is_template false'
+
+
+def test_a_database_that_its_owner_closed_is_dumped_and_dropped(
+    end: Remove, server: Server
+) -> None:
+    end()
+    assert [call for call in server.calls if call in {OPENED, "dropped"}] == [
+        OPENED, OPENED, "dropped"
+    ]  # fmt: skip
 
 
 def rest(places: Places) -> list[str]:
