@@ -123,16 +123,27 @@ def journal_line(app: str) -> Parse:
 
     def parse(text: str) -> Line | None:
         entry = json.loads(text)
-        message = entry.get("MESSAGE")
-        if isinstance(message, list):  # not plain text
-            message = bytes(message).decode(errors="replace")
-        unit = entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or ""
+        # What begins with no "_" may be an app's own: systemd alone names other units.
+        named = entry.get("UNIT", "") if entry.get("_PID") == "1" else ""
+        unit = _text(named or entry.get("_SYSTEMD_UNIT", ""))
         source = unit.removeprefix(f"{app}-").partition("@")[0].removesuffix(".service")
         if unit.startswith("onebox-release-"):
             source = "release"
-        return Line(int(entry["__REALTIME_TIMESTAMP"]) / 1e6, source, message or "")
+        return Line(
+            int(entry["__REALTIME_TIMESTAMP"]) / 1e6, source, _text(entry.get("MESSAGE", ""))
+        )
 
     return parse
+
+
+def _text(value: object) -> str:
+    """Return a field of the journal: text, or bytes where it is none; a list of either where it was
+    given several times; null where it is too long."""
+    if isinstance(value, list):
+        if all(isinstance(byte, int) for byte in value):
+            return bytes(value).decode(errors="replace")
+        return _text(value[-1])
+    return value if isinstance(value, str) else "(too long to be shown)"
 
 
 def access_line(text: str) -> Line | None:

@@ -18,6 +18,7 @@ from onebox_release.places import Places
 
 from tests.unit.onhost.server import PARAMETERS
 
+WEB = {"_SYSTEMD_UNIT": "links-web@a-1.service"}
 AT = datetime(2026, 11, 20, 7, 0, 1, 500_000, UTC).timestamp()
 
 
@@ -37,10 +38,19 @@ def test_a_line_says_when_and_who() -> None:
 @pytest.mark.parametrize(
     ("entry", "source", "text"),
     [
-        ({"_SYSTEMD_UNIT": "links-web@a-1.service", "MESSAGE": "x"}, "web", "x"),
-        ({"_SYSTEMD_UNIT": "init.scope", "UNIT": "links-queue@a-1.service"}, "queue", ""),
+        ({**WEB, "MESSAGE": "x"}, "web", "x"),
+        (
+            {"_SYSTEMD_UNIT": "init.scope", "_PID": "1", "UNIT": "links-queue@a-1.service"},
+            "queue",
+            "",
+        ),
+        # What an app may write into the journal's socket itself.
+        ({**WEB, "UNIT": "onebox-release-links.service"}, "web", ""),
+        ({**WEB, "MESSAGE": ["a", [98, 255]]}, "web", "b\ufffd"),
+        ({**WEB, "MESSAGE": None}, "web", "(too long to be shown)"),
+        ({**WEB, "MESSAGE": []}, "web", ""),
         ({"_SYSTEMD_UNIT": "onebox-release-links.service", "MESSAGE": "x"}, "release", "x"),
-        ({"_SYSTEMD_UNIT": "links-web@a-1.service", "MESSAGE": [104, 105, 255]}, "web", "hi\ufffd"),
+        ({**WEB, "MESSAGE": [104, 105, 255]}, "web", "hi\ufffd"),
     ],
 )
 def test_the_journal(entry: dict[str, object], source: str, text: str) -> None:
