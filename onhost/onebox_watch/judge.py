@@ -63,7 +63,7 @@ def judge(seen: Seen, past: Past) -> list[Finding]:
     """Return all that is wrong, as far as this round can tell."""
     checks: list[Callable[[Seen, Past], Iterator[Finding]]] = [
         _answers, _releases, _units, _disks, _memory, _certificates, _clock, _time, _firewall,
-        _reboot, _drift, _deploys, _jobs, _libraries, _updates,
+        _database, _reboot, _drift, _deploys, _jobs, _libraries, _updates,
     ]  # fmt: skip
     found = (finding for check in checks for finding in check(seen, past))
     return [finding for finding in found if finding.check not in unknown(seen)]
@@ -221,6 +221,16 @@ def _firewall(seen: Seen, _: Past) -> Iterator[Finding]:
         what += " inet onebox_link_local is not in the kernel"
         do = "Load it again: systemctl restart onebox-link-local. Then find what removed it"
         yield Finding("firewall", "link-local", what, do, urgent=False)
+
+
+def _database(seen: Seen, _: Past) -> Iterator[Finding]:
+    if seen.database:
+        what = f"PostgreSQL takes no new connection: {seen.database}"
+        do = (
+            "Find the app whose connections or locks use it up: ss -xp | grep PGSQL, or its log;"
+            " stop that app: onebox-release pause APP"
+        )
+        yield Finding("database", "server", what, do)
 
 
 def _reboot(seen: Seen, _: Past) -> Iterator[Finding]:

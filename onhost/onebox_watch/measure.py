@@ -29,6 +29,7 @@ from onebox_release import (
 from onebox_release.certificates import Certificate
 from onebox_release.errors import ReleaseError
 from onebox_release.places import Places
+from onebox_release.report import plain
 from onebox_release.switch import live, missing
 
 from . import libraries, seen, wanted
@@ -37,6 +38,7 @@ from .wanted import Wanted
 REBOOT = Path("/run/reboot-required")
 PRESSURE = Path("/proc/pressure/memory")
 FIREWALL = Path("/run/onebox-firewall")  # as loaded; beside it, as the round's unit found it
+DATABASE = Path("/run/onebox-postgresql.now")  # what kept the superuser out, before this round
 TIMEKEEPERS = (
     "systemd-timesyncd", "chrony", "chronyd", "ntpsec", "ntp", "openntpd", "ntpd",
 )  # fmt: skip
@@ -71,6 +73,7 @@ def look(settings: Wanted, *, clock: float | None) -> seen.Seen:
         firewall=firewall,
         closed=closed,
         link_local=link_local,
+        database=first_line(DATABASE),
         timekeeper=_timekeeper(),
         drift=_drift(wanted.MANIFEST),
         libraries=libraries.read(),
@@ -192,6 +195,15 @@ def rules(loaded: Path) -> tuple[str, list[int], bool]:
     }
     closed = {int(port) for port in SSHD.findall(now)} - {int(port) for port in ports}
     return ("" if table == wanted_ else "was changed"), sorted(closed), link_local
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a file with what it says, or nothing where there is none."""
+    try:
+        lines = path.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return plain(lines[0], 300) if lines else ""
 
 
 def _timekeeper() -> bool:

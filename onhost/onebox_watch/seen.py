@@ -76,6 +76,8 @@ class Seen:
     """Ports that sshd listens on and that the firewall closes."""
     link_local: bool = True
     """Whether the kernel has the table that keeps apps from link-local addresses."""
+    database: str = ""
+    """Why PostgreSQL takes no new connection, or nothing."""
     timekeeper: bool = True
     """Whether anything keeps the clock right."""
     drift: list[str] = field(default_factory=list)

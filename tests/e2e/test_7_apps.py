@@ -486,6 +486,18 @@ def test_an_app_that_takes_connections_and_locks_holds_up_no_other(three: Server
     assert three.run(asked) == "43"
     ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename ~ '^one'"
     three.run(f'cd /; runuser -u postgres -- psql -XqAtc "{ended}"')
+    # What PostgreSQL can't bound for a role is reported, at least.
+    all_locks = "select count(pg_advisory_lock(i)) from generate_series(1, 60000) i"
+    three.run(
+        f'( {psql.format("one")} -c "{all_locks}" -c "select pg_sleep(60)" >/dev/null 2>&1 & )'
+    )
+    three.wait_for(f"! {asked}", 20)
+    three.run("systemctl start onebox-watch")
+    assert "out of shared memory" in three.run("cat /var/lib/onebox-watch/state.json")
+    three.run("pkill -u one psql")
+    three.wait_for(asked, 20)
+    three.run("systemctl start onebox-watch")
+    assert "out of shared memory" not in three.run("cat /var/lib/onebox-watch/state.json")
     three.run(f"{psql.format('one-migrate')} -c 'drop table held'")
 
 

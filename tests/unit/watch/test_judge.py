@@ -69,6 +69,7 @@ WRONG = [
     ("firewall:ssh", replace(FINE, closed=[2222])),
     ("firewall:link-local", replace(FINE, link_local=False)),
     ("paused:links", app(paused=True, silence="502 Bad Gateway", down=[WEB])),
+    ("database:server", replace(FINE, database="FATAL: sorry, too many clients already")),
     ("reboot:server", replace(FINE, reboot="linux-image-amd64")),
     ("drift:server", replace(FINE, drift=["/etc/onebox/links.json"])),
     ("libraries:server", replace(FINE, libraries={"nginx.service": ["/usr/lib/libssl.so.3"]})),

@@ -1,4 +1,4 @@
-"""What a round reads of the firewall."""
+"""What a round reads of the firewall and the database."""
 
 from __future__ import annotations
 
@@ -49,3 +49,21 @@ def test_the_rules_and_what_they_close(
     if now is not None:
         (tmp_path / "onebox-firewall.now").write_text(now)
     assert measure.rules(loaded) == found
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, ""),
+        (b"", ""),
+        (b"FATAL:  out of shared memory\nHINT:  more\n", "FATAL:  out of shared memory"),
+        (b"\n\xff\x1b[2J\n", "\ufffd\\x1b[2J"),
+    ],
+)
+def test_the_first_line_of_what_kept_the_superuser_out(
+    tmp_path: Path, content: bytes | None, found: str
+) -> None:
+    path = tmp_path / "now"
+    if content is not None:
+        path.write_bytes(content)
+    assert measure.first_line(path) == found
