@@ -225,7 +225,7 @@ class App(Settings):
     hooks: Hooks = Hooks()
     """What runs before and after a deploy."""
     max_body: int = Field(default=10, ge=1)
-    """MiB that a request's body may have."""
+    """MiB that a request's body, or a WebSocket's message, may have."""
     limits: Limits | None = Limits()
     """What one client may ask; None sets no limit, for an app behind a CDN or another proxy, whose
     addresses all clients share."""

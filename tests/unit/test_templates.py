@@ -531,12 +531,15 @@ def test_gunicorn_is_configured_from_the_settings(
         "control_socket_disable": True,
         "worker_tmp_dir": "/dev/shm",  # noqa: S108 - what the template says
     }.items() <= values.items()
-    assert values["worker_class"].CONFIG_KWARGS == {
+    assert {
         "loop": "auto",
         "headers": [("x-release", "a-b")],
         "server_header": False,
         "date_header": False,
-    }
+        "ws_max_size": app.max_body << 20,
+        "ws_max_queue": 4,
+        "ws_per_message_deflate": False,
+    } == values["worker_class"].CONFIG_KWARGS
 
 
 @pytest.mark.parametrize("ports", [[22, 80, 443], [80, 443, 2222]])
