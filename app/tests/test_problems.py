@@ -67,3 +67,12 @@ def test_a_body_that_does_not_tell_its_size_may_not_be_too_large(
     kind = "application/json" if path == "/tokens" else "application/x-www-form-urlencoded"
     headers = {"content-type": kind, "origin": str(client.base_url)}
     assert client.post(path, content=body(), headers=headers).status_code == 413
+
+
+def test_a_body_of_mistakes_has_a_short_answer(client: httpx.Client) -> None:
+    fields = {f"{number:x}": 1 for number in range(1500)}
+    answer = client.post("/tokens", json=fields)
+    assert answer.status_code == 422
+    assert len(answer.json()["errors"]) == 10
+    assert answer.json()["detail"].endswith(" more")
+    assert len(answer.content) < 4000
