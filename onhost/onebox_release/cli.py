@@ -34,6 +34,7 @@ from . import (
     reserve,
     sandbox,
     status,
+    submit,
     systemd,
     unit,
     verify,
@@ -93,6 +94,8 @@ def _main(arguments: argparse.Namespace) -> int:
 
 def _deploy(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
     settings = replace(settings, by_key=arguments.by_key)
+    if arguments.upload:
+        submit.bring(places, arguments.upload, arguments.digest)
     release.deploy(places, settings, arguments.digest, consent=arguments.allow_incompatible)
 
 
@@ -291,6 +294,7 @@ def _parser() -> Parser:
     deploy.add_argument(
         "--by-key", action="store_true", help="trust nothing of the archive: a deploy key sent it"
     )
+    deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the slot in which it waits
     job = _command(commands, "job", _job, "run one of the app's timers now, and wait for it")
     job.add_argument("job", help="its name")
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")

@@ -108,8 +108,8 @@ def successor(places: Places, release: str) -> str | None:
 
 def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
     """Remove all but the needed and the last healthy releases, and what only removed ones used;
-    of archives those of kept releases stay, the one of this digest, and those that came after it,
-    which wait for their deploys."""
+    of archives those of kept releases stay, the one of this digest, and those that came after it:
+    people's, which wait for their deploys."""
     kept = {*healthy(places)[:keep], *needed}
     for folder in (places.home / "releases").iterdir():
         if folder.name not in kept:

@@ -48,6 +48,10 @@ class Places:
         """Return the folder of archives that deploy keys are sending."""
         return self.state / "uploads"
 
+    def upload(self, slot: str, digest: str) -> Path:
+        """Return where a deploy key's archive waits, checked, for its deploy to begin."""
+        return self.uploads / f"{slot}.{digest}"
+
     @property
     def made_anew(self) -> Path:
         """Return the file that counts what was made anew from the same."""

@@ -20,7 +20,7 @@ from typing import BinaryIO, NoReturn, Protocol
 
 from . import lock, parameters, resources, status, who
 from .archive import BY_KEY, CHUNK, check, within
-from .errors import LockedError, RefusedError
+from .errors import LockedError, RefusedError, ReleaseError
 from .places import Places
 from .report import document, exit_code
 from .unit import PROGRAM
@@ -61,40 +61,47 @@ def serve(request: str, apps: list[str]) -> int:
         print(document(app, status.for_key(places, known), host=""))
         return 0
     # Before any lock: whoever sends slowly keeps nobody waiting.
-    with received(os.fdopen(0, "rb", closefd=False), places, asked[2]) as archive:
+    with received(os.fdopen(0, "rb", closefd=False), places, asked[2]) as slot:
         if reason := lock.held(named=False):
             raise LockedError(reason)
-        bring(archive, places.incoming(asked[2]))
         # No lock of the server's: the unit keeps deploys of this app apart, and another app's
         # deploy is nothing to wait for.
         wait = asked[3] or str(lock.WAIT)
-        command = [PROGRAM, "deploy", app, asked[2], "--by-key", "--wait", wait]
+        command = [PROGRAM, "deploy", app, asked[2], "--by-key", "--upload", slot, "--wait", wait]
         environment = {**os.environ, who.VARIABLE: f"{who.KEY} {app}"}
         return subprocess.run(command, check=False, env=environment).returncode
 
 
-def bring(archive: Path, target: Path) -> None:
-    """Give an archive its name beside its own, so that its place stays taken until it is deployed:
-    no more of them wait than there are places."""
-    new = target.with_name(f"{target.name}.{archive.name}.new")
-    new.unlink(missing_ok=True)
-    os.link(archive, new)
-    new.rename(target)
+def bring(places: Places, slot: str, digest: str) -> None:
+    """Move an archive to where it is deployed from. Only the deploy itself does so, when it begins:
+    no more archives wait than there are slots.
+
+    Raises ReleaseError where it is gone: the process that received it was killed meanwhile.
+    """
+    target = places.incoming(digest)
+    try:
+        places.upload(slot, digest).rename(target)
+    except FileNotFoundError:
+        raise ReleaseError("The archive is gone from the server. Submit it again.") from None
 
 
 @contextmanager
-def received(source: Buffered, places: Places, digest: str) -> Iterator[Path]:
-    """Write an archive down in a place of its own, which is empty again afterwards.
+def received(source: Buffered, places: Places, digest: str) -> Iterator[str]:
+    """Write an archive down in a slot of its own, which is empty again afterwards; yield the slot.
 
     Raises RefusedError where it isn't what it says, or holds more than a deploy key may send.
     """
     with _slot(places) as (path, file):
+        slot = path.name.partition(".")[0]
+        checked = places.upload(slot, digest)
         try:
             _receive(source, file, places)
             check(path, digest, BY_KEY)
-            yield path
+            os.link(path, checked)  # from now on `_slot` writes to it no more
+            yield slot
         finally:
-            if _is(path, file):  # it was not moved
+            checked.unlink(missing_ok=True)
+            if _is(path, file):  # else somebody else has the slot
                 path.unlink()
 
 
@@ -113,7 +120,10 @@ def _slot(places: Places) -> Iterator[tuple[Path, BinaryIO]]:
                 continue
             if not _is(path, file):  # whoever had it has moved or removed it since it was opened
                 continue
-            if os.fstat(file.fileno()).st_nlink > 1:  # a killed upload's, which was deployed
+            for left in folder.glob(f"{number}.*"):  # a killed upload's, which waited
+                if left != path:
+                    left.unlink(missing_ok=True)
+            if os.fstat(file.fileno()).st_nlink > 1:  # a killed upload's, which is deployed
                 path.unlink()
                 continue
             file.truncate()

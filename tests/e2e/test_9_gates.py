@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from tests.keyholder import Keyholder, archive, evil_builds, member
 from tests.server import PROJECT, Server
 from tests.workflow import Runner
 
-REFUSED = 4
+LOCKED, REFUSED = 3, 4
 SPY = """
 create table public.seen (who text);
 create function public.spy(oid, regrole) returns boolean language plpgsql as
@@ -392,6 +393,30 @@ def test_a_stalled_upload_keeps_nobody_waiting(probe: Probed, keyholder: Keyhold
     probe.server.wait_for("! ls /var/lib/onebox/probe/uploads/*", 20)
 
 
+@contextmanager
+def busy(probe: Probed) -> Iterator[None]:
+    """Keep the probe's deploys from beginning."""
+    probe.server.run("systemd-run --quiet --unit=onebox-release-probe.service sleep 60")
+    try:
+        yield
+    finally:
+        probe.server.run("systemctl stop onebox-release-probe.service", check=False)
+
+
+def test_an_archive_whose_deploy_never_begins_leaves_nothing(
+    probe: Probed, keyholder: Keyholder
+) -> None:
+    probe.become()
+    release = pack(probe.folder)
+    listed = "ls -AR /var/lib/onebox/probe/incoming /var/lib/onebox/probe/uploads"
+    before = probe.server.run(listed, check=False)
+    with busy(probe):
+        request = f"submit probe {release.digest} wait=0"
+        result = keyholder.ssh(keyholder.at, request, given=release.content)
+    assert result.returncode == LOCKED, result.stderr
+    assert probe.server.run(listed, check=False) == before
+
+
 def test_an_archive_of_very_many_files_is_refused(probe: Probed, keyholder: Keyholder) -> None:
     many = (member(f"{number}/{number}/f") for number in range(7000))
     result = keyholder.submit(archive(*((one, b"") for one in many)))
@@ -417,7 +442,7 @@ def test_a_hold_keeps_deploy_keys_away(probe: Probed, keyholder: Keyholder) -> N
     probe.server.run("onebox-release hold 'moving the office'")
     result = keyholder.submit(pack(probe.folder))
     probe.server.run("onebox-release unhold")
-    assert result.returncode == 3
+    assert result.returncode == LOCKED
     assert b"moving the office" in result.stderr
 
 

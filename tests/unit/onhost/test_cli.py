@@ -93,6 +93,23 @@ def test_what_went_wrong_is_one_exit_code_and_one_message(
     assert capsys.readouterr() == ("", told)
 
 
+def test_a_deploy_key_s_archive_is_brought_when_its_deploy_begins(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unit, "run", lambda *_, **__: LockedError.code)
+    monkeypatch.setattr(release, "deploy", lambda *_, **__: None)
+    places.uploads.mkdir()
+    waiting, brought = places.upload("2", "abc"), places.incoming("abc")
+    waiting.write_text("archive")
+    arguments = ["deploy", "links", "abc", "--by-key", "--upload", "2"]
+    assert command(*arguments) == LockedError.code
+    assert waiting.exists()
+    assert not brought.exists()
+    assert command(*arguments, "--inside") == 0
+    assert not waiting.exists()
+    assert brought.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "call"),
     [

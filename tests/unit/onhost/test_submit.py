@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 from onebox_release import lock, parameters, resources, status, submit
 from onebox_release.archive import Limits
-from onebox_release.errors import LockedError, RefusedError
+from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.places import Places
 from onebox_release.unit import PROGRAM
 
@@ -37,15 +38,13 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     @contextmanager
     def received(*_: object) -> Iterator[Any]:
         commands.append(["receive"])
-        yield None
+        yield "2"
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(lock, "HOLD", tmp_path / "hold.json")
     monkeypatch.setattr(parameters, "read", lambda _: None)
     monkeypatch.setattr(submit, "received", received)
-    monkeypatch.setattr(submit, "bring", lambda _, to: commands.append(["bring", to.name]))
     monkeypatch.setattr(submit, "Places", lambda app: Places(app, tmp_path))
-    (tmp_path / "var/lib/onebox/links/incoming").mkdir(parents=True)
     return commands
 
 
@@ -66,9 +65,8 @@ def test_an_archive_is_received_before_its_own_app_s_deploy_is_waited_for(
 ) -> None:
     """No lock of the server's is taken: it may be another app's."""
     assert submit.serve(f"submit links {DIGEST}{asked}", APPS) == 7
-    name = f"{DIGEST}.tar.gz"
-    command = [PROGRAM, "deploy", "links", DIGEST, "--by-key", "--wait", wait]
-    assert ran == [["receive"], ["bring", name], command]
+    command = [PROGRAM, "deploy", "links", DIGEST, "--by-key", "--upload", "2", "--wait", wait]
+    assert ran == [["receive"], command]
 
 
 def test_nothing_is_deployed_on_hold_and_who_holds_is_not_told(ran: list[list[str]]) -> None:
@@ -78,22 +76,47 @@ def test_nothing_is_deployed_on_hold_and_who_holds_is_not_told(ran: list[list[st
     assert ran == [["receive"]]
 
 
-def test_an_archive_has_its_place_until_it_is_deployed(places: Places) -> None:
+def test_an_archive_whose_deploy_never_begins_leaves_nothing(places: Places) -> None:
+    """Or else a key fills the disk while one deploy of its app runs."""
     source, digest = packed(tar(a=b"x"))
-    with submit.received(source, places, digest) as path:
-        target = places.incoming(digest)
-        submit.bring(path, target)
-        submit.bring(path, target)
-        assert path.exists()
+    with submit.received(source, places, digest) as slot:
+        assert places.upload(slot, digest).exists()
+        assert not places.incoming(digest).exists()
+    assert left(places) == []
+    assert not places.incoming(digest).exists()
+
+
+def test_an_archive_has_its_slot_until_its_deploy_is_over(places: Places) -> None:
+    source, digest = packed(tar(a=b"x"))
+    with submit.received(source, places, digest) as slot:
+        submit.bring(places, slot, digest)
         with submit._slot(places) as (other, _):
-            assert other != path
-        # Its process is killed: what was brought is not written over.
-        os.link(path, path.with_name("killed"))
-    path.with_name("killed").rename(path)
-    with submit._slot(places) as (other, _):
-        assert other != path
-    assert not path.exists()
-    assert target.read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
+            assert other.name != f"{slot}.tar.gz"
+            other.unlink()
+        with pytest.raises(ReleaseError, match="Submit it again"):
+            submit.bring(places, slot, digest)
+    assert left(places) == []
+    assert places.incoming(digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("brought", [True, False])
+def test_what_a_killed_upload_left_waiting_goes_with_its_slot(
+    places: Places, *, brought: bool
+) -> None:
+    """And what its deploy took is not written over."""
+    source, digest = packed(tar(a=b"x"))
+    kept = places.uploads.with_name("kept")
+    with submit.received(source, places, digest) as slot:
+        shutil.copytree(places.uploads, kept, copy_function=os.link)
+    shutil.rmtree(places.uploads)
+    kept.rename(places.uploads)  # as its death leaves it
+    if brought:
+        submit.bring(places, slot, digest)
+    with submit._slot(places) as (_, file):
+        file.write(b"other")
+    assert places.incoming(digest).exists() == brought
+    if brought:
+        assert places.incoming(digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -140,14 +163,10 @@ def left(places: Places) -> list[str]:
 
 def test_what_comes_is_there_until_it_is_taken(places: Places) -> None:
     source, digest = packed(tar(a=b"x" * 200_000))
-    with submit.received(source, places, digest) as path:
+    with submit.received(source, places, digest) as slot:
+        path = places.upload(slot, digest)
         assert hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == digest
         assert path.stat().st_mode & 0o777 == 0o600
-        path.rename(places.incoming(digest))
-        other, its = packed(tar(b=b"y"))
-        with submit.received(other, places, its) as meanwhile:
-            assert meanwhile == path, "the place is free again"
-    assert places.incoming(digest).exists()
     assert left(places) == []
 
 
@@ -221,6 +240,6 @@ def test_what_a_killed_upload_left_is_written_over(places: Places) -> None:
     places.uploads.mkdir()
     (places.uploads / "0.tar.gz").write_bytes(b"x" * 100_000)
     source, digest = packed(tar(a=b"x"))
-    with submit.received(source, places, digest) as path:
-        assert path.read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
+    with submit.received(source, places, digest) as slot:
+        assert places.upload(slot, digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
     assert left(places) == []
