@@ -26,7 +26,7 @@ from tests.unit.onhost.server import PARAMETERS, Server
 WEB = """[Unit]
 Description=Web
 [Service]
-Type=notify
+Type=exec
 ExecStart=/srv/links/releases/%i/venv/bin/python -m gunicorn
 Restart=always
 KillMode=mixed
