@@ -91,6 +91,9 @@ class Sandbox(Settings):
     link_local: bool = False
     """Link-local addresses (169.254.0.0/16, fe80::/10) and cloud metadata services, from which
     whoever controls the app could fetch the server's credentials at its cloud. DNS is open."""
+    listen: bool = False
+    """Ports of its own, TCP and UDP, which the firewall closes to the outside. nginx needs none:
+    it comes over a Unix socket. Ports that a client is given by the kernel are not meant."""
     priorities: bool = False
     """Setting priority, CPU affinity and resource limits of its own processes: numerical
     libraries that pin threads to cores. It could crowd out the server's other processes."""

@@ -299,7 +299,7 @@ def test_the_web_service_is_started_again_whatever_ends_it(app: App) -> None:
     release = "/srv/links/releases/%i"
     gunicorn = f"{release}/venv/bin/python -m gunicorn --config {release}/gunicorn.conf.py"
     assert {
-        "Type=notify",
+        "Type=exec",
         f'ExecStart={gunicorn} "links.main:app"',
         "Restart=always",
         "RestartSec=2",
@@ -397,6 +397,7 @@ def test_a_sandbox_opens_one_thing_for_each_setting(app: App) -> None:
     opened = {
         "jit": ({"MemoryDenyWriteExecute=yes"}, set()),
         "proc": ({"ProcSubset=pid"}, set()),
+        "listen": ({"SocketBindDeny=any"}, set()),
         "netlink": ({families}, {f"{families} AF_NETLINK"}),
         "priorities": (
             {"SystemCallFilter=~@privileged @resources"},
