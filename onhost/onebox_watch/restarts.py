@@ -24,6 +24,7 @@ from .wanted import Wanted
 
 RELEASE = "/usr/local/bin/onebox-release"
 NGINX_PID = Path("/run/nginx.pid")
+OLD_PID = Path("/run/nginx.pid.oldbin")  # of the one that hands over
 PATIENCE = 10  # seconds for a new nginx to start beside the old one
 # Nobody notices their restart; of the other services, only a reboot is known to be safe.
 HARMLESS = (
@@ -96,19 +97,28 @@ def _release(app: str) -> None:
 def _nginx() -> None:
     """Start the new nginx beside the old one, on the same sockets; then the old one finishes what
     it is at (http://nginx.org/en/docs/control.html#upgrade)."""
+    if (oldest := _pid(OLD_PID)) and Path(f"/proc/{oldest}").exists():
+        # From the last time: it waits for clients, and no third one starts beside it.
+        os.kill(oldest, signal.SIGTERM)
+        _await(lambda: not Path(f"/proc/{oldest}").exists(), "the nginx before the last one stays")
     old = int(NGINX_PID.read_text())
     os.kill(old, signal.SIGUSR2)
-    deadline = time.monotonic() + PATIENCE
-    while _pid() in {old, 0}:
-        if time.monotonic() > deadline:
-            raise ReleaseError("no new nginx started; the old one serves. See journalctl -u nginx")
-        time.sleep(0.1)
+    why = "no new nginx started; the old one serves. See journalctl -u nginx"
+    _await(lambda: _pid(NGINX_PID) not in {old, 0}, why)
     time.sleep(1)  # its workers accept by then
     os.kill(old, signal.SIGQUIT)
 
 
-def _pid() -> int:
+def _await(is_so: Callable[[], bool], why: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise ReleaseError(why)
+        time.sleep(0.1)
+
+
+def _pid(file: Path) -> int:
     try:
-        return int(NGINX_PID.read_text())
+        return int(file.read_text())
     except (OSError, ValueError):
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,8 +113,33 @@ def test_an_old_nginx_stays_where_no_new_one_starts(
     sent: list[tuple[int, int]] = []
     (tmp_path / "pid").write_text("7")
     monkeypatch.setattr(restarts, "NGINX_PID", tmp_path / "pid")
+    monkeypatch.setattr(restarts, "OLD_PID", tmp_path / "pid.oldbin")
     monkeypatch.setattr(restarts, "PATIENCE", 0.1)
     monkeypatch.setattr(os, "kill", lambda *of: sent.append(of))
     with pytest.raises(Exception, match="the old one serves"):
         restarts._nginx()
     assert sent == [(7, signal.SIGUSR2)]
+
+
+def test_an_nginx_that_still_waits_since_the_last_time_is_ended_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[int, int]] = []
+    alive = {"5"}
+    monkeypatch.setattr(restarts, "NGINX_PID", tmp_path / "pid")
+    monkeypatch.setattr(restarts, "OLD_PID", tmp_path / "pid.oldbin")
+    monkeypatch.setattr(Path, "exists", lambda path: path.name in alive)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    (tmp_path / "pid").write_text("7")
+    (tmp_path / "pid.oldbin").write_text("5\n")
+
+    def kill(pid: int, number: int) -> None:
+        sent.append((pid, number))
+        if number == signal.SIGTERM:
+            alive.clear()
+        if number == signal.SIGUSR2:
+            (tmp_path / "pid").write_text("9")
+
+    monkeypatch.setattr(os, "kill", kill)
+    restarts._nginx()
+    assert sent == [(5, signal.SIGTERM), (7, signal.SIGUSR2), (7, signal.SIGQUIT)]
