@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import signal
 import time
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from .parameters import Parameters, health_path
 from .places import Places
 
 FAILED, CRASHED = "it failed", "it crashed"
+KILLED = (
+    "it was killed (SIGKILL), for want of memory or by another process of this app. May the live"
+    " release be compromised? Then pause the app first: `fab pause`"
+)
 TRIES, PAUSE = 3, 0.5  # for a live release, which may be restarting a worker; seconds
 RESTARTING = 3  # seconds that hold one restart at least: RestartSec= is 2
 
@@ -51,13 +56,16 @@ def crash(unit: str) -> str:
 
     A worker may end well, to be started afresh, but not again and again.
     """
-    state = systemd.show(unit, "NRestarts", "ActiveState", "SubState", "Result")
+    asked = ("NRestarts", "ActiveState", "SubState", "Result", "ExecMainStatus")
+    state = systemd.show(unit, *asked)
     if state.get("ActiveState") == "failed":
         return FAILED
     restarts = int(state.get("NRestarts") or 0)
     ending = state.get("SubState") == "auto-restart"
     if "-web@" in unit:
-        return CRASHED if restarts or ending else ""
+        ways = {("signal", str(int(signal.SIGKILL))): KILLED}
+        way = ways.get((state.get("Result", ""), state.get("ExecMainStatus", "")), CRASHED)
+        return way if restarts or ending else ""
     return CRASHED if restarts > 1 or _ends_badly(state) else ""
 
 

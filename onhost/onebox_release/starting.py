@@ -40,7 +40,7 @@ def wait(
     if problem := start.problem():
         unit = places.process("web", release)
         log = systemd.journal(unit, after=cursor)
-        if problem.endswith((observe.CRASHED, observe.FAILED)):
+        if problem.endswith((observe.CRASHED, observe.KILLED, observe.FAILED)):
             problem += cause(log)
         elif "WORKER TIMEOUT" in log:
             problem += ".\nGunicorn killed a worker after `timeout` of `web` without a sign of life"

@@ -73,7 +73,7 @@ class Server:
             "NRestarts": str(int(crashed or unit in self.ended_well)),
             "ActiveState": "failed" if unit in self.failed else "active",
             "SubState": "auto-restart" if crashed or unit in self.ended_well else "running",
-            "ExecMainStatus": str(int(crashed)),
+            "ExecMainStatus": "9" if self.results.get(unit) == "signal" else str(int(crashed)),
             "Result": self.results.get(unit, "exit-code" if crashed else "success"),
         }
 

@@ -256,6 +256,15 @@ def test_a_crash_in_the_settling_time_stops_the_candidate(two: Server) -> None:
     assert_old_serves(two)
 
 
+def test_a_candidate_that_another_process_killed_names_the_way_out(two: Server) -> None:
+    unit = "links-web@new.service"
+    two.crashed.add(unit)
+    two.results[unit] = "signal"
+    with pytest.raises(ReleaseError, match="it was killed .* `fab pause`"):
+        go(two)
+    assert_old_serves(two)
+
+
 def test_one_bad_answer_in_the_settling_time_is_enough(two: Server) -> None:
     two.answers["new"] = lambda: 500 if 1 < two.now < 1.2 else 200
     with pytest.raises(ReleaseError, match="answered 500"):
