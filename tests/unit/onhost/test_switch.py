@@ -260,7 +260,7 @@ def test_a_candidate_that_another_process_killed_names_the_way_out(two: Server) 
     unit = "links-web@new.service"
     two.crashed.add(unit)
     two.results[unit] = "signal"
-    with pytest.raises(ReleaseError, match="it was killed .* `fab pause`"):
+    with pytest.raises(ReleaseError, match=r"it was killed .* `fab pause`"):
         go(two)
     assert_old_serves(two)
 
