@@ -124,7 +124,9 @@ def _copy(places: Places, parameters: Parameters) -> list[Path]:
         copies.append(places.copies / f"{name}.tar.gz")
         say(f"Copying its own files to {copies[-1]}")
         new = copies[-1].with_suffix(".new")
-        untrusted.archive(new, *kept, root=places.root)
+        most = resources.room(places.copies)
+        if not untrusted.archive(new, *kept, root=places.root, most=most):
+            say(f"Left out: what is more than {untrusted.DEEPEST} folders deep")
         with new.open("rb") as file:
             durable.sync(file)
         durable.rename(new, copies[-1])

@@ -54,6 +54,12 @@ def check_copy(places: Places, size: int, *, dump: bool) -> None:
     _check(_there(places.copies), size, 0, "a last copy", advice)
 
 
+def room(folder: Path) -> int:
+    """Return the bytes that users other than root may write to a folder, less a reserve."""
+    disk = os.statvfs(folder)
+    return max(0, disk.f_bavail * disk.f_frsize - SPARE)
+
+
 def environment(project: Project) -> int:
     """Return the bytes that an environment may take, with what uv's cache keeps of it."""
     return max(ENVIRONMENT, UNPACKED * sum(project.wheels.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -37,5 +38,30 @@ def test_a_link_is_deleted_and_what_it_leads_to_is_not(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="find failed"):
+        untrusted.archive(tmp_path / "a.tar.gz", tmp_path / "nothing", root=tmp_path, most=1 << 20)
+    assert not list(tmp_path.iterdir()), "half of one would fill the disk"
+
+
+def test_an_archive_takes_no_more_than_there_is_room_for(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/file").write_bytes(os.urandom(200_000))
+    file = tmp_path / "a.tar.gz"
     with pytest.raises(ReleaseError, match="tar failed"):
-        untrusted.archive(tmp_path / "a.tar.gz", tmp_path / "nothing", root=tmp_path)
+        untrusted.archive(file, tmp_path / "data", root=tmp_path, most=100_000)
+    assert not file.exists()
+    untrusted.archive(file, tmp_path / "data", root=tmp_path, most=300_000)
+    assert file.stat().st_size > 200_000
+
+
+def test_an_archive_leaves_out_what_is_too_deep(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "data" / "/".join("d" * 100)).mkdir(parents=True)
+    (root / "data/a\nb -- c").touch()
+    assert untrusted.archive(tmp_path / "a.tar.gz", root / "data", root=root, most=1 << 20)
+    (root / "data" / "/".join("d" * 101)).mkdir()
+    assert not untrusted.archive(tmp_path / "b.tar.gz", root / "data", root=root, most=1 << 20)
+    for name in "ab":
+        with tarfile.open(tmp_path / f"{name}.tar.gz") as file:
+            assert max(member.count("/") for member in file.getnames()) == 100
+            assert "data/a\nb -- c" in file.getnames()
