@@ -24,7 +24,7 @@ DROP_IN = "/etc/ssh/sshd_config.d/00-onebox.conf"
 DEFAULTS = {
     "MaxStartups": ("10:30:100", "60:30:200"),
     "PerSourceMaxStartups": ("none", "10"),
-    "PerSourceNetBlockSize": ("32:128", "32:64"),
+    "PerSourceNetBlockSize": ("32:128", "32:48"),
 }
 GRACE = 30  # seconds to log in
 PENALTY = "max:60"  # seconds: an address that failed to log in, CI's say, is let in again after it

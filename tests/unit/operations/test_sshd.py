@@ -35,7 +35,7 @@ OURS = {
     "LoginGraceTime": "30",
     "MaxStartups": "60:30:200",
     "PerSourceMaxStartups": "10",
-    "PerSourceNetBlockSize": "32:64",
+    "PerSourceNetBlockSize": "32:48",
     "PerSourcePenalties": "max:60",
 }
 
