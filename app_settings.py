@@ -231,7 +231,7 @@ class App(Settings):
     """MiB that a request's body, or a WebSocket's message, may have."""
     limits: Limits | None = Limits()
     """What one client may ask; None sets no limit, for an app behind a CDN or another proxy, whose
-    addresses all clients share."""
+    addresses all clients share; the app then gets headers such as CF-Connecting-IP, too."""
     allow_http: bool = False
     """Whether the app is served over plain HTTP for as long as it has no certificate. Otherwise
     nginx answers 503 then, and says why."""

@@ -25,6 +25,14 @@ MAINTENANCE = ".onebox/maintenance.html"
 SITE = "etc/onebox/nginx/sites/NAME.conf"
 
 
+# Headers by which proxies name the client, its user, or where the app is: frameworks and libraries
+# believe some of them, and there is no proxy before nginx that could have set them.
+UNBELIEVED = (
+    "X-Forwarded-Server", "X-Forwarded-Prefix", "X-Forwarded-Scheme", "X-Forwarded-Ssl",
+    "X-Forwarded-User", "X-Remote-User", "Remote-User", "X-Client-IP", "X-Cluster-Client-IP",
+    "True-Client-IP", "CF-Connecting-IP", "X-Original-URL", "X-Rewrite-URL", "X-Script-Name",
+    "X-SSL-Client-Verify", "X-Scheme", "Front-End-Https",
+)  # fmt: skip
 # MiB of request bodies that nginx may keep in files, for an app: one client's, and all clients'.
 OF_ONE, OF_ALL = 320, 2048
 
@@ -139,6 +147,7 @@ def configuration(
             certificate=certificate,
             folders=folders,
             uploads=Uploads.of(app.max_body),
+            unbelieved=UNBELIEVED if app.limits else (),
             **values,
         )
     return texts

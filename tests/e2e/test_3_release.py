@@ -180,6 +180,8 @@ def test_a_second_app_hears_no_forged_address_and_its_whole_environment(changed:
         forged = {
             "X-Forwarded-For": "6.6.6.6",
             "X-Real-IP": "6.6.6.6",
+            "X-Client-IP": "6.6.6.6",
+            "Remote-User": "6.6.6.6",
             "Forwarded": "for=6.6.6.6",
             "X-Forwarded-Proto": "http",
         }

@@ -88,6 +88,7 @@ def site(app: App) -> Callable[..., list[str]]:
             "certificate": "/etc/letsencrypt/live/links",
             "webroot": "/var/lib/onebox/acme",
             "folders": changes.get("app", app).static,
+            "unbelieved": ["Remote-User"],
             "uploads": Uploads.of(changes.get("app", app).max_body),
         }
         return lines(render(SITE, **{"app": app, "domains": app.domains, **values, **changes}))
@@ -221,6 +222,8 @@ def test_forwarded_headers_are_set_and_never_appended(site: Callable[..., list[s
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in text
     assert "proxy_set_header X-Forwarded-Proto $scheme;" in text
     assert "proxy_set_header X-Forwarded-Host $host;" in text
+    assert "proxy_set_header X-Forwarded-Port $server_port;" in text
+    assert 'proxy_set_header Remote-User "";' in text
     assert "proxy_set_header X-Real-IP $remote_addr;" in text
     assert 'proxy_set_header Forwarded "";' in text
     assert "$proxy_add_x_forwarded_for" not in " ".join(text)
