@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel
@@ -12,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from links.models import Base
 
 READY_WITHIN = 2  # seconds
+FRESH = 1  # seconds: whoever asks 500 times a second costs one query
 
 # The catalogue, and not the tables themselves: a migration that holds a lock on a table must not
 # make the live release look broken. This view shows only columns that the role has a right to.
@@ -48,10 +50,33 @@ async def live() -> Live:
 @router.get("/ready", responses={503: {"model": Ready}})
 async def ready(request: Request, response: Response) -> Ready:
     """Answer 200 if the database has what this release needs, else 503, within 2 seconds."""
-    reasons = await _reasons(request.app.state.engine)
+    state = request.app.state
+    latest: Check | None = getattr(state, "readiness", None)
+    if latest is None or latest.is_old():
+        latest = state.readiness = Check(state.engine)
+    reasons = await latest.reasons()
     if reasons:
         response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     return Ready(ready=not reasons, reasons=reasons)
+
+
+class Check:
+    """One look at the database, which all who ask at the same time share."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._begun = time.monotonic()
+        self._task = asyncio.create_task(_reasons(engine))
+
+    def is_old(self) -> bool:
+        """Return whether another one is due: this one is done, and "not ready" or not fresh."""
+        if not self._task.done():
+            return False
+        failed = self._task.cancelled() or self._task.exception() or self._task.result()
+        return bool(failed) or time.monotonic() - self._begun > FRESH
+
+    async def reasons(self) -> list[str]:
+        """Return why the app is not ready; a client that leaves takes nobody's answer along."""
+        return await asyncio.shield(self._task)
 
 
 async def _reasons(engine: AsyncEngine) -> list[str]:

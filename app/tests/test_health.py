@@ -4,16 +4,25 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from links import health
 from links.application import create_app
 from tests.cluster import APP, OWNER, Cluster
 from tests.conftest import register, serving, settings, shorten
 
 OK = (200, {"ready": True, "reasons": []})
+
+
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "FRESH", 0)
 
 
 def ready(client: httpx.Client) -> tuple[int, dict[str, Any]]:
@@ -46,6 +55,24 @@ def frozen(cluster: Cluster) -> Iterator[None]:
 
 def test_ready(client: httpx.Client) -> None:
     assert ready(client) == OK
+
+
+def test_a_flood_of_questions_is_one_query_a_second(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    columns = health._missing_columns
+
+    async def counted(engine: AsyncEngine) -> list[str]:
+        asked.append(engine)
+        return await columns(engine)
+
+    monkeypatch.setattr(health, "_missing_columns", counted)
+    monkeypatch.setattr(health, "FRESH", 60)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: ready(client), range(40)))
+    assert answers == [OK] * 40
+    assert len(asked) <= 2, "the one before the test may be older"
 
 
 def test_not_ready_without_tables(cluster: Cluster, empty: str) -> None:
