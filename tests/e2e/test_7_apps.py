@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import shlex
 import shutil
+import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +247,22 @@ def test_a_flood_is_limited_and_disturbs_nobody_else(three: Server) -> None:
     assert "strict-transport-security:" in refused
     full = "grep -c '/srv/three/.* failed (11: ' /var/log/nginx/error.log; true"
     assert three.run(full) == "0", "the app's queue was full"
+
+
+def test_connections_without_a_request_are_limited_and_shut_nobody_out(three: Server) -> None:
+    """Half a TLS handshake is no request yet: the firewall counts connections."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    with ExitStack() as stack:
+        for _ in range(1300):
+            half = stack.enter_context(socket.socket())
+            half.setblocking(False)  # noqa: FBT003
+            half.connect_ex((str(three.host.address), 443))
+        held = "ss -Htn state established '( sport = :443 )' | wc -l"
+        three.wait_for(f"[ $({held}) -ge 1190 ]", 10)
+        answer = wire.ask(three.host.address6, three, "three.apps.test", "/other")
+        assert int(three.run(held)) <= 1210
+    assert answer.status_code == httpx.codes.OK
 
 
 def test_what_is_logged_is_cut_and_holds_no_secrets(three: Server) -> None:
