@@ -4,6 +4,7 @@ from pyinfra import host
 from pyinfra.api.deploy import deploy
 
 from operations import files, systemd
+from operations.machine import machine
 from operations.templates import template
 from settings import VM
 
@@ -20,7 +21,7 @@ def link_local() -> None:
     files.place(
         name="Describe what apps may not reach",
         things=[
-            template(RULES, check="/usr/sbin/nft -c -f {}"),
+            template(RULES, ports=machine(host).ssh_ports, check="/usr/sbin/nft -c -f {}"),
             template(unit, apps=vm.apps),
         ],
     )

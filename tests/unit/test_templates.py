@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -535,6 +536,13 @@ def test_gunicorn_is_configured_from_the_settings(
         "control_socket_disable": True,
         "worker_tmp_dir": "/dev/shm",  # noqa: S108 - what the template says
     }.items() <= values.items()
+    quiet = values["Quiet"]()
+    told = [
+        '%s - "WebSocket %s" [accepted]', '%s - "WebSocket %s" 403', "connection open",
+        "Unsupported upgrade request.", "Unsupported upgrade request.", "Started server process",
+    ]  # fmt: skip
+    records = [logging.makeLogRecord({"msg": message}) for message in told]
+    assert [quiet.filter(record) for record in records] == [False, False, False, True, False, True]
     assert {
         "loop": "auto",
         "headers": [("x-release", "a-b")],
