@@ -19,6 +19,11 @@ TIMED_OUT = (124, 137)  # exit codes of timeout(1), the second where it had to k
 # An app's role or database may have settings of its own, which would be ours, too.
 OPTIONS = "-c role=none -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
 TRUSTED = " -c search_path=pg_catalog"
+DATABASES_OF = """
+select distinct datname from pg_shdepend join pg_database d on d.oid = dbid
+where refclassid = 'pg_authid'::regclass
+and refobjid = (select oid from pg_roles where rolname = '{role}') order by datname
+"""
 SQLSTATE = re.compile(r"^\S+:\s+([0-9A-Z]{5}): ", re.MULTILINE)
 DETAIL = re.compile(r"^LOCATION: .*\n?", re.MULTILINE)
 
@@ -62,6 +67,11 @@ def query(sql: str, *, role: str, database: str = "postgres", seconds: int = ANS
 def exists(database: str) -> bool:
     """Tell whether there is such a database. Raises ReleaseError where nobody answers."""
     return database in query("select datname from pg_database", role=SUPERUSER).split()
+
+
+def databases_of(role: str) -> list[str]:
+    """Return the databases in which a role owns something, or was granted something."""
+    return query(DATABASES_OF.format(role=role), role=SUPERUSER).splitlines()
 
 
 def open_to_superuser(database: str) -> None:

@@ -139,7 +139,22 @@ def _drop(app: str) -> None:
     drop = f'drop database if exists "{app}" with (force)'
     postgresql.query(drop, role="postgres", seconds=DROP)
     for role in (app, f"{app}-migrate"):
+        _drop_role(role)
+
+
+def _drop_role(role: str) -> None:
+    """Drop a role, and what it was granted in other apps' databases: their owners can grant it
+    anything, and it can't be dropped until then."""
+    for database in postgresql.databases_of(role):
+        with suppress(ReleaseError):  # one that is locked, or let nobody in
+            postgresql.query(f'drop owned by "{role}"', role="postgres", database=database)
+    try:
         postgresql.query(f'drop role if exists "{role}"', role="postgres")
+    except ReleaseError as error:
+        aside = f"{role}-removed-{datetime.now(UTC):%Y%m%d%H%M%S}"
+        postgresql.query(f'alter role "{role}" nologin', role="postgres")
+        postgresql.query(f'alter role "{role}" rename to "{aside}"', role="postgres")
+        say(f"The role {role} could not be dropped and is called {aside} now: {error}")
 
 
 def _delete(places: Places) -> None:

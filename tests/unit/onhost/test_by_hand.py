@@ -239,6 +239,30 @@ def test_a_database_that_its_owner_closed_is_dumped_and_dropped(
     ]  # fmt: skip
 
 
+def test_a_role_that_others_granted_something_is_dropped_all_the_same(
+    end: Remove, places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def query(sql: str, *, database: str = "postgres", **_: object) -> str:
+        asked.append((database, sql))
+        if "pg_shdepend" in sql:
+            return "other\nthird\n" if "'links'" in sql else ""
+        if database == "other":
+            raise ReleaseError("locked")
+        if sql == 'drop role if exists "links"':
+            raise ReleaseError("some objects depend on it")
+        return "0"
+
+    monkeypatch.setattr(postgresql, "query", query)
+    end()
+    assert {("other", 'drop owned by "links"'), ("third", 'drop owned by "links"')} <= {*asked}
+    assert ("postgres", 'alter role "links" nologin') in asked
+    assert ("postgres", 'drop role if exists "links-migrate"') in asked
+    assert "links could not be dropped and is called links-removed-" in capsys.readouterr().err
+    assert not places.parameters.exists()
+
+
 def rest(places: Places) -> list[str]:
     """Return the files that are left, as seen from the root."""
     return sorted(
