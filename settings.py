@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -76,6 +78,12 @@ class DeployKey(Settings):
     """The public key, as in "ssh-ed25519 AAAA... ci"."""
     apps: list[OneLine] = Field(min_length=1)
     """Names of the apps."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what names the key, as `ssh-keygen -l` does."""
+        digest = sha256(b64decode(f"{self.key.split()[1]}==")).digest()
+        return f"SHA256:{b64encode(digest).decode().rstrip('=')}"
 
 
 class Email(Settings):

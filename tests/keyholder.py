@@ -7,6 +7,9 @@ import io
 import shutil
 import subprocess
 import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -87,6 +90,21 @@ class Keyholder:
     def ssh(self, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Ask for something by ssh."""
         return self.run("ssh", *self.options, *arguments, given=given)
+
+    @contextmanager
+    def connected(self) -> Iterator[list[str]]:
+        """Hold a connection open; yield the options of ssh that use it."""
+        path = self.key.with_name("connection")
+        through = [*self.options, "-o", f"ControlPath={path}"]
+        command = ["ssh", *through, "-o", "ControlMaster=yes", "-N", self.at]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as master:
+            deadline = time.monotonic() + LONG
+            while not path.exists() and master.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
+            try:
+                yield through
+            finally:
+                master.terminate()
 
     def submit(self, archive: Artifact, app: str = "probe") -> subprocess.CompletedProcess[bytes]:
         """Submit an archive as an app's next release."""

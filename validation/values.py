@@ -150,7 +150,7 @@ def _environment(value: str) -> str:
 
 
 def _public_key(value: str) -> str:
-    if not PUBLIC_KEY.fullmatch(value):
+    if not PUBLIC_KEY.fullmatch(value) or len(value.split()[1].rstrip("=")) % 4 == 1:
         raise wrong(
             "one public key, as its .pub file has it",
             'write it as in "ssh-ed25519 AAAA... ci"',

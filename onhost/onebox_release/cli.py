@@ -22,6 +22,7 @@ from . import (
     history,
     identity,
     jobs,
+    keys,
     lock,
     logs,
     maintenance,
@@ -82,7 +83,12 @@ def _main(arguments: argparse.Namespace) -> int:
             lock.wait_until_free(arguments.wait, say)
         # What is being removed must not be started again.
         return unit.run(
-            places, sys.argv[1:], mend=not is_removal, wait=arguments.wait, secret=secret
+            places,
+            sys.argv[1:],
+            mend=not is_removal,
+            wait=arguments.wait,
+            secret=secret,
+            check=partial(_may_begin, arguments),
         )
     with _alone(places) if arguments.alone else nullcontext():
         try:
@@ -92,8 +98,19 @@ def _main(arguments: argparse.Namespace) -> int:
                 systemd.look()
 
 
+def _may_begin(arguments: argparse.Namespace) -> None:
+    """Raise where a deploy may not begin any more: it may have waited for others for long."""
+    if arguments.run is not _deploy:
+        return
+    if arguments.by_key:
+        keys.check(arguments.by_key, arguments.app)
+    elif reason := lock.held():
+        raise LockedError(reason)
+
+
 def _deploy(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
-    settings = replace(settings, by_key=arguments.by_key)
+    _may_begin(arguments)
+    settings = replace(settings, by_key=bool(arguments.by_key))
     if arguments.upload:
         submit.bring(places, arguments.upload, arguments.digest)
     release.deploy(places, settings, arguments.digest, consent=arguments.allow_incompatible)
@@ -292,7 +309,9 @@ def _parser() -> Parser:
         "--credentials", action="store_true", help="read those for uv and git from standard input"
     )
     deploy.add_argument(
-        "--by-key", action="store_true", help="trust nothing of the archive: a deploy key sent it"
+        "--by-key",
+        metavar="KEY",
+        help="trust nothing of the archive: the deploy key with this fingerprint sent it",
     )
     deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the slot in which it waits
     job = _command(commands, "job", _job, "run one of the app's timers now, and wait for it")

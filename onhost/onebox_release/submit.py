@@ -1,7 +1,8 @@
 """The command onebox-submit: all that a deploy key can do.
 
-sshd runs it for every connection that is made with such a key, whatever the connection asks for;
-its arguments are the apps that the key is for.
+sshd runs it for every request that is made with such a key, whatever is asked for; its first
+argument is the key's fingerprint. The others, the apps that the key was for when its connection
+began, are not believed: see keys.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
-from . import lock, parameters, resources, status, who
+from . import keys, lock, parameters, resources, status, who
 from .archive import BY_KEY, CHUNK, check, within
 from .errors import LockedError, RefusedError, ReleaseError
 from .places import Places
@@ -43,11 +44,15 @@ class Buffered(Protocol):
 def main() -> int:
     """Do what the connection asks for, if it is one of two things; return the exit code."""
     asked = os.environ.get("SSH_ORIGINAL_COMMAND", "")
-    return exit_code(lambda: serve(asked, sys.argv[1:]))
+    return exit_code(lambda: serve(asked, sys.argv[1] if len(sys.argv) > 1 else ""))
 
 
-def serve(request: str, apps: list[str]) -> int:
-    """Serve one request, for one of these apps. Raises RefusedError for anything else."""
+def serve(request: str, key: str) -> int:
+    """Serve one request, for one of the key's apps. Raises RefusedError for anything else."""
+    apps = keys.apps(key)
+    if not apps:
+        disconnect(os.getppid(), int(os.environ.get("SUDO_UID", 0)))
+        raise RefusedError("This key may do nothing on this server any more.")
     asked = SUBMIT.fullmatch(request) or STATUS.fullmatch(request)
     if not asked or asked[1] not in apps:
         raise RefusedError(
@@ -62,14 +67,26 @@ def serve(request: str, apps: list[str]) -> int:
         return 0
     # Before any lock: whoever sends slowly keeps nobody waiting.
     with received(os.fdopen(0, "rb", closefd=False), places, asked[2]) as slot:
-        if reason := lock.held(named=False):
-            raise LockedError(reason)
+        keys.check(key, app)
         # No lock of the server's: the unit keeps deploys of this app apart, and another app's
         # deploy is nothing to wait for.
         wait = asked[3] or str(lock.WAIT)
-        command = [PROGRAM, "deploy", app, asked[2], "--by-key", "--upload", slot, "--wait", wait]
+        command = [PROGRAM, "deploy", app, asked[2], "--by-key", key, "--upload", slot]
+        command += ["--wait", wait]
         environment = {**os.environ, who.VARIABLE: f"{who.KEY} {app}"}
         return subprocess.run(command, check=False, env=environment).returncode
+
+
+def disconnect(process: int, user: int) -> None:
+    """End the connection that a process came by: what is above it and the user's, not root's."""
+    while process > 1:
+        text = Path(f"/proc/{process}/status").read_text()
+        found = {
+            name: int(id_) for name, id_ in re.findall(r"^(PPid|Uid):\s+(\d+)", text, re.MULTILINE)
+        }
+        if found["Uid"] == user != 0:
+            os.kill(process, signal.SIGTERM)
+        process = found["PPid"]
 
 
 def bring(places: Places, slot: str, digest: str) -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from . import credentials, lock, systemd, who
@@ -20,7 +21,13 @@ LOOK = 0.05  # seconds between two looks at the progress
 
 
 def run(
-    places: Places, arguments: list[str], *, mend: bool = True, wait: float = 0, secret: str = ""
+    places: Places,
+    arguments: list[str],
+    *,
+    mend: bool = True,
+    wait: float = 0,
+    secret: str = "",
+    check: Callable[[], object] = lambda: None,
 ) -> int:
     """Run this program with these arguments in the app's unit; return its exit code.
 
@@ -28,10 +35,12 @@ def run(
     on. Whatever ends the unit, systemd then has `recover` put things straight, if it may `mend`.
     `secret` are credentials that the unit takes over.
 
-    Raises LockedError where the unit is running already, and goes on to for `wait` seconds.
+    Raises LockedError where the unit is running already, and goes on to for `wait` seconds; and
+    what `check` raises, which is called every second until then.
     """
     deadline, said = time.monotonic() + wait, -float(lock.EVERY)
     try:
+        check()
         while (code := _run(places, arguments, mend=mend, secret=secret)) is None:
             now = time.monotonic()
             if now >= deadline:
@@ -42,6 +51,7 @@ def run(
                 say(f"{_under_way(places)}. Waiting for at most {deadline - now:.0f} s.")
                 said = now
             time.sleep(min(1, deadline - now))
+            check()
     except KeyboardInterrupt:
         say("Nothing was begun.")
         return ReleaseError.code

@@ -22,7 +22,8 @@ from tests.keyholder import Keyholder, archive, evil_builds, member
 from tests.server import PROJECT, Server
 from tests.workflow import Runner
 
-LOCKED, REFUSED = 3, 4
+LOCKED, REFUSED, LOST = 3, 4, 255
+KEYS = "/etc/onebox/deploy/.ssh/authorized_keys"
 SPY = """
 create table public.seen (who text);
 create function public.spy(oid, regrole) returns boolean language plpgsql as
@@ -408,7 +409,7 @@ def test_an_archive_whose_deploy_never_begins_leaves_nothing(
 ) -> None:
     probe.become()
     release = pack(probe.folder)
-    listed = "ls -AR /var/lib/onebox/probe/incoming /var/lib/onebox/probe/uploads"
+    listed = "find /var/lib/onebox/probe/incoming /var/lib/onebox/probe/uploads -type f"
     before = probe.server.run(listed, check=False)
     with busy(probe):
         request = f"submit probe {release.digest} wait=0"
@@ -446,6 +447,44 @@ def test_a_hold_keeps_deploy_keys_away(probe: Probed, keyholder: Keyholder) -> N
     assert b"moving the office" in result.stderr
 
 
+def test_a_hold_ends_what_a_deploy_key_waits_for(probe: Probed, keyholder: Keyholder) -> None:
+    probe.become()
+    release, before = pack(probe.folder), probe.live()
+    command = ["ssh", *keyholder.options, keyholder.at, f"submit probe {release.digest} wait=50"]
+    pipe = subprocess.PIPE
+    with busy(probe), subprocess.Popen(command, stdin=pipe, stderr=pipe) as waiting:
+        assert waiting.stdin
+        assert waiting.stderr
+        waiting.stdin.write(release.content)
+        waiting.stdin.close()
+        assert b"Waiting for at most 50 s" in waiting.stderr.readline()
+        probe.server.run("onebox-release hold 'an incident'")
+        told = waiting.stderr.read()
+        probe.server.run("onebox-release unhold")
+        assert waiting.wait(20) == LOCKED
+    assert b"an incident" in told
+    assert probe.live() == before
+
+
+def test_an_open_connection_of_a_key_that_is_taken_out_ends_at_its_next_request(
+    probe: Probed, keyholder: Keyholder
+) -> None:
+    probe.become()
+    release, before = pack(probe.folder), probe.live()
+    with keyholder.connected() as through:
+        request = ["ssh", *through, keyholder.at]
+        assert keyholder.run(*request, "status probe").returncode == 0
+        probe.server.run(f"cp -p {KEYS} /run/keys; sed -i s/SHA256:./SHA256:-/ {KEYS}")
+        result = keyholder.run(*request, f"submit probe {release.digest}", given=release.content)
+        assert result.returncode in {REFUSED, LOST}, result.stderr
+        # Those options would have ssh connect anew: it may not.
+        again = keyholder.run(*request, "-o", "ProxyCommand=false", "status probe")
+        probe.server.run(f"cp -p /run/keys {KEYS}")
+    assert again.returncode == LOST
+    assert probe.live() == before
+    probe.server.wait_for("! pgrep -u onebox-deploy sshd", 10)
+
+
 def test_the_nightly_timer_runs_the_nightly_script(probe: Probed) -> None:
     server = probe.server
     script = (PROJECT / ".ci/nightly-timer").read_text()
@@ -470,5 +509,5 @@ def test_a_key_that_is_taken_out_of_the_settings_is_let_in_no_more(
     del probe.server.entry["deploy_keys"]
     result = probe.server.pyinfra("-y")
     assert result.returncode == 0, result.stderr
-    assert keyholder.ssh(keyholder.at, "status probe").returncode == 255
+    assert keyholder.ssh(keyholder.at, "status probe").returncode == LOST
     assert probe.server.run("ls /etc/sudoers.d/onebox-deploy", check=False) == ""

@@ -26,8 +26,10 @@ def test_each_deploy_key_can_run_one_command(host: Host, vm: VM) -> None:
         assert not file.exists
         return
     lines = [line for line in file.content_string.splitlines() if not line.startswith("#")]
+    printed = host.check_output("ssh-keygen -lf %s/.ssh/authorized_keys", HOME).splitlines()
+    assert [line.split()[1] for line in printed] == [key.fingerprint for key in vm.deploy_keys]
     assert lines == [
-        f'restrict,command="sudo -n {SUBMIT} {" ".join(key.apps)}" {key.key}'
+        f'restrict,command="sudo -n {SUBMIT} {key.fingerprint} {" ".join(key.apps)}" {key.key}'
         for key in vm.deploy_keys
     ]
 

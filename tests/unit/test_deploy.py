@@ -35,7 +35,7 @@ from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DEPLOY: tuple[Any, ...] = (
-    preflight, lock, environment, system, ssh, firewall, tools, deploy_keys, postgresql, limits,
+    preflight, lock, environment, system, ssh, firewall, deploy_keys, tools, postgresql, limits,
     apps, link_local, nginx, releases, certificates, nginx, access, timers, watch, announce,
 )  # fmt: skip
 HIDDEN = "sk_live_a1b2c3$`\"'\\"
@@ -93,12 +93,12 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "Firewall | Keep our rules where nftables.service empties the ruleset",
         "Firewall | Let in the ports 22, 80, 443 alone",
         "Firewall | Keep the firewall loaded, at boot too",
-        "Tools | Install uv as uv.lock pins it",
-        "Tools | Install certbot as uv.lock pins it",
-        "Tools | Place our own programs",
         "Deploy keys | Describe the user of deploy keys",
         "Deploy keys | Create the user of deploy keys",
         "Deploy keys | Let deploy keys release their apps",
+        "Tools | Install uv as uv.lock pins it",
+        "Tools | Install certbot as uv.lock pins it",
+        "Tools | Place our own programs",
         "PostgreSQL | Describe the database cluster",
         "PostgreSQL | Set the cluster's settings",
         "PostgreSQL | Keep the disk's last space for PostgreSQL",

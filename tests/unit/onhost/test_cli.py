@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
-from onebox_release import cli, history, identity, lock, release, systemd, unit
+from onebox_release import cli, history, identity, keys, lock, release, submit, systemd, unit
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.places import Places
 
@@ -101,13 +101,45 @@ def test_a_deploy_key_s_archive_is_brought_when_its_deploy_begins(
     places.uploads.mkdir()
     waiting, brought = places.upload("2", "abc"), places.incoming("abc")
     waiting.write_text("archive")
-    arguments = ["deploy", "links", "abc", "--by-key", "--upload", "2"]
+    monkeypatch.setattr(keys, "apps", {"SHA256:abc": ["links"]}.__getitem__)
+    arguments = ["deploy", "links", "abc", "--by-key", "SHA256:abc", "--upload", "2"]
     assert command(*arguments) == LockedError.code
     assert waiting.exists()
     assert not brought.exists()
     assert command(*arguments, "--inside") == 0
     assert not waiting.exists()
     assert brought.exists()
+
+
+@pytest.mark.parametrize("by_key", [True, False])
+def test_a_deploy_that_waited_begins_only_if_it_still_may(
+    command: Callable[..., int],
+    places: Places,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+    *,
+    by_key: bool,
+) -> None:
+    """Deploys are on hold since, or the key was taken out of the settings."""
+    begun: list[object] = []
+    rights = ["links"]
+    monkeypatch.setattr(lock, "HOLD", places.root / "hold.json")
+    monkeypatch.setattr(keys, "apps", lambda _: rights)
+    monkeypatch.setattr(submit, "bring", lambda *_: begun.append("brought"))
+    monkeypatch.setattr(release, "deploy", lambda *_, **__: begun.append("deployed"))
+    monkeypatch.setattr(unit, "run", lambda *_, check, **__: check() or 7)
+    arguments = ["deploy", "links", "abc"]
+    arguments += ["--by-key", "SHA256:abc", "--upload", "2"] if by_key else []
+    assert command(*arguments) == 7
+    lock.HOLD.write_text(json.dumps({"at": "1", "who": "ann", "why": "incident"}))
+    assert [command(*arguments, *inside) for inside in ([], ["--inside"])] == [3, 3]
+    told = "Deploys are on hold since 1: incident\n" if by_key else "since 1, by ann: incident\n"
+    assert told in capsys.readouterr().err
+    lock.HOLD.unlink()
+    rights.clear()
+    if by_key:
+        assert [command(*arguments, *inside) for inside in ([], ["--inside"])] == [4, 4]
+    assert begun == []
 
 
 @pytest.mark.parametrize(
@@ -130,7 +162,10 @@ def test_what_changes_something_runs_in_its_unit(
     def doing(name: str) -> Callable[..., None]:
         return lambda _p, _s, what, **options: calls.append((name, what, options))
 
-    def in_unit(_: Places, given: list[str], *, mend: bool, wait: float, secret: str) -> int:
+    def in_unit(
+        _: Places, given: list[str], *, mend: bool, wait: float, secret: str, check: object
+    ) -> int:
+        del check
         assert (mend, wait, secret) == (True, 600, "")
         calls.append(given)
         return 7

@@ -8,7 +8,9 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import lock, parameters, resources, status, submit
+from onebox_release import keys, lock, parameters, resources, status, submit
 from onebox_release.archive import Limits
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.places import Places
 from onebox_release.unit import PROGRAM
 
 DIGEST = "0" * 64
-APPS = ["links", "shop"]
+KEY = "SHA256:abc"
+LINE = 'restrict,command="sudo -n /usr/local/bin/onebox-submit {}" ssh-ed25519 AAAA ci\n'
 
 
 @pytest.fixture
@@ -42,6 +45,8 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(lock, "HOLD", tmp_path / "hold.json")
+    monkeypatch.setattr(keys, "FILE", tmp_path / "authorized_keys")
+    keys.FILE.write_text(LINE.format("SHA256:other blog") + LINE.format(f"{KEY} links shop"))
     monkeypatch.setattr(parameters, "read", lambda _: None)
     monkeypatch.setattr(submit, "received", received)
     monkeypatch.setattr(submit, "Places", lambda app: Places(app, tmp_path))
@@ -52,7 +57,7 @@ def test_status_is_told_without_the_server_s_name(
     ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(status, "for_key", lambda places, _: {"live": places.app})
-    assert submit.serve("status shop", APPS) == 0
+    assert submit.serve("status shop", KEY) == 0
     assert ran == []
     assert json.loads(capsys.readouterr().out) == {
         "schema": 1, "host": "", "app": "shop", "data": {"live": "shop"},
@@ -64,16 +69,67 @@ def test_an_archive_is_received_before_its_own_app_s_deploy_is_waited_for(
     ran: list[list[str]], asked: str, wait: str
 ) -> None:
     """No lock of the server's is taken: it may be another app's."""
-    assert submit.serve(f"submit links {DIGEST}{asked}", APPS) == 7
-    command = [PROGRAM, "deploy", "links", DIGEST, "--by-key", "--upload", "2", "--wait", wait]
-    assert ran == [["receive"], command]
+    assert submit.serve(f"submit links {DIGEST}{asked}", KEY) == 7
+    command = [PROGRAM, "deploy", "links", DIGEST, "--by-key", KEY, "--upload", "2"]
+    assert ran == [["receive"], [*command, "--wait", wait]]
 
 
 def test_nothing_is_deployed_on_hold_and_who_holds_is_not_told(ran: list[list[str]]) -> None:
     lock.HOLD.write_text(json.dumps({"at": "1", "who": "ann", "why": "we sell the shop"}))
     with pytest.raises(LockedError, match=r"^Deploys are on hold since 1: we sell the shop$"):
-        submit.serve(f"submit links {DIGEST}", APPS)
+        submit.serve(f"submit links {DIGEST}", KEY)
     assert ran == [["receive"]]
+
+
+def test_a_key_may_do_what_its_line_says_now(
+    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sshd read it when the connection began."""
+    monkeypatch.setattr(submit, "disconnect", lambda *_: ran.append(["disconnect"]))
+    keys.FILE.write_text(LINE.format(f"{KEY} shop"))
+    with pytest.raises(RefusedError, match=r"APP is one of: shop\."):
+        submit.serve(f"submit links {DIGEST}", KEY)
+    assert ran == []
+    for text in ("", f"# {LINE.format(f'{KEY} links')}", LINE.format("SHA256:other links")):
+        keys.FILE.write_text(text)
+        for key in (KEY, "links", ""):  # an older onebox's line has the apps alone
+            with pytest.raises(RefusedError, match="may do nothing on this server any more"):
+                submit.serve(f"submit links {DIGEST}", key)
+    keys.FILE.unlink()
+    with pytest.raises(RefusedError, match="any more"):
+        submit.serve("status links", KEY)
+    assert {*map(tuple, ran)} == {("disconnect",)}
+
+
+def test_a_key_that_is_taken_out_while_it_sends_begins_nothing(
+    ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def received(*_: object) -> Iterator[str]:
+        keys.FILE.write_text("")
+        yield "2"
+
+    monkeypatch.setattr(submit, "received", received)
+    with pytest.raises(RefusedError, match="This key is not for links any more"):
+        submit.serve(f"submit links {DIGEST}", KEY)
+    assert ran == []
+
+
+def test_only_the_user_s_processes_end_with_a_connection() -> None:
+    mine = os.getuid() or 65534
+    script = "import os; os.setuid({}); print(flush=True); import time; time.sleep(30)"
+    with subprocess.Popen(
+        [sys.executable, "-c", script.format(mine)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        submit.disconnect(process.pid, 0)
+        submit.disconnect(process.pid, mine + 1)
+        assert process.poll() is None
+        if os.getuid() == 0:  # else what runs the tests would end, too
+            submit.disconnect(process.pid, mine)
+            assert process.wait(10) == -signal.SIGTERM
+        process.kill()
 
 
 def test_an_archive_whose_deploy_never_begins_leaves_nothing(places: Places) -> None:
@@ -133,7 +189,7 @@ def test_what_a_killed_upload_left_waiting_goes_with_its_slot(
 )  # fmt: skip
 def test_anything_else_is_refused(ran: list[list[str]], request_: str) -> None:
     with pytest.raises(RefusedError, match=r"APP is one of: links, shop\."):
-        submit.serve(request_, APPS)
+        submit.serve(request_, KEY)
     assert ran == []
 
 

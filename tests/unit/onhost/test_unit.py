@@ -133,6 +133,21 @@ def test_a_deploy_waits_for_its_app_s_and_then_runs(
     assert 1 in slept
 
 
+def test_what_may_not_begin_any_more_waits_no_longer(
+    places: Places, systemd_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check() -> None:
+        if len(slept) > 2:
+            raise LockedError("on hold")
+
+    monkeypatch.setattr(systemd, "show", lambda *_: {})
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    script(systemd_run, f"echo '{LOCKED}' >&2; exit 1")
+    with pytest.raises(LockedError, match="on hold"):
+        unit.run(places, [], wait=3600, check=check)
+
+
 def test_ctrl_c_ends_the_waiting(
     places: Places,
     monkeypatch: pytest.MonkeyPatch,
