@@ -53,9 +53,13 @@ class Past:
 
 
 def unknown(seen: Seen) -> set[str]:
-    """Return the checks that this round can't tell anything by."""
-    deploying = seen.deploying or any(app.deploying for app in seen.apps)
-    checks = {"release", "drift"} if deploying else set()
+    """Return the checks that this round can't tell anything by; with an app's name, for that app.
+
+    A deploy of one app, by a deploy key say, hides nothing of the others: it may last for long.
+    """
+    checks = {f"release:{app.name}" for app in seen.apps if app.deploying}
+    if seen.deploying:
+        checks |= {"release", "drift"}
     return checks | ({"clock"} if seen.clock is None else set())
 
 
@@ -65,8 +69,9 @@ def judge(seen: Seen, past: Past) -> list[Finding]:
         _answers, _releases, _units, _disks, _memory, _certificates, _clock, _time, _firewall,
         _database, _reboot, _drift, _deploys, _jobs, _libraries, _updates,
     ]  # fmt: skip
+    hidden = unknown(seen)
     found = (finding for check in checks for finding in check(seen, past))
-    return [finding for finding in found if finding.check not in unknown(seen)]
+    return [each for each in found if hidden.isdisjoint({each.check, each.key})]
 
 
 def _answers(seen: Seen, _: Past) -> Iterator[Finding]:

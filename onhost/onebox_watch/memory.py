@@ -81,7 +81,7 @@ def take(
     found = {finding.key: finding for finding in findings}
 
     def gone(keys: Iterable[str]) -> list[str]:
-        return [k for k in keys if k not in found and k.partition(":")[0] not in unknown]
+        return [k for k in keys if k not in found and unknown.isdisjoint({k, k.partition(":")[0]})]
 
     for key, finding in found.items():
         if key in memory.open:

@@ -115,11 +115,15 @@ def test_a_failed_unit_of_ours_is_told_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("seen", [app(deploying=True), replace(FINE, deploying=True)])
-def test_a_deploy_under_way_hides_what_it_does_itself(seen: Seen) -> None:
-    changed = replace(seen.apps[0], others=["r2"], down=[WEB], silence="no answer")
-    assert keys(replace(seen, apps=[changed], drift=["/etc/links/app.env"])) == ["answer:links"]
-    assert {"release", "drift"} <= judge.unknown(seen)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_deploy_under_way_hides_what_it_does_itself(*, whole: bool) -> None:
+    """That of one app, which its deploy key can prolong, hides nothing of another or the server."""
+    bad = replace(FINE.apps[0], others=["r2"], down=[WEB], silence="no answer")
+    apps = [replace(bad, deploying=not whole), replace(bad, name="shop")]
+    seen = replace(FINE, apps=apps, drift=["/etc/links/app.env"], deploying=whole)
+    answers = ["answer:links", "answer:shop"]
+    assert keys(seen) == (answers if whole else [*answers, "release:shop", "drift:server"])
+    assert judge.unknown(seen) == ({"release", "drift"} if whole else {"release:links"})
 
 
 @pytest.mark.parametrize(

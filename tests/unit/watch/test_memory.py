@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ def test_what_can_not_be_looked_at_stays() -> None:
     kept = rounds([BAD], [BAD])
     for at in (2, 3, 4):
         memory.take(kept, [], {"disk"}, at * EVERY, EVERY)
+    assert list(kept.open) == ["disk:/"]
+
+
+def test_what_can_not_be_looked_at_of_one_stays() -> None:
+    other = replace(BAD, of="/srv")
+    kept = rounds([BAD, other], [BAD, other])
+    for at in (2, 3, 4):
+        memory.take(kept, [], {"disk:/"}, at * EVERY, EVERY)
     assert list(kept.open) == ["disk:/"]
 
 
