@@ -14,6 +14,8 @@ from .errors import ReleaseError
 from .places import Places
 from .show import printable, table, when
 
+MOST, NEWEST = 1000, 500  # lines of the history; beyond the first so many of the last are kept
+
 Entry = dict[str, Any]
 
 
@@ -106,6 +108,30 @@ def successor(places: Places, release: str) -> str | None:
     return over[-1] if over else None
 
 
+def shorten(places: Places) -> None:
+    """Drop the oldest of a long history: whoever fails all the time must not make it endless.
+
+    What is known of the releases that are here stays: when each went live, over which one, and
+    what came of it.
+    """
+    entries = read(places)
+    if len(entries) <= MOST:
+        return
+    last = {
+        (entry["release"], entry["what"], entry["result"]): number
+        for number, entry in enumerate(entries)
+        if _counts(places, entry)
+    }
+    kept = {*last.values(), *range(len(entries) - NEWEST, len(entries))}
+    lines = [json.dumps(entries[number]) for number in sorted(kept)]
+    durable.write(places.history, "\n".join(lines) + "\n")
+
+
+def _counts(places: Places, entry: Entry) -> bool:
+    said = entry["result"] in {"live", "altered", "put back"} or entry.get("serves")
+    return bool(entry["release"] and said and places.release(entry["release"]).exists())
+
+
 def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
     """Remove all but the needed and the last healthy releases, and what only removed ones used;
     of archives those of kept releases stay, the one of this digest, and those that came after it:
@@ -130,6 +156,8 @@ def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
         is_kept = of == digest or identity.artifact(of) in {each.split("-")[0] for each in kept}
         if not is_kept and archive.stat().st_mtime_ns <= came:
             archive.unlink()
+    with suppress(OSError):  # a full disk
+        shorten(places)
 
 
 def forget(places: Places, release: str) -> None:

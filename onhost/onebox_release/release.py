@@ -28,7 +28,7 @@ from .build import build, forget_packages, sweep
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
-from .report import say
+from .report import say, short
 from .switch import live, make_way, retire, switch
 from .who import who
 
@@ -230,12 +230,11 @@ def _recorded(
         yield
     except Exception as error:
         known = error if isinstance(error, ReleaseError) else ReleaseError(_worded(error))
+        why = short(str(known))
         took = round(time.monotonic() - start, 1)
         serves = identity.original(live(places) or "")
-        history.record(
-            places, **entry, result=known.result, why=str(known), seconds=took, serves=serves
-        )
-        _hook(places, parameters, entry, known.result, str(known))
+        history.record(places, **entry, result=known.result, why=why, seconds=took, serves=serves)
+        _hook(places, parameters, entry, known.result, why)
         raise type(known)(f"{known}\n{_now(places, what, release)}") from error
     memory = resources.memory_of(own_units.services(places, parameters, release))
     took = round(time.monotonic() - start, 1)

@@ -15,6 +15,7 @@ from .errors import ReleaseError
 from .show import printable
 
 SCHEMA = 1
+LINE, TEXT = 500, 4000  # characters of a log that are told: it goes into messages and the history
 OF_APP = re.compile(r'File "/srv/[^/]+/releases/[^/]+/app/')
 # What Gunicorn and systemd add once it is over, which buries why.
 NOISE = re.compile(
@@ -51,7 +52,8 @@ def exit_code(run: Callable[[], int]) -> int:
 
 def excerpt(log: str, lines: int = 20) -> str:
     """Return a log's last lines that say why: of tracebacks those in the app's code, and what was
-    raised; nothing of Gunicorn's own end."""
+    raised; nothing of Gunicorn's own end. A line of the journal has 48 KiB at most; here it has
+    LINE characters, and all of them have TEXT."""
     kept, foreign = [], False
     for line in _lines(log):
         if line.lstrip().startswith('File "'):
@@ -61,7 +63,13 @@ def excerpt(log: str, lines: int = 20) -> str:
         if not foreign and not NOISE.search(line):
             kept.append(line)
     told = HALTED.sub("", "".join(f"{line}\n" for line in kept)).splitlines()
-    return "\n".join((told or log.splitlines())[-lines:])
+    last = (told or log.splitlines())[-lines:]
+    return "\n".join(each if len(each) <= LINE else f"{each[:LINE]}..." for each in last)[-TEXT:]
+
+
+def short(text: str, most: int = 2 * TEXT) -> str:
+    """Return a text of at most about `most` characters: its first and its last ones."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"
 
 
 def plain(text: str, limit: int = 4000) -> str:
@@ -76,7 +84,7 @@ def _lines(log: str) -> Iterator[str]:
     for line in log.splitlines():
         try:
             told = json.loads(line)["exception"] if line.startswith("{") else line
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, RecursionError):
             told = line
         yield from str(told).splitlines()
 

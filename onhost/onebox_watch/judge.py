@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
+
+from onebox_release.report import short
 
 from .seen import App, Seen
 
@@ -19,6 +21,7 @@ ROUNDS = 12  # what "lately" is: an hour, at 5 minutes a round
 RESTARTS = 5  # of one unit, lately
 SOON = DAY / 2  # a disk that is full by then is told now
 OFF = 60  # seconds of a clock
+WORDS = 1000  # characters that say what is wrong
 BAD = {"failed", "put back", "refused"}  # results of a deploy or rollback
 
 
@@ -71,7 +74,10 @@ def judge(seen: Seen, past: Past) -> list[Finding]:
     ]  # fmt: skip
     hidden = unknown(seen)
     found = (finding for check in checks for finding in check(seen, past))
-    return [each for each in found if hidden.isdisjoint({each.check, each.key})]
+    told = (each for each in found if hidden.isdisjoint({each.check, each.key}))
+    # One message has all that is new, and some receivers take little: what an app or a deploy says
+    # at length must not keep the rest from being told.
+    return [replace(finding, what=short(finding.what, WORDS)) for finding in told]
 
 
 def _answers(seen: Seen, _: Past) -> Iterator[Finding]:

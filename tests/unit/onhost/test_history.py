@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,34 @@ def test_pruning_keeps_the_live_and_the_last_healthy(server: Server) -> None:
     assert names(places.home / "venvs") == ["for-a", "for-c", "for-d"]
     # A newer one waits for its own deploy.
     assert names(places.state / "incoming") == ["digest.tar.gz", "newer.tar.gz"]
+
+
+def test_a_long_history_is_shortened_and_keeps_what_counts(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MOST", 20)
+    monkeypatch.setattr(history, "NEWEST", 5)
+    server.make("a", "b", "c", "gone", "bad")
+    lived = [
+        ("deploy", "gone", "live"), ("deploy", "a", "live"), ("deploy", "b", "live"),
+        ("deploy", "c", "live"), ("rollback", "b", "live"), ("deploy", "c", "put back"),
+        ("deploy", "a", "live"),
+    ]  # fmt: skip
+    server.remember(*lived, *[("deploy", "bad", "failed")] * 30)
+    places = server.places
+    shutil.rmtree(places.release("gone"))
+
+    def known() -> list[object]:
+        return [
+            history.healthy(places), history.previous(places, "a"), history.previous(places, "b"),
+            [history.bringer(places, name) for name in "abc"],
+            [history.memory(places, name) for name in "abc"],
+        ]  # fmt: skip
+
+    before = known()
+    history.shorten(places)
+    assert len(history.read(places)) == len(lived) - 2 + 5  # `gone` is, and a went live again
+    assert known() == before
 
 
 def test_archives_of_kept_releases_are_kept(server: Server) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from onebox_release.report import cause, excerpt
+from onebox_release.report import LINE, TEXT, cause, excerpt, short
 
 RELEASE = "/srv/links/releases/1-2"
 GUNICORN = f"""\
@@ -59,3 +59,19 @@ def test_a_traceback_in_json_is_told_line_by_line() -> None:
 
 def test_the_last_lines_are_told() -> None:
     assert excerpt("\n".join(map(str, range(30))), 3) == "27\n28\n29"
+
+
+def test_long_lines_are_cut_and_so_is_the_whole() -> None:
+    """The journal keeps 48 KiB of a line, and what is told goes into messages and the history."""
+    log = "\n".join(f"{number} " + "\x01" * 48_000 for number in range(60))
+    found = excerpt(log)
+    assert len(found) == TEXT
+    assert {len(line) for line in found.splitlines()[1:]} == {LINE + 3}
+    assert len(cause(f"MyError: {'x' * 48_000}")) < LINE + 10
+    assert short("a" * 50_000 + "z") == "a" * TEXT + " ... " + "a" * (TEXT - 1) + "z"
+    assert short("brief") == "brief"
+
+
+def test_a_line_that_only_begins_like_json_is_told_as_it_is() -> None:
+    line = '{"a":' + "[" * 20_000
+    assert excerpt(line) == f"{line[:LINE]}..."

@@ -126,6 +126,15 @@ def test_a_deploy_under_way_hides_what_it_does_itself(*, whole: bool) -> None:
     assert judge.unknown(seen) == ({"release", "drift"} if whole else {"release:links"})
 
 
+def test_what_an_app_says_at_length_is_cut() -> None:
+    """It is in one message with all that is new, which its receiver may else refuse."""
+    why = "Release 1 went bad: it crashed.\n" + "x" * 5_000_000 + "the end"
+    [finding] = judge.judge(last(result="failed", why=why), Past(set(), {}, {}))
+    assert len(finding.what) < 2 * judge.WORDS
+    assert "it crashed." in finding.what
+    assert finding.what.endswith("the end")
+
+
 @pytest.mark.parametrize(
     ("before", "now", "found"),
     [
