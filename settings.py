@@ -142,9 +142,10 @@ class Updates(Settings):
 
     restart: Schedule | None = "Sun 04:00"
     """The maintenance window, by the server's clock, as systemd's OnCalendar= has it: what runs on
-    replaced libraries is restarted then, and never at another time, nor while a deploy runs or
-    deploys are on hold. Apps go through the switch and nginx hands over, so that no request fails;
-    PostgreSQL's restart breaks its connections for about a second. None: only the check says so."""
+    replaced libraries is restarted then, and never at another time, nor while a whole deploy runs
+    or deploys are on hold; the deploy of one app is waited for, for 10 minutes. Apps go through the
+    switch and nginx hands over, so that no request fails; PostgreSQL's restart breaks its
+    connections for about a second. None: only the check says so."""
 
 
 class VM(Settings):

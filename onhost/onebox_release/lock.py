@@ -86,17 +86,27 @@ def acquire(
 
 @contextmanager
 def locked(who: str) -> Iterator[str]:
-    """Hold the lock for `who` where nothing at all is under way; or yield the reason why not."""
+    """Hold the lock for `who` where nobody has it; or yield the reason why not."""
     with opened() as file:
-        yield switching() or acquire(file, who, 0, print, lambda _: False)
+        yield acquire(file, who, 0, print, lambda _: False)
 
 
-def switching() -> str:
-    """Return which app's release is being made or switched, or nothing."""
+def switching() -> list[str]:
+    """Return the apps whose release is being made or switched."""
     command = ["systemctl", "list-units", "--plain", "--no-legend", "onebox-release-*.service"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    units = result.stdout.split()
-    return f"{units[0]} is still switching releases." if units else ""
+    names = (line.split()[0] for line in result.stdout.splitlines())
+    return [name.removeprefix("onebox-release-").removesuffix(".service") for name in names]
+
+
+def wait_for_switches(wait: float, report: Callable[[str], object]) -> None:
+    """Wait until no app is switching releases, so many seconds at most."""
+    deadline, said = time.monotonic() + wait, -float(EVERY)
+    while (apps := switching()) and not held() and (left := deadline - time.monotonic()) > 0:
+        if time.monotonic() - said >= EVERY:
+            report(f"A deploy of {', '.join(apps)} is under way. Waiting for at most {left:.0f} s.")
+            said = time.monotonic()
+        time.sleep(min(1, left))
 
 
 def wait_until_free(wait: float, report: Callable[[str], object]) -> None:

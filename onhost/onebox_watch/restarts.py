@@ -1,6 +1,8 @@
 """Bring what runs on replaced files onto the new ones, each in its own gentle way.
 
-Run by a timer in the maintenance window. Never while a deploy runs or deploys are on hold.
+Run by a timer in the maintenance window. Never while a whole deploy runs or deploys are on hold.
+The deploy of one app is waited for, and then keeps that app alone as it is: a deploy key could
+begin one after the other, and so keep the server on old libraries.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from .wanted import Wanted
 RELEASE = "/usr/local/bin/onebox-release"
 NGINX_PID = Path("/run/nginx.pid")
 OLD_PID = Path("/run/nginx.pid.oldbin")  # of the one that hands over
+BUSY = 60  # seconds to wait for a deploy that began meanwhile
 PATIENCE = 10  # seconds for a new nginx to start beside the old one
 # Nobody notices their restart; of the other services, only a reboot is known to be safe.
 HARMLESS = (
@@ -35,12 +38,16 @@ HARMLESS = (
 
 def run(settings: Wanted) -> int:
     """Restart what is stale; return 0, or 1 where something could not be restarted."""
+    lock.wait_for_switches(lock.WAIT, say)
     with lock.locked("the restart after updates") as reason:
         if reason:
             say(f"Nothing is restarted: {reason}")
             return 0
         found = libraries.stale()
-        failed = [name for name, restart in _ways(settings, found) if not _done(name, restart)]
+        if busy := {*lock.switching()}:
+            say(f"Not restarted, as a deploy of it is under way: {', '.join(sorted(busy))}")
+        ways = [way for way in _ways(settings, found) if way[0] not in busy]
+        failed = [name for name, restart in ways if not _done(name, restart)]
     systemd.look()
     return int(bool(failed))
 
@@ -89,7 +96,7 @@ def _done(name: str, restart: Callable[[], object]) -> bool:
 
 def _release(app: str) -> None:
     """Restart an app through the switch, so that no request fails."""
-    result = subprocess.run([RELEASE, "restart", app], check=False)
+    result = subprocess.run([RELEASE, "restart", app, "--wait", str(BUSY)], check=False)
     if result.returncode:
         raise ReleaseError(f"{RELEASE} restart {app}: exit code {result.returncode}")
 

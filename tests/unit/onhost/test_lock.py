@@ -225,18 +225,45 @@ def test_nobody_but_root_can_open_the_lock(start: Start, tmp_path: Path) -> None
     assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
 
 
-def test_what_must_disturb_no_deploy_at_all_keeps_away_from_a_release_too(
+def test_what_disturbs_others_keeps_whole_deploys_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(lock, "HOLD", tmp_path / "hold.json")
-    monkeypatch.setattr(lock, "switching", lambda: "")
     with lock.locked("the restart after updates") as reason:
         assert reason == ""
         assert lock.holder() == "the restart after updates"
         with lock.locked("another") as other:
             assert other.startswith("the restart after updates has been deploying")
-    monkeypatch.setattr(lock, "switching", lambda: "onebox-release-links.service is")
-    with lock.locked("the restart after updates") as reason:
-        assert reason == "onebox-release-links.service is"
-        assert lock.holder() is None
+
+
+def test_the_deploys_of_apps_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    busy = "  onebox-release-{}.service loaded active running x\n"
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin/systemctl"
+    script.write_text(f"#!/bin/sh\nprintf '{busy.format('a-b')}{busy.format('shop')}'\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(lock, "HOLD", tmp_path / "hold.json")
+    found = lock.switching()
+    assert found == ["a-b", "shop"]
+    monkeypatch.setattr(lock, "switching", lambda: found)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", sleep)
+    lock.wait_for_switches(20, print)
+    assert now == [20]
+    told = "A deploy of a-b, shop is under way. Waiting for at most {} s.\n"
+    assert capsys.readouterr().out == told.format(20) + told.format(5)
+    lock.HOLD.write_text('{"at": "1", "who": "ann", "why": "no"}')
+    lock.wait_for_switches(20, print)
+    lock.HOLD.unlink()
+    found.clear()
+    lock.wait_for_switches(20, print)
+    assert now == [20]

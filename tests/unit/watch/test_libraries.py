@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(systemd, "look", lambda: None)
     monkeypatch.setattr(restarts, "_release", lambda app: done.append(f"switch {app}"))
     monkeypatch.setattr(restarts, "_nginx", lambda: done.append("hand over"))
+    monkeypatch.setattr(lock, "switching", list)
     monkeypatch.setattr(restarts, "_units", lambda app: {f"{app}-web@r1.service"})
     return done
 
@@ -96,6 +98,20 @@ def test_each_is_restarted_in_its_own_way_and_order(
         "restart cron.service", "restart postgresql@15-main.service",
         "switch links", "hand over", "daemon-reexec",
     ]  # fmt: skip
+
+
+def test_an_app_that_is_being_deployed_keeps_nothing_else_on_old_files(
+    ran: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A deploy key can begin one after the other."""
+    units = ["links-web@r1.service", "shop-web@r1.service", "nginx.service"]
+    monkeypatch.setattr(libraries, "stale", lambda: {unit: ["/usr/lib/a.so"] for unit in units})
+    monkeypatch.setattr(lock, "switching", lambda: ["links"])
+    monkeypatch.setattr(lock, "WAIT", 0)
+    locked("", monkeypatch)
+    assert restarts.run(replace(SETTINGS, apps={"links": [], "shop": []})) == 0
+    assert ran == ["switch shop", "hand over"]
+    assert "Not restarted, as a deploy of it is under way: links\n" in capsys.readouterr().err
 
 
 def test_nothing_is_restarted_during_a_deploy_or_on_hold(
