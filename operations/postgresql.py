@@ -23,7 +23,7 @@ from operations.files import File, Standing, differs, mend
 OPTIONS = (
     "search_path=pg_catalog role=none lock_timeout=5s statement_timeout=120s"
     " idle_session_timeout=0 idle_in_transaction_session_timeout=0"
-    " default_transaction_read_only=off"
+    " default_transaction_read_only=off local_preload_libraries="
 )
 TRUSTED = "PGOPTIONS='" + " ".join(f"-c {option}" for option in OPTIONS.split()) + "'"
 PSQL = f"runuser -u postgres -- env {TRUSTED} timeout -k 5 130 psql -XqAt -v ON_ERROR_STOP=1"

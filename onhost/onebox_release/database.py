@@ -117,7 +117,8 @@ def at(places: Places) -> list[str]:
     what the table is named for could be a view.
     """
     owner = f"{places.app}-migrate"
-    sql = "select left(version_num, 200) from alembic_version limit 100"  # whatever is in it
+    # Whatever is in it: `left` and the column's type may be the app's own.
+    sql = "select pg_catalog.left(version_num::pg_catalog.text, 200) from alembic_version limit 100"
     try:
         return postgresql.query(sql, role=owner, database=places.app).splitlines()
     except postgresql.QueryError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import selectors
 import signal
 import subprocess
 from pathlib import Path
@@ -14,10 +15,15 @@ from .report import plain
 
 SUPERUSER = "postgres"
 ANSWER = 20  # seconds for a query of ours
+MOST = 1 << 20  # bytes of an answer; the app's own functions may make any answer of a table
+MEMORY = 256 << 20  # bytes that psql, which holds an answer as a whole, may take
 LOCK_WAIT = 60  # seconds that a dump waits for a table
 TIMED_OUT = (124, 137)  # exit codes of timeout(1), the second where it had to kill
 # An app's role or database may have settings of its own, which would be ours, too.
-OPTIONS = "-c role=none -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
+OPTIONS = (
+    "-c role=none -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
+    " -c local_preload_libraries="  # one that is missing ends each connection
+)
 TRUSTED = " -c search_path=pg_catalog"
 DATABASES_OF = """
 select distinct datname from pg_shdepend join pg_database d on d.oid = dbid
@@ -48,10 +54,10 @@ def query(sql: str, *, role: str, database: str = "postgres", seconds: int = ANS
     options = f"{OPTIONS} -c statement_timeout={seconds}s -c lock_timeout={seconds}s"
     options += TRUSTED if role == SUPERUSER else ""
     psql = ["psql", "-XqAt", "-v", "VERBOSITY=verbose", "-d", database, "-c", sql]
-    command = _as(role, "env", f"PGOPTIONS={options}", *_within(seconds + 5), *psql)
-    result = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", check=False, cwd="/"
-    )
+    bounds = [*_within(seconds + 5), "prlimit", f"--data={MEMORY}"]
+    result = captured(_as(role, "env", f"PGOPTIONS={options}", *bounds, *psql))
+    if len(result.stdout) + len(result.stderr) > MOST:
+        raise QueryError(f"database: more than {MOST >> 20} MiB of answer to the role {role}.")
     if result.returncode in TIMED_OUT:
         raise QueryError(f"database: no answer within {seconds} s to the role {role}.")
     if result.returncode:
@@ -62,6 +68,27 @@ def query(sql: str, *, role: str, database: str = "postgres", seconds: int = ANS
             found[1] if found else "",
         )
     return result.stdout
+
+
+def captured(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command; return what it writes. Soon after MOST bytes it is cut off."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, cwd="/") as process:
+        files = [file for file in (process.stdout, process.stderr) if file]
+        texts = {file.fileno(): b"" for file in files}
+        with selectors.DefaultSelector() as ready:
+            for descriptor in texts:
+                ready.register(descriptor, selectors.EVENT_READ)
+            while ready.get_map() and sum(map(len, texts.values())) <= MOST:
+                for key, _ in ready.select():
+                    chunk = os.read(key.fd, 1 << 16)
+                    texts[key.fd] += chunk
+                    if not chunk:
+                        ready.unregister(key.fd)
+        for file in files:
+            file.close()
+    out, error = (text.decode(errors="replace") for text in texts.values())
+    return subprocess.CompletedProcess(command, process.returncode, out, error)
 
 
 def exists(database: str) -> bool:

@@ -50,6 +50,7 @@ def psql(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         said["ran"].append(f"dump={dump}")
 
     monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(postgresql, "captured", run)
     monkeypatch.setattr(resources, "check_disk", check_disk)
     return said
 
@@ -523,15 +524,34 @@ def test_no_setting_of_an_apps_reaches_our_queries(
         seen.append(command)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(postgresql, "captured", run)
     database.at(server.places)
     postgresql.exists("links")
     for command in seen:
         assert command[4] == "env"
         assert "-c role=none" in command[5]
+        assert "-c local_preload_libraries= " in command[5]
+        assert "pg_class" in command[-1] or "left(" not in command[-1].replace(
+            "pg_catalog.left(", ""
+        )
         assert "-c statement_timeout=20s" in command[5]
         assert command[6:9] == ["timeout", "--kill-after=5", "25"]
+        assert command[9:11] == ["prlimit", f"--data={postgresql.MEMORY}"]
     assert ["search_path=pg_catalog" in command[5] for command in seen] == [False, True]
+
+
+@pytest.mark.parametrize("to", [1, 2])
+def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, to: int) -> None:
+    """What answers may be a function of the app's."""
+    monkeypatch.setattr(postgresql, "_as", lambda *_: ["sh", "-c", f"yes >&{to}"])
+    with pytest.raises(postgresql.QueryError, match="more than 1 MiB of answer to the role links"):
+        postgresql.query("select 1", role="links", database="links")
+
+
+def test_an_answer_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "printf 'a%0100000d' 0; echo x >&2; sleep 0.2; echo b"
+    monkeypatch.setattr(postgresql, "_as", lambda *_: ["sh", "-c", said])
+    assert postgresql.query("select 1", role="links") == "a" + "0" * 100_000 + "b\n"
 
 
 # What can be gone back to.
