@@ -30,6 +30,7 @@ ADDS = ("recursive_version_locations", "sourceless")
 # Reading Python takes 100 bytes of memory for each of the file's, and root reads these: 100 MB, and
 # all of a repository's in 10 s. The largest of Apache Airflow's 200 revisions has 60 kB.
 LARGEST, MOST, MOST_BYTES = 1 << 20, 5000, 16 << 20
+LONGEST = 8192  # characters of a line of settings
 OFF = ("", "false", "0", "no", "off")
 
 
@@ -201,7 +202,7 @@ def _options(path: Path) -> Mapping[str, str]:
     the memory. Raises _UnknownError with what is wrong with the file."""
     parser = configparser.RawConfigParser()
     try:
-        parser.read_string(_content(path).decode(errors="replace"))
+        parser.read_string(_text(path))
     except configparser.Error as error:
         raise _UnknownError(f"{path.name} can't be read: {plain(str(error), 300)}") from error
     return dict(parser["alembic"]) if parser.has_section("alembic") else parser.defaults()
@@ -211,7 +212,7 @@ def _has_alembic(path: Path) -> bool:
     if not path.is_file():
         return False
     try:
-        tool = tomllib.loads(_content(path).decode(errors="replace")).get("tool", {})
+        tool = tomllib.loads(_text(path)).get("tool", {})
     except (ValueError, RecursionError) as error:
         raise _UnknownError(f"{path.name} can't be read") from error
     return isinstance(tool, dict) and "alembic" in tool
@@ -253,6 +254,15 @@ def _constants(path: Path) -> dict[str, Any]:
             if isinstance(target, ast.Name) and node.value:
                 values[target.id] = _literal(node.value)
     return values
+
+
+def _text(path: Path) -> str:
+    """Return a file of settings. The time and memory that parsers take grow with the square of a
+    line's length, and a rollback reads those of all releases that are here."""
+    text = _content(path).decode(errors="replace")
+    if max(map(len, text.splitlines()), default=0) > LONGEST:
+        raise _UnknownError(f"{path.name} has a line of more than {LONGEST} characters")
+    return text
 
 
 def _content(path: Path) -> bytes:

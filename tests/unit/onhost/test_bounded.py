@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from onebox_release import bounded, packages, pins
+from onebox_release import bounded, packages, pins, revisions
 from onebox_release.bounded import bounded as within
 from onebox_release.errors import RefusedError, ReleaseError
 
@@ -67,4 +68,16 @@ def test_a_line_of_blanks_takes_no_time() -> None:
     far = "a @ git+https://h/r" + ("@" + "0" * 40) * 50_000 + " x"
     with pytest.raises(ReleaseError, match='no "name==version"'):
         pins.only(f"{far}\n")
+    assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("file", ["alembic.ini", "pyproject.toml"])
+def test_a_line_of_settings_holds_no_rollback_up(tmp_path: Path, file: str) -> None:
+    (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
+    with (tmp_path / file).open("a") as settings:
+        settings.write("[x]\na" + " " * 900_000 + "b\n")
+    begin = time.monotonic()
+    found = revisions.read(tmp_path, "alembic upgrade head")
+    assert isinstance(found, revisions.Unknown)
+    assert "a line of more than" in found.why
     assert time.monotonic() - begin < 10
