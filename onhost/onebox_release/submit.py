@@ -28,6 +28,7 @@ from .unit import PROGRAM
 
 PATIENCE = 600  # seconds in which an archive must have come: 128 MiB by 1.8 Mbit/s
 STALLED = 30  # seconds without a byte; TCP sends again after less, where a line is bad
+STATUS_WITHIN = 60  # seconds in which the answer to `status` must have been read
 SLOTS = 4  # archives that may come at once for one app: 512 MiB at most
 SPACE_EVERY = 4 << 20  # bytes after which the disk is asked again
 SUBMIT = re.compile(r"submit ([a-z0-9-]+) ([0-9a-f]{64})(?: wait=([0-9]{1,4}))?", re.ASCII)
@@ -63,6 +64,7 @@ def serve(request: str, key: str) -> int:
     places = Places(app)
     known = parameters.read(places)
     if asked.re is STATUS:
+        signal.alarm(STATUS_WITHIN)  # for a client that does not read it
         print(document(app, status.for_key(places, known), host=""))
         return 0
     # Before any lock: whoever sends slowly keeps nobody waiting.
@@ -96,10 +98,13 @@ def bring(places: Places, slot: str, digest: str) -> None:
     Raises ReleaseError where it is gone: the process that received it was killed meanwhile.
     """
     target = places.incoming(digest)
+    # Older than any that a person sent, which waits there for its deploy: see history.prune.
+    age = target.stat().st_mtime_ns if target.exists() else 0
     try:
         places.upload(slot, digest).rename(target)
     except FileNotFoundError:
         raise ReleaseError("The archive is gone from the server. Submit it again.") from None
+    os.utime(target, ns=(age, age))
 
 
 @contextmanager

@@ -152,7 +152,17 @@ def test_an_archive_has_its_slot_until_its_deploy_is_over(places: Places) -> Non
         with pytest.raises(ReleaseError, match="Submit it again"):
             submit.bring(places, slot, digest)
     assert left(places) == []
+    assert places.incoming(digest).stat().st_mtime == 0, "what people sent is newer, and waits"
     assert places.incoming(digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_same_archive_of_a_person_still_waits(places: Places) -> None:
+    source, digest = packed(tar(a=b"x"))
+    places.incoming(digest).write_bytes(b"the same")
+    sent = places.incoming(digest).stat().st_mtime_ns
+    with submit.received(source, places, digest) as slot:
+        submit.bring(places, slot, digest)
+    assert places.incoming(digest).stat().st_mtime_ns == sent
 
 
 @pytest.mark.parametrize("brought", [True, False])
