@@ -267,11 +267,14 @@ class Builder:
 
     def _trim(self, staging: Path) -> None:
         """Empty a cache that has outgrown what it is good for: the next lock's fewer downloads."""
-        if resources.used(self.cache) > max(KEPT, 2 * resources.used(staging)):
+        is_large = resources.used(self.cache) > max(KEPT, 2 * resources.used(staging))
+        # Files without content take no bytes.
+        if is_large or resources.files(self.cache) > max(FILES_KEPT, 2 * resources.files(staging)):
             remove(self.cache)
 
 
-KEPT = 512 << 20  # bytes of a cache; the sample app's has 100 MB
+# Bytes and files of a cache; the sample app's has 100 MB and 2,600.
+KEPT, FILES_KEPT = 512 << 20, 50_000
 
 
 class Tail:

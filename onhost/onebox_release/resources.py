@@ -80,6 +80,13 @@ def used(folder: Path) -> int:
     return int(result.stdout.split()[0]) * 1024 if result.stdout else 0
 
 
+def files(folder: Path) -> int:
+    """Return how many files and folders are in a folder, as `used` counts."""
+    command = ["du", "-sx", "--inodes", "--", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(result.stdout.split()[0]) if result.stdout else 0
+
+
 def _check(folder: Path, size: int, files: int, what: str, advice: str) -> None:
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from onebox_release import resources, systemd
+from onebox_release import postgresql, resources, systemd
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.packages import Project
 from onebox_release.places import Places
@@ -55,12 +55,12 @@ SIZE = "select pg_database_size('links')"
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, code: int, output: str) -> None:
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
         assert command[:3] == ["runuser", "-u", "postgres"]
         assert command[-4:] == ["-d", "postgres", "-c", SIZE]
         return subprocess.CompletedProcess(command, code, output, output)
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(postgresql, "captured", run)
 
 
 def test_a_dump_needs_as_much_as_the_database(
@@ -171,3 +171,11 @@ def test_a_reserve_of_the_disk_is_left_alone(
     for free, inodes, full in ((100, 2000, False), (99, 2000, True), (100, 1999, True)):
         disk(monkeypatch, free=free, inodes=inodes)
         assert resources.is_full(tmp_path) == full
+
+
+def test_files_without_content_are_counted(tmp_path: Path) -> None:
+    for number in range(20):
+        (tmp_path / str(number)).touch()
+    (tmp_path / "link").symlink_to("/")
+    assert resources.files(tmp_path) == 22
+    assert resources.files(tmp_path / "missing") == 0
