@@ -18,6 +18,7 @@ SHELL = ["/usr/bin/env", "HISTFILE=/dev/null", "/bin/bash", "--norc"]
 # Its argument list, which systemd logs and others can read, doesn't have the command in it.
 EVAL = 'eval "unset ONEBOX_RUN; $ONEBOX_RUN"'
 # What the web process has for itself; all else a command shares with it.
+TERMINALS = "InaccessiblePaths=-/dev/pts"  # but for the one that it is typed at
 OWN = ("Type", "ExecStart", "Restart", "RestartSec", "TimeoutStartSec", "KillMode")
 
 
@@ -72,5 +73,5 @@ def properties(places: Places, release: str) -> Iterator[str]:
     text = unit.read_text().partition("[Service]")[2]
     for line in text.splitlines():
         key, is_setting, _ = line.partition("=")
-        if is_setting and not line.startswith("#") and key not in OWN:
+        if is_setting and not line.startswith("#") and key not in OWN and line != TERMINALS:
             yield line.replace("%i", release)
