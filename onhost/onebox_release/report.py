@@ -33,7 +33,7 @@ RAISED = re.compile(r"^[a-zA-Z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 def say(text: str) -> None:
     """Tell what is going on: on stderr, where the deployer follows it, and in the journal."""
     for line in text.splitlines():
-        syslog.syslog(line)
+        syslog.syslog(line.replace("\0", "\\0"))
     with contextlib.suppress(OSError):  # the deployer may be gone, and the disk may be full
         print(printable(text), file=sys.stderr, flush=True)
 

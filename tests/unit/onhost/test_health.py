@@ -150,3 +150,16 @@ def test_an_answer_has_nothing_that_a_terminal_obeys(path: Path, serve: Serve) -
     serve(b"HTTP/1.1 200 OK\r\nx-release: a\x1b[2J\r\nContent-Length: 4\r\n\r\n\x1b[2J")
     answer = ask(path)
     assert (answer.release, answer.body) == ("a\\x1b[2J", "\\x1b[2J")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n-5\r\nabc",
+        b"A: b\rContent-Type: message/rfc822\r\r" * 1500,
+    ],
+)
+def test_what_is_no_http_is_no_answer(path: Path, serve: Serve, head: bytes) -> None:
+    serve(b"HTTP/1.1 200 OK\r\nx-release: r\r\n" + head + b"\r\n\r\n")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        ask(path)

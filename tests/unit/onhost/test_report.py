@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import syslog
 
+import pytest
+from onebox_release import report
 from onebox_release.report import LINE, TEXT, cause, excerpt, short
 
 RELEASE = "/srv/links/releases/1-2"
@@ -75,3 +78,10 @@ def test_long_lines_are_cut_and_so_is_the_whole() -> None:
 def test_a_line_that_only_begins_like_json_is_told_as_it_is() -> None:
     line = '{"a":' + "[" * 20_000
     assert excerpt(line) == f"{line[:LINE]}..."
+
+
+def test_a_line_with_a_nul_byte_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", logged.append)
+    report.say("last words\0 of it")
+    assert logged == ["last words\\0 of it"]
