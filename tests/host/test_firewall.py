@@ -49,7 +49,7 @@ def test_only_ssh_http_https_and_answers_are_let_in(
 
 
 def test_the_connections_of_a_client_are_bounded(table: list[dict[str, Any]], vm: VM) -> None:
-    """An IPv4 address, or an IPv6 network of 64 bits, in this order and before any is accepted."""
+    """An IPv4 address, or an IPv6 network of 48 bits, in this order and before any is accepted."""
     limits = [app.limits for app in vm.apps]
     most = 0 if None in limits else max(limit.connections for limit in limits if limit) + 200
     rules = [item["rule"]["expr"] for item in table if "rule" in item]

@@ -539,7 +539,7 @@ def test_gunicorn_is_configured_from_the_settings(
     quiet = values["Quiet"]()
     told = [
         '%s - "WebSocket %s" [accepted]', '%s - "WebSocket %s" 403', "connection open",
-        "Unsupported upgrade request.", "Unsupported upgrade request.", "Started server process",
+        "Invalid HTTP request.", "Invalid HTTP request.", "Started server process",
     ]  # fmt: skip
     records = [logging.makeLogRecord({"msg": message}) for message in told]
     assert [quiet.filter(record) for record in records] == [False, False, False, True, False, True]
@@ -571,7 +571,7 @@ def test_the_firewall_counts_a_clients_connections_before_it_lets_in() -> None:
     text = lines(render("etc/onebox/firewall.nft", ports=[22, 80, 443], connections=1200))
     before = text[: text.index("tcp dport { 22, 80, 443 } accept")]
     ports = "tcp dport { 80, 443 } ct state new add"
-    network = "ip6 saddr & ffff:ffff:ffff:ffff::"
+    network = "ip6 saddr & ffff:ffff:ffff::"
     assert before[-2:] == [
         f"{ports} @clients4 {{ ip saddr ct count over 1200 }} drop",
         f"{ports} @clients6 {{ {network} ct count over 1200 }} drop",
