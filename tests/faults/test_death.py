@@ -13,7 +13,7 @@ from tests.faults.probed import FREE, LOCKED, Probed
 from tests.faults.test_schema import add
 from tests.server import Server, lab
 
-SAMPLE = 5
+SAMPLE = 3  # `make soak-releases` kills at each point
 CONSENT = ("--data", "allow_incompatible=true")
 
 
