@@ -25,7 +25,8 @@ SANDBOX = {
     "MemoryDenyWriteExecute": "yes",
     "CapabilityBoundingSet": "",
     "UMask": "0077",
-    "InaccessiblePaths": "-/run/dbus",
+    "PrivateIPC": "yes",
+    "InaccessiblePaths": "-/dev/pts -/run/dbus",
 }
 
 
