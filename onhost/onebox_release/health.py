@@ -110,10 +110,11 @@ def ask(connection: http.client.HTTPConnection, path: str) -> Answer:
         response = connection.getresponse()
         body = plain(response.read(2000).decode(errors="replace"))
         release = response.getheader("x-release")
-    except (ValueError, RecursionError) as error:  # http.client's, of what is no HTTP
-        raise http.client.HTTPException(f"no HTTP answer ({type(error).__name__})") from error
     except (OSError, http.client.HTTPException) as error:
         raise (TimeoutError("timed out") if over.is_set() else error) from error
+    # http.client's, of what is no HTTP. Last: an untrusted certificate is a ValueError, too.
+    except (ValueError, RecursionError) as error:
+        raise http.client.HTTPException(f"no HTTP answer ({type(error).__name__})") from error
     finally:
         limit.cancel()
         connection.close()

@@ -112,7 +112,7 @@ def shorten(places: Places) -> None:
     """Drop the oldest of a long history: whoever fails all the time must not make it endless.
 
     What is known of the releases that are here stays: when each went live, over which one, and
-    what came of it.
+    the result.
     """
     entries = read(places)
     if len(entries) <= MOST:

@@ -15,7 +15,7 @@ from .errors import ReleaseError
 from .show import printable
 
 SCHEMA = 1
-LINE, TEXT = 500, 4000  # characters of a log that are told: it goes into messages and the history
+LINE, TEXT = 500, 4000  # characters of a log in a report: it goes into messages and the history
 OF_APP = re.compile(r'File "/srv/[^/]+/releases/[^/]+/app/')
 # What Gunicorn and systemd add once it is over, which buries why.
 NOISE = re.compile(

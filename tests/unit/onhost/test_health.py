@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -162,4 +163,17 @@ def test_an_answer_has_nothing_that_a_terminal_obeys(path: Path, serve: Serve) -
 def test_what_is_no_http_is_no_answer(path: Path, serve: Serve, head: bytes) -> None:
     serve(b"HTTP/1.1 200 OK\r\nx-release: r\r\n" + head + b"\r\n\r\n")
     with pytest.raises((OSError, http.client.HTTPException)):
+        ask(path)
+
+
+def test_a_certificate_that_is_not_trusted_is_called_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its error is a ValueError, too, as those of what is no HTTP."""
+
+    def refuse(_: object) -> None:
+        raise ssl.SSLCertVerificationError("self-signed certificate")
+
+    monkeypatch.setattr(health.UnixConnection, "connect", refuse)
+    with pytest.raises(ssl.SSLCertVerificationError, match="self-signed"):
         ask(path)

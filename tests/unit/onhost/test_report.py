@@ -65,7 +65,7 @@ def test_the_last_lines_are_told() -> None:
 
 
 def test_long_lines_are_cut_and_so_is_the_whole() -> None:
-    """The journal keeps 48 KiB of a line, and what is told goes into messages and the history."""
+    """The journal keeps 48 KiB of a line, and a report goes into messages and the history."""
     log = "\n".join(f"{number} " + "\x01" * 48_000 for number in range(60))
     found = excerpt(log)
     assert len(found) == TEXT
