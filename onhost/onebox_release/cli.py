@@ -135,6 +135,8 @@ def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -
     serving, digest = live(places), arguments.digest
     if digest == LIVE:
         digest = identity.archived(places, serving) if serving else None
+    if digest:
+        identity.check_unique(places, digest)
     data = {
         "digest": digest,
         "release": identity.release_id(digest, places, settings.processes) if digest else None,

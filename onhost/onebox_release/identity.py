@@ -7,9 +7,11 @@ import hmac
 import os
 import platform
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import durable
+from .errors import RefusedError
 from .places import Places
 
 TWIN = ".twin"
@@ -31,16 +33,39 @@ def artifact(digest: str) -> str:
 
 def archived(places: Places, release: str) -> str | None:
     """Return the SHA-256 of the archive that a release was made from; None where it is gone."""
-    paths = (places.state / "incoming").glob("*.tar.gz")
-    digests = (path.name.removesuffix(".tar.gz") for path in paths)
-    return next((each for each in digests if artifact(each) == release.split("-")[0]), None)
+    name = release.split("-")[0]
+    return next((each for each in _archives(places) if artifact(each) == name), None)
+
+
+def check_unique(places: Places, digest: str) -> None:
+    """Raise RefusedError where another archive on the server becomes the same release as this one.
+
+    Two archives with the same 12 digits can be searched for: 2^24 tries find a pair. The archives
+    of all kept releases are on the server.
+    """
+    for each in _archives(places):
+        if each != digest and artifact(each) == artifact(digest):
+            raise RefusedError(
+                f"Archives {digest} and {each} have the same release id, {artifact(digest)}."
+                " This does not happen by chance: check who made them, and change a file of the app"
+            )
+
+
+def _archives(places: Places) -> Iterator[str]:
+    """Yield the SHA-256 of each archive that is kept on the server."""
+    for path in (places.state / "incoming").glob("*.tar.gz"):
+        yield path.name.removesuffix(".tar.gz")
 
 
 def environment_key(pins: bytes, places: Places) -> str:
-    """Return the name of the virtual environment that a file of pinned packages makes here."""
+    """Return the name of the virtual environment that a file of pinned packages makes here.
+
+    32 digits, so that nobody finds two files of pins with the same name: apps' releases share
+    environments.
+    """
     _, environments = _made_anew(places)
     again = [str(environments)] if environments else []
-    return _digest(hashlib.sha256(pins).hexdigest(), *_platform(), *again)[:12]
+    return _digest(hashlib.sha256(pins).hexdigest(), *_platform(), *again)[:32]
 
 
 def configuration(places: Places, processes: list[str]) -> str:

@@ -41,6 +41,7 @@ def deploy(places: Places, parameters: Parameters, digest: str, *, consent: bool
     Raises ReleaseError where that fails; what served before still does, or does again.
     """
     given = credentials.take()
+    identity.check_unique(places, digest)
     recover(places, parameters, replacing=True)
     before = live(places)
     release = _sound(places, parameters, digest, before)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
-from . import keys, lock, parameters, resources, status, who
+from . import identity, keys, lock, parameters, resources, status, who
 from .archive import BY_KEY, CHUNK, check, within
 from .errors import LockedError, RefusedError, ReleaseError
 from .places import Places
@@ -95,8 +95,10 @@ def bring(places: Places, slot: str, digest: str) -> None:
     """Move an archive to where it is deployed from. Only the deploy itself does so, when it begins:
     no more archives wait than there are slots.
 
-    Raises ReleaseError where it is gone: the process that received it was killed meanwhile.
+    Raises ReleaseError where it is gone: the process that received it was killed meanwhile; and
+    RefusedError where it would become a release that another archive became.
     """
+    identity.check_unique(places, digest)
     target = places.incoming(digest)
     # Older than any that a person sent, which waits there for its deploy: see history.prune.
     age = target.stat().st_mtime_ns if target.exists() else 0

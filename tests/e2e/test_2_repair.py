@@ -162,7 +162,7 @@ DRIFT = {
 
 
 def test_a_deploy_mends_what_was_changed_by_hand(server: Server) -> None:
-    rules = server.run("nft list table inet onebox")
+    rules = server.run("nft -t list table inet onebox")
     for command in DRIFT.values():
         server.run(command)
     mended = server.deploy()["success"]
@@ -171,4 +171,4 @@ def test_a_deploy_mends_what_was_changed_by_hand(server: Server) -> None:
     assert "superuser" not in server.run(
         "runuser -u postgres -- psql -Atc \"select rolsuper from pg_roles where rolname='links'\""
     ).replace("f", "")
-    assert server.run("nft list table inet onebox") == rules
+    assert server.run("nft -t list table inet onebox") == rules

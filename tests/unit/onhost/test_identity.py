@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from onebox_release import identity
+from onebox_release.errors import RefusedError
 from onebox_release.places import Places
 
 
@@ -123,3 +124,20 @@ def test_a_renewed_release_and_environment_are_others(configured: Places) -> Non
     assert len({key for _, key in made}) == 3
     assert made[1][1] == made[2][1]
     assert len({release.split("-")[0] for release, _ in made}) == 1
+
+
+def test_two_archives_that_become_the_same_release_are_refused(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a prepared pair does: the second would be deployed as "live already"."""
+    places.incoming("aa").write_bytes(b"")
+    identity.check_unique(places, "aa")
+    identity.check_unique(places, "bb")
+    monkeypatch.setattr(identity, "artifact", lambda _: "0123456789ab")
+    identity.check_unique(places, "aa")
+    with pytest.raises(RefusedError, match="bb and aa have the same release id, 0123456789ab"):
+        identity.check_unique(places, "bb")
+
+
+def test_an_environments_name_can_not_be_searched_for(places: Places) -> None:
+    assert len(identity.environment_key(b"lock", places)) == 32

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import keys, lock, parameters, resources, status, submit
+from onebox_release import identity, keys, lock, parameters, resources, status, submit
 from onebox_release.archive import Limits
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.places import Places
@@ -163,6 +163,17 @@ def test_the_same_archive_of_a_person_still_waits(places: Places) -> None:
     with submit.received(source, places, digest) as slot:
         submit.bring(places, slot, digest)
     assert places.incoming(digest).stat().st_mtime_ns == sent
+
+
+def test_an_archive_with_anothers_release_id_is_not_brought(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, digest = packed(tar(a=b"x"))
+    places.incoming("another").write_bytes(b"")
+    monkeypatch.setattr(identity, "artifact", lambda _: "0123456789ab")
+    with submit.received(source, places, digest) as slot, pytest.raises(RefusedError):
+        submit.bring(places, slot, digest)
+    assert not places.incoming(digest).exists()
 
 
 @pytest.mark.parametrize("brought", [True, False])
