@@ -7,6 +7,8 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
 APP := ../.tools/bin/uv run --frozen --quiet
 export ONEBOX_INVENTORY ?= inventory.py
+# Without bytecode, each of the tests' hundreds of pyinfra runs compiles for two seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18

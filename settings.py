@@ -289,6 +289,7 @@ def _host_data(vm: VM) -> dict[str, Any]:
         **{key: value for key, value in ssh.items() if value},
         "vm": vm,
         "_sudo": vm.ssh_user != "root",
+        "_shell_executable": "nice -n 5 sh",  # requests first
     }
 
 

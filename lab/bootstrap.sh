@@ -46,5 +46,5 @@ if [ "$(.tools/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$uv_version" ]
 fi
 if ! .tools/bin/uv sync --frozen --check --quiet 2>/dev/null; then
     echo "Installing the packages of uv.lock into .venv/"
-    .tools/bin/uv sync --frozen --quiet
+    .tools/bin/uv sync --frozen --quiet --compile-bytecode
 fi

@@ -27,12 +27,14 @@ for name, text in json.load(sys.stdin).items():
 
 
 class Live(FactBase[dict[str, str]]):
-    """Mode, owner and SHA-256 of each file of the live folder, by its path below."""
+    """Mode, owner and SHA-256 of each file of the live folder, by its path below. Python's own
+    bytecode is left out: it differs from one version of Python to the next."""
 
     def command(self, path: str) -> str:
         """Return one command that follows the link and looks at all that is behind it."""
         return (
-            f"[ -L {path} ] && cd {path}/ 2>/dev/null && find . ! -type d -exec sh -c"
+            f"[ -L {path} ] && cd {path}/ 2>/dev/null"
+            " && find . -name __pycache__ -prune -o ! -type d -exec sh -c"
             """ 'for path; do sum=$(sha256sum < "$path");"""
             """ echo "$(stat -c "%a %U:%G" "$path") ${sum%% *} ${path#./}"; done' - {} + || true"""
         )

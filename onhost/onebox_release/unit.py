@@ -69,6 +69,8 @@ def _run(places: Places, arguments: list[str], *, mend: bool, secret: str) -> in
         "TimeoutStopSec": "infinity",
         "SyslogIdentifier": "onebox-release",
     }
+    if "deploy" in arguments[:1]:  # requests first; a rollback is wanted at once
+        properties["Nice"] = "5"
     options = [f"--property={name}={value}" for name, value in properties.items()]
     options.append(f"--setenv={who.VARIABLE}={who.who()}")
     if secret:  # in a file of its own: others may wait for the unit, too

@@ -155,6 +155,7 @@ def test_the_host_of_a_server_for_root(folder: Path) -> None:
         "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
         "unedited": data["unedited"],
         "_sudo": False,
+        "_shell_executable": "nice -n 5 sh",
     }
 
 
@@ -172,6 +173,7 @@ def test_the_host_of_a_server_for_another_user(folder: Path) -> None:
         "ssh_paramiko_connect_kwargs": {"transport_factory": no_delay},
         "unedited": data["unedited"],
         "_sudo": True,
+        "_shell_executable": "nice -n 5 sh",
     }
 
 

@@ -64,6 +64,7 @@ def test_the_command_line_is_exact(
         "--property=ExecStopPost=/usr/local/bin/onebox-release recover links --inside",
         "--property=TimeoutStopSec=infinity",
         "--property=SyslogIdentifier=onebox-release",
+        "--property=Nice=5",
         "--setenv=ONEBOX_WHO=alice",
         "/usr/local/bin/onebox-release",
         "deploy",
@@ -71,6 +72,8 @@ def test_the_command_line_is_exact(
         "abc",
         "--inside",
     ]
+    unit.run(places, ["rollback", "links"])
+    assert "Nice" not in (tmp_path / "asked").read_text(), "a rollback is wanted at once"
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 4])
