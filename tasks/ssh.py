@@ -8,6 +8,7 @@ from pyinfra.api.deploy import deploy
 from operations import guarded, sshd
 from operations.templates import template
 from settings import VM
+from tasks.deploy_keys import USER
 
 
 @deploy("SSH")
@@ -19,7 +20,9 @@ def ssh() -> None:
     options = sshd.options(vm, seen)
     guarded.place(
         name="Accept SSH keys only",
-        file=template(sshd.DROP_IN[1:], check="/usr/sbin/sshd -t -f {}", options=options),
+        file=template(
+            sshd.DROP_IN[1:], check="/usr/sbin/sshd -t -f {}", options=options, deployer=USER
+        ),
         apply=reload,
         withdraw=reload,
     )

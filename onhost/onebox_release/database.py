@@ -12,7 +12,7 @@ from . import environment, faults, history, postgresql, resources, revisions, sy
 from .errors import RefusedError, ReleaseError
 from .parameters import Parameters
 from .places import Places
-from .report import excerpt, plain, say
+from .report import last_lines, plain, say
 
 NO_TABLE, NO_PERMISSION = "42P01", "42501"  # SQLSTATE
 DUMPS = 3  # how many are kept
@@ -266,4 +266,4 @@ def _failure(places: Places, parameters: Parameters, log: str, *, is_late: bool)
         what += f".\nThe database is at {_named(at(places)) or 'no revision'}"
     if is_late:
         what += ".\nSet `migrate_timeout` higher, or move the slow part out of the migration"
-    return f"{what}.\nIts last lines:\n{plain(excerpt(log), LAST_LINES)}"
+    return f"{what}.\n{plain(last_lines(log), LAST_LINES)}"

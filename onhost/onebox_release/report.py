@@ -67,6 +67,12 @@ def excerpt(log: str, lines: int = 20) -> str:
     return "\n".join(each if len(each) <= LINE else f"{each[:LINE]}..." for each in last)[-TEXT:]
 
 
+def last_lines(log: str) -> str:
+    """Return the excerpt of an app's log as the end of a message. Its lines are marked, so that no
+    app's line passes for one of ours."""
+    return "Its last lines:\n" + "\n".join(f"  | {line}" for line in excerpt(log).splitlines())
+
+
 def short(text: str, most: int = 2 * TEXT) -> str:
     """Return a text of at most about `most` characters: its first and its last ones."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-most // 2 :]}"

@@ -12,7 +12,7 @@ from . import observe, systemd
 from .errors import ReleaseError
 from .parameters import Parameters, health_path
 from .places import Places
-from .report import cause, excerpt
+from .report import cause, last_lines
 
 POLL = 0.1  # seconds between two checks of a starting release
 STEADY = 5  # seconds of the same 4xx after which it is the app's answer, not its start
@@ -44,7 +44,7 @@ def wait(
             problem += cause(log)
         elif "WORKER TIMEOUT" in log:
             problem += ".\nGunicorn killed a worker after `timeout` of `web` without a sign of life"
-        lines = f"Its last lines:\n{excerpt(log)}" if log.strip() else "It logged nothing."
+        lines = last_lines(log) if log.strip() else "It logged nothing."
         raise ReleaseError(f"Release {release} {problem}.\n{lines}")
 
 

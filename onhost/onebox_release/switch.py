@@ -11,7 +11,7 @@ from . import durable, faults, health, observe, own_units, resources, starting, 
 from .errors import PutBackError, ReleaseError, WentBadError
 from .parameters import Parameters, health_path
 from .places import Places
-from .report import excerpt, say
+from .report import last_lines, say
 from .watch import AccessLog
 
 SOCKETS = Path("/proc/net/unix")
@@ -175,8 +175,8 @@ def _watch(
             problem = f"{since.errors} of {since.total} requests failed"
             misses = MISSES
         if misses >= MISSES:
-            told = excerpt(systemd.journal(crashed or units[0], after=cursor))
-            raise WentBadError(f"Release {release} went bad: {problem}.\nIts last lines:\n{told}")
+            told = last_lines(systemd.journal(crashed or units[0], after=cursor))
+            raise WentBadError(f"Release {release} went bad: {problem}.\n{told}")
 
 
 def _put_back(places: Places, parameters: Parameters, before: str | None) -> None:

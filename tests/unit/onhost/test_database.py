@@ -248,7 +248,7 @@ def test_a_failing_migration_tells_revision_database_and_last_lines(
         migrate(server)
     assert str(error.value) == (
         "The migration failed at revision r2.\nThe database is at r1.\n"
-        f"Its last lines:\n{log.rstrip()}"
+        "Its last lines:\n" + "\n".join(f"  | {line}" for line in log.splitlines())
     )
     assert server.calls[-1] == f"reset-failed {MIGRATION}"
 
@@ -296,7 +296,7 @@ def test_a_migration_that_failed_because_the_database_is_gone_says_no_more_than_
     with pytest.raises(ReleaseError) as error:
         database._run(server.places, PARAMETERS, "a-2")
     assert str(error.value) == (
-        f"The migration failed.\nIts last lines:\nlast words of {MIGRATION}"
+        f"The migration failed.\nIts last lines:\n  | last words of {MIGRATION}"
     )
 
 

@@ -7,7 +7,7 @@ import syslog
 
 import pytest
 from onebox_release import report
-from onebox_release.report import LINE, TEXT, cause, excerpt, short
+from onebox_release.report import LINE, TEXT, cause, excerpt, last_lines, short
 
 RELEASE = "/srv/links/releases/1-2"
 GUNICORN = f"""\
@@ -62,6 +62,16 @@ def test_a_traceback_in_json_is_told_line_by_line() -> None:
 
 def test_the_last_lines_are_told() -> None:
     assert excerpt("\n".join(map(str, range(30))), 3) == "27\n28\n29"
+
+
+def test_no_line_of_an_app_passes_for_one_of_ours() -> None:
+    log = "ModuleNotFoundError: x\nRelease a-1 is live\rRelease a-2 is live"
+    assert last_lines(log).splitlines() == [
+        "Its last lines:",
+        "  | ModuleNotFoundError: x",
+        "  | Release a-1 is live",
+        "  | Release a-2 is live",
+    ]
 
 
 def test_long_lines_are_cut_and_so_is_the_whole() -> None:

@@ -109,7 +109,7 @@ def test_a_first_release_whose_process_crashes_fails_and_goes_on_serving(
         go(server)
     assert str(error.value) == (
         "Release new went bad: links-queue@new.service died.\n"
-        "Its last lines:\nlast words of links-queue@new.service\n"
+        "Its last lines:\n  | last words of links-queue@new.service\n"
         "It stays live: there is no previous release to roll back to."
     )
     assert (server.pointer(), server.up) == ("new", {"new"})
@@ -227,7 +227,7 @@ def test_a_candidate_that_never_gets_ready_is_stopped_unnoticed(
     assert type(error.value) is ReleaseError, "it never went live"
     assert str(error.value) == (
         f"Release new did not become ready{told}.\n"
-        "Its last lines:\nlast words of links-web@new.service"
+        "Its last lines:\n  | last words of links-web@new.service"
     )
     assert_old_serves(two)
     assert stop_of("new") in two.calls
@@ -322,7 +322,7 @@ def test_a_process_that_dies_while_watched_puts_back(two: Server, process: str) 
     with pytest.raises(PutBackError) as error:
         go(two)
     assert str(error.value) == (
-        f"Release new went bad: {unit} died.\nIts last lines:\nlast words of {unit}"
+        f"Release new went bad: {unit} died.\nIts last lines:\n  | last words of {unit}"
     )
     assert_old_serves(two)
 
