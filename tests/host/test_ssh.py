@@ -44,12 +44,19 @@ def test_one_address_cannot_take_all_connections(sshd: dict[str, str]) -> None:
 
 
 def test_sshd_goes_by_what_our_drop_in_sets(host: Host, sshd: dict[str, str]) -> None:
-    lines = host.file("/etc/ssh/sshd_config.d/00-onebox.conf").content_string.splitlines()
+    text = host.file("/etc/ssh/sshd_config.d/00-onebox.conf").content_string
+    lines = text.partition("Match ")[0].splitlines()
     options = (line.split(" ", 1) for line in lines if not line.startswith("#"))
     synonyms = {"prohibit-password": "without-password"}
     for name, value in options:
         effective = sshd[name.lower()]
         assert effective == synonyms.get(value, value) or value in effective.split()
+
+
+def test_an_unused_connection_of_a_deploy_key_ends(host: Host) -> None:
+    who = "user=onebox-deploy,host=localhost,addr=127.0.0.1"
+    options = host.check_output(f"/usr/sbin/sshd -T -C {who}").splitlines()
+    assert {"unusedconnectiontimeout 60", "maxsessions 2", "clientaliveinterval 30"} <= {*options}
 
 
 def test_running_sshd_offers_no_password_login(server: Server) -> None:
