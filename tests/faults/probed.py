@@ -121,10 +121,11 @@ class Probed:
 
     @contextmanager
     def rows_in_use(self) -> Iterator[None]:
-        """Keep the table locked against DDL, though not against the app, for a minute at most."""
+        """Keep the table locked against DDL, though not against the app, for five minutes at most:
+        on a busy machine a deploy comes to its migration late."""
         self.server.run(
             "cd /; systemd-run --quiet --unit=holder --uid=postgres psql -d probe -c"
-            " 'begin; lock table rows in row exclusive mode; select pg_sleep(60)'"
+            " 'begin; lock table rows in row exclusive mode; select pg_sleep(300)'"
         )
         try:
             time.sleep(0.5)
