@@ -26,12 +26,13 @@ def upgrade() -> None:
 """
 
 
-def test_no_request_fails_over_five_deploys(probe: Probed, csv: Path) -> None:
+def test_no_request_fails_over_three_deploys(probe: Probed, csv: Path) -> None:
+    """25, some of them broken, by `make soak-releases`."""
     with probe.load(csv) as traffic:
-        for _ in range(5):
+        for _ in range(3):
             probe.release()
     assert len(traffic.samples) > 1000
-    assert len(traffic.releases) == 6
+    assert len(traffic.releases) == 4
     assert not traffic.failures, traffic.told()
     assert traffic.acknowledged <= probe.rows()
 
