@@ -135,7 +135,7 @@ def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -
     serving, digest = live(places), arguments.digest
     if digest == LIVE:
         digest = identity.archived(places, serving) if serving else None
-    if digest:
+    else:
         identity.check_unique(places, digest)
     data = {
         "digest": digest,

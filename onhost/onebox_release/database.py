@@ -17,7 +17,6 @@ from .report import last_lines, plain, say
 NO_TABLE, NO_PERMISSION = "42P01", "42501"  # SQLSTATE
 DUMPS = 3  # how many are kept
 NAMES = 8  # revisions that a message names
-LAST_LINES = 4000  # characters of a failed migration's
 CONSENT = (
     "Mark a revision `onebox_compatible = True` if the live release can run on what it leaves"
     " (expand first, contract in a later deploy). Or deploy once with"
@@ -266,4 +265,4 @@ def _failure(places: Places, parameters: Parameters, log: str, *, is_late: bool)
         what += f".\nThe database is at {_named(at(places)) or 'no revision'}"
     if is_late:
         what += ".\nSet `migrate_timeout` higher, or move the slow part out of the migration"
-    return f"{what}.\n{plain(last_lines(log), LAST_LINES)}"
+    return f"{what}.\n{last_lines(log)}"

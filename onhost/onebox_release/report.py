@@ -68,9 +68,10 @@ def excerpt(log: str, lines: int = 20) -> str:
 
 
 def last_lines(log: str) -> str:
-    """Return the excerpt of an app's log as the end of a message. Its lines are marked, so that no
-    app's line passes for one of ours."""
-    return "Its last lines:\n" + "\n".join(f"  | {line}" for line in excerpt(log).splitlines())
+    """Return the excerpt of an app's log as the end of a message. Its lines are plain and marked,
+    so that no app's line passes for one of ours."""
+    lines = (f"  | {plain(line)}" for line in excerpt(log).splitlines())
+    return "Its last lines:\n" + "\n".join(lines)
 
 
 def short(text: str, most: int = 2 * TEXT) -> str:

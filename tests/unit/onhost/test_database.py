@@ -279,6 +279,16 @@ def test_the_revision_that_failed_is_the_last_one_begun(
     assert str(error.value).startswith(told)
 
 
+def test_a_long_log_of_a_migration_keeps_its_heading(
+    server: Server, psql: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "journal", lambda *_: ("x" * 300 + "\n") * 30)
+    server.refuses = {"start"}
+    psql["heads"] = "r0\n"
+    with pytest.raises(ReleaseError, match=r"r0\.\nIts last lines:\n  \| x"):
+        database._run(server.places, PARAMETERS, "a-2")
+
+
 def test_a_failing_first_migration_left_the_database_at_no_revision(
     server: Server, psql: dict[str, Any]
 ) -> None:

@@ -74,6 +74,15 @@ def test_no_line_of_an_app_passes_for_one_of_ours() -> None:
     ]
 
 
+def test_each_of_many_last_lines_is_marked_and_plain() -> None:
+    log = "\n".join(f"{number} \x1b[2K" + "x" * 300 for number in range(30))
+    header, *lines = last_lines(log).splitlines()
+    assert header == "Its last lines:"
+    assert len(lines) > 10
+    assert all(line.startswith("  | ") for line in lines)
+    assert "\x1b" not in "".join(lines)
+
+
 def test_long_lines_are_cut_and_so_is_the_whole() -> None:
     """The journal keeps 48 KiB of a line, and a report goes into messages and the history."""
     log = "\n".join(f"{number} " + "\x01" * 48_000 for number in range(60))
