@@ -1,4 +1,4 @@
-"""Your server. The one file to edit; settings.py has every other knob."""
+"""Your server. The one file to edit; settings/ has every other knob."""
 
 from settings import servers
 

@@ -18,8 +18,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / "bench" / "results"
 # What a result of a deploy depends on: all that runs, none of what only tells.
 SOURCES = (
-    "deploy.py", "settings.py", "app_settings.py", "uv.lock", "tasks", "operations", "templates",
-    "onhost", "validation", "tests/faults/probe",
+    "deploy.py", "settings", "preflight", "uv.lock", "tasks", "operations", "templates", "onhost",
+    "tests/faults/probe",
 )  # fmt: skip
 APP = ("app/links", "app/migrations", "app/uv.lock")
 # By the results' folder, where they depend on something else.

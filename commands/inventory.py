@@ -13,7 +13,7 @@ from invoke.exceptions import Exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app_settings import App
+    from settings.app import App
 
 PROJECT = Path(__file__).resolve().parent.parent
 REFUSED = 4  # exit code of a command that was not begun

@@ -10,10 +10,10 @@ from typing import Any
 
 from commands.connect import connected
 from commands.inventory import REFUSED
-from operations import preflight
+from preflight import facts
+from preflight.rules import WIDTH, problems, refusal, warnings
+from settings.mistakes import Mistake
 from tasks.system import packages
-from validation.mistakes import Mistake
-from validation.preflight import WIDTH, problems, refusal, warnings
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,6 @@ def look(name: str, data: Mapping[str, Any]) -> Preflight:
     Raises PyinfraError where the server can't be looked at.
     """
     with connected(name, data) as (_, host):
-        seen, outside = preflight.look(host, data["vm"], packages(data["vm"]))
+        seen, outside = facts.look(host, data["vm"], packages(data["vm"]))
     told = [] if "lacks" in seen else list(warnings(seen, outside))
     return Preflight(name, problems(data["vm"], seen, outside), told)

@@ -17,11 +17,11 @@ from paramiko.client import RejectPolicy
 from paramiko.ssh_exception import SSHException
 
 from commands import inventory
-from operations.ssh_errors import unreachable
+from settings.ssh_errors import unreachable
 
 if TYPE_CHECKING:
-    from app_settings import App
     from settings import VM
+    from settings.app import App
 
 PROGRAM = "/usr/local/bin/onebox-release"
 PATIENCE = 10  # seconds for a connection

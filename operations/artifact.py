@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyinfra.api.exceptions import PyinfraError
 
-from validation.contents import Entry, ListingError, Refused, read
+from settings.contents import Entry, ListingError, Refused, read
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.connectors.ssh import SSHConnector
 
-from operations.transport import lost
+from settings.transport import lost
 
 PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/lock.py"
 BEAT = 1  # seconds between two signs of life

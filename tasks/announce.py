@@ -9,11 +9,11 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from app_settings import App
 from operations import certbot, postgresql, release
 from operations.certbot import Lineages
 from operations.release import PROGRAM
 from settings import VM
+from settings.app import App
 
 
 class Silent(FactBase[str]):

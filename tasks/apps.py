@@ -6,12 +6,12 @@ from pathlib import PurePath
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
-from app_settings import App, Web
 from operations import files, systemd, users
 from operations.files import File, Folder
 from operations.machine import Machine, machine
 from operations.templates import target, template
 from settings import VM
+from settings.app import App, Web
 
 UNITS = "etc/systemd/system"
 MIGRATION = f"{UNITS}/NAME-migrate@.service"

@@ -3,12 +3,12 @@
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
-from app_settings import App
 from operations import files, slices
 from operations.files import Folder
 from operations.machine import Machine, machine
 from operations.templates import template
 from settings import VM
+from settings.app import App
 from tasks.apps import RESERVED, serving
 
 UNITS = "etc/systemd/system"

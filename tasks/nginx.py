@@ -11,13 +11,13 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 
-from app_settings import Static
 from operations import files, systemd, tree
 from operations.certbot import LIVE, WEBROOT, Lineage, Lineages
 from operations.machine import Machine, machine
 from operations.published import Published
 from operations.templates import render, target, template
 from settings import VM
+from settings.app import Static
 
 FOLDER = "/etc/onebox/nginx"
 DROP_IN = "etc/systemd/system/nginx.service.d/onebox.conf"

@@ -3,13 +3,13 @@
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
-from app_settings import App
 from operations import files, systemd
 from operations import postgresql as cluster
 from operations.machine import machine
 from operations.postgresql import Database
 from operations.templates import target, template
 from settings import VM
+from settings.app import App
 
 LEAST = 1024  # MiB of temporary files: the sort for an index on a table of that size
 RESERVE = "onebox-reserve.service"

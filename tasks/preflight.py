@@ -5,10 +5,10 @@ import sys
 from pyinfra import host, logger
 from pyinfra.api.deploy import deploy
 
-from operations.preflight import look
+from preflight.facts import look
+from preflight.rules import problems, refusal, warnings
 from settings import REFUSED, VM
 from tasks.system import packages
-from validation.preflight import problems, refusal, warnings
 
 
 @deploy("Preflight")

@@ -6,10 +6,10 @@ from pyinfra import host, logger
 from pyinfra.api.deploy import deploy
 from pyinfra.api.hiddenvalue import HiddenValue
 
-from app_settings import App
 from operations import release
 from operations.artifact import Artifact, pack
 from settings import REFUSED, VM
+from settings.app import App
 
 
 @deploy("Releases")

@@ -8,10 +8,10 @@ import shlex
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
-from app_settings import App
 from operations import files, jobs, release, systemd
 from operations.templates import template
 from settings import VM
+from settings.app import App
 
 UNITS = "etc/systemd/system"
 

@@ -7,11 +7,11 @@ from pydantic import SecretStr
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
-from app_settings import App
 from operations import files, manifest, systemd, users
 from operations.machine import Machine, machine
 from operations.templates import template
 from settings import VM
+from settings.app import App
 from tasks.certificates import CA
 
 FOLDER = "/etc/onebox/watch"

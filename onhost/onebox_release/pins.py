@@ -12,7 +12,7 @@ from .errors import ReleaseError
 
 # No two repetitions of white space side by side: a line of blanks would take hours.
 PACKAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\]\s*)?"
-# As the deployer's own check in validation/source.py has it.
+# As the deployer's own check in settings/source.py has it.
 GIT = r"@\s*git\+(https|ssh)://\S+@[0-9a-f]{40}(#\S+)?"
 PINNED = re.compile(rf"{PACKAGE}(===?\s*[\w.!+-]+|{GIT})\s*(;.*)?")
 HASH = re.compile(r"\s--hash=[a-z0-9]+:[0-9a-f]+(?=\s|$)")

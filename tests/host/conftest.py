@@ -20,8 +20,8 @@ from . import outside
 from .server import Host, Server, Unreachable, is_lost
 
 if TYPE_CHECKING:
-    from app_settings import App
     from settings import VM
+    from settings.app import App
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 REFUSED = 4  # exit code of a run that could not begin

@@ -9,8 +9,8 @@ import pytest
 from .server import Host, rights
 
 if TYPE_CHECKING:
-    from app_settings import App
     from settings import VM
+    from settings.app import App
 
 FOLDERS = [
     ("/srv/{app}", "root", 0o755),

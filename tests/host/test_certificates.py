@@ -14,8 +14,8 @@ from . import outside
 from .server import Host, rights
 
 if TYPE_CHECKING:
-    from app_settings import App
     from settings import VM
+    from settings.app import App
 
 TIMER = "onebox-certbot.timer"
 WEBROOT = "/var/lib/onebox/acme"

@@ -12,7 +12,7 @@ from . import outside
 from .server import Host
 
 if TYPE_CHECKING:
-    from app_settings import App
+    from settings.app import App
 
 CONFIGURATION = "/etc/onebox/nginx/nginx.conf"
 UNKNOWN = "unknown.invalid"

@@ -13,8 +13,8 @@ from .server import Host
 from .sql import ask, can_open
 
 if TYPE_CHECKING:
-    from app_settings import App
     from settings import VM
+    from settings.app import App
 
 PORT = 5432
 TABLES = """

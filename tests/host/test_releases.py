@@ -11,7 +11,7 @@ from . import outside
 from .server import Host, rights
 
 if TYPE_CHECKING:
-    from app_settings import App
+    from settings.app import App
 
 pytestmark = pytest.mark.release  # if one fails, a deploy puts the release back
 EXPOSURE = 20  # tenths of a point in `systemd-analyze security`

@@ -39,9 +39,9 @@ STARTED = (
 )
 FAILING = "\n\ndef test_broken() -> None:\n    raise ValueError\n"
 BREAKS = {
-    "lint": ("check", "settings.py", "\nimport json\n", "F401"),
-    "types": ("check", "settings.py", '\n\nWRONG: int = "text"\n', "settings.py:"),
-    "unit": ("check", "tests/unit/test_settings.py", FAILING, "test_broken"),
+    "lint": ("check", "settings/server.py", "\nimport json\n", "F401"),
+    "types": ("check", "settings/server.py", '\n\nWRONG: int = "text"\n', "settings/server.py:"),
+    "unit": ("check", "tests/unit/settings/test_server.py", FAILING, "test_broken"),
     "the app": ("app", "app/tests/test_health.py", FAILING, "test_broken"),
     "end to end": (
         "host", "templates/etc/onebox/nginx/nginx.conf.j2", "\nno_such;\n", "no_such"

@@ -14,8 +14,8 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import ctx_host, ctx_state
 
-from operations import preflight
 from operations.machine import Look, Machine
+from preflight import facts as observation
 from settings import VM
 
 BOOKWORM = Machine(debian="12", cores=2, memory=2000, ipv6=True, ssh_ports=(22,))
@@ -79,7 +79,7 @@ def deployed(
     state.activate_host(box)
 
     def bare(fact: type[FactBase[Any]], **_: Any) -> Any:
-        asked = {Look: machine, preflight.Look: {**READY, "clock": time.time()}}
+        asked = {Look: machine, observation.Look: {**READY, "clock": time.time()}}
         return asked[fact] if fact in asked else fact().default()
 
     vars(box)["get_fact"] = bare

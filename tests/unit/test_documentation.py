@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from app_settings import App
 from settings import VM, servers
+from settings.app import App
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 NAMED = re.compile(

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from app_settings import App, Process, Sandbox, Static, Timer
 from operations import templates
 from operations.templates import env_quote, render, target, template, unit_quote
 from settings import VM
+from settings.app import App, Process, Sandbox, Static, Timer
 from tasks.nginx import Uploads, above
 from tests.unit.inventories import a_vm, an_app, read
 

@@ -15,8 +15,8 @@ from operations import manifest
 from operations.difference import EDITED, Difference
 from operations.manifest import Unedited
 from operations.release import ABANDONED
+from settings.mistakes import Mistake
 from tests.unit.hosts import run
-from validation.mistakes import Mistake
 
 MODE = Difference("/etc/links/secrets.env", "has mode 644, not 600")
 LONG = Difference(

@@ -6,7 +6,7 @@ import pytest
 from onebox_release import pins
 from onebox_release.errors import ReleaseError
 
-from validation import source
+from settings import source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 GOOD = f"""

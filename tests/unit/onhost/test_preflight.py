@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from onebox_release import preflight
 
-from operations.preflight import OURS
+from preflight.facts import OURS
 from tests.unit.hosts import READY
 
 HOLD = """

@@ -15,7 +15,7 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from operations.artifact import Artifact, pack
-from validation.contents import FOLDER, NOWHERE, OUTSIDE, PRIVATE, SPECIAL
+from settings.contents import FOLDER, NOWHERE, OUTSIDE, PRIVATE, SPECIAL
 
 KEPT = {"links/main.py": "app = None\n", "pyproject.toml": "[project]\n", "run.sh": "#!/bin/sh\n"}
 CACHES = [".venv/bin/python", "links/__pycache__/main.pyc", ".env", ".ruff_cache/x"]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from app_settings import App, Process, Web
 from operations.files import File, Folder
 from operations.machine import Machine
 from settings import VM
+from settings.app import App, Process, Web
 from tasks import apps
 from tasks.apps import environment, workers
 from tests.unit.hosts import BOOKWORM

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import SpecifierSet
 
-from validation.mistakes import Mistake
+from settings.mistakes import Mistake
 
 if TYPE_CHECKING:
-    from operations.preflight import Outside
+    from preflight.facts import Outside
     from settings import VM
 
 SYSTEMS = ("debian 12", "debian 13")

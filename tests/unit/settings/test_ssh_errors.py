@@ -18,7 +18,7 @@ from paramiko.ssh_exception import (
 from pyinfra.connectors.ssh_util import _load_private_key_file
 from pyinfra.connectors.sshuserclient.client import AskPolicy
 
-from operations.ssh_errors import unreachable
+from settings.ssh_errors import unreachable
 
 CASES: dict[str, tuple[BaseException, str, str]] = {
     "an unknown name": (

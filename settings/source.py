@@ -10,10 +10,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from validation.contents import ListingError, explained, refused
-from validation.git import checkout
-from validation.mistakes import wrong
-from validation.values import ExistingFolder
+from settings.contents import ListingError, explained, refused
+from settings.git import checkout
+from settings.mistakes import wrong
+from settings.values import ExistingFolder
 
 LOCK, REQUIREMENTS = "uv.lock", "requirements.txt"
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

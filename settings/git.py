@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
-from validation.mistakes import wrong
+from settings.mistakes import wrong
 
 PREFIX = "git+"
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app_settings import App
-from settings import VM
+from settings.app import App
+from settings.server import VM
 from tests.unit.inventories import a_vm, an_app, told
 
 Refusal = Callable[..., str]

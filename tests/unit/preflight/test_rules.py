@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from operations import preflight
-from operations.preflight import Outside
+from preflight import facts
+from preflight.facts import Outside
+from preflight.rules import problems, refusal, warnings
 from tests.unit.hosts import READY
 from tests.unit.inventories import LOCK, a_vm, read
-from validation.preflight import problems, refusal, warnings
 
 NGINX = {"port": 80, "program": "nginx", "pid": "7"}
 APACHE = [{"port": port, "program": "apache2", "pid": "812"} for port in (80, 443)]
@@ -158,11 +158,11 @@ def test_behind_nat_the_public_address_counts(
     """`public_address` is where DNS should point to, and where port 80 is tried."""
     tried: list[str] = []
     ip = {"localhost": "127.0.0.1"}.get(public, public)
-    monkeypatch.setattr(preflight, "_answers", tried.append)
-    monkeypatch.setattr(preflight, "_resolve", lambda _: [ip])
+    monkeypatch.setattr(facts, "_answers", tried.append)
+    monkeypatch.setattr(facts, "_resolve", lambda _: [ip])
     vm = read(folder, a_vm(address="10.0.0.5", public_address=public))
     host: Any = SimpleNamespace(connector=None, get_fact=lambda *_, **__: READY)
-    seen, from_here = preflight.look(host, vm, [])
+    seen, from_here = facts.look(host, vm, [])
     assert (from_here.address, tried) == (ip, [ip])
     assert not any(ip in warning for warning in warnings(seen, from_here))
 

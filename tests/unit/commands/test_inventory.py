@@ -11,7 +11,7 @@ import pytest
 
 from settings import REFUSED, VM
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
+PROJECT = Path(__file__).resolve().parents[3]
 PYINFRA = Path(sys.executable).with_name("pyinfra")
 HIDDEN = "sk_live_a1b2c3"
 INVENTORY = """

@@ -16,8 +16,8 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 
-from app_settings import App
 from settings import VM
+from settings.app import App
 
 PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/preflight.py"
 PATIENCE = 120  # seconds for another apt to end

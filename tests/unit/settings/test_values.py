@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from settings.values import secret_prefix
 from tests.unit.inventories import a_vm, an_app, read, told
-from validation.values import secret_prefix
 
 Refusal = Callable[..., str]
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from app_settings import App, Process, Web
-from operations.transport import no_delay
-from settings import REFUSED, TLS, VM, PostgreSQL, servers
+from settings.app import App, Process, Web
+from settings.secrets import read_env_file
+from settings.server import REFUSED, TLS, VM, PostgreSQL, servers
+from settings.transport import no_delay
 from tests.unit.inventories import a_vm, an_app, read, told
-from validation.env_file import read_env_file
 
 Refusal = Callable[..., str]
 

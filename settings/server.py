@@ -1,6 +1,6 @@
 """Every knob of a server: typed, frozen, with its unit and its default.
 
-An app's are in app_settings.py. `servers()` checks a whole inventory before the first connection,
+An app's are in app.py. `servers()` checks a whole inventory before the first connection,
 and tells every mistake at once.
 """
 
@@ -16,14 +16,14 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
-from app_settings import App
-from operations.transport import no_delay, worded
-from validation.environments import secrets_of
-from validation.mistakes import Mistake, from_pydantic, report, wrong
-from validation.model import Settings
-from validation.placeholders import placeholders
-from validation.twice import places, used_twice
-from validation.values import (
+from settings.app import App
+from settings.conflicts import places, used_twice
+from settings.mistakes import Mistake, from_pydantic, report, wrong
+from settings.model import Settings
+from settings.placeholders import placeholders
+from settings.secrets import secrets_of
+from settings.transport import no_delay, worded
+from settings.values import (
     AcmeDirectory,
     Address,
     EnvironmentName,

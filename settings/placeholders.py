@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from validation.mistakes import Mistake
+from settings.mistakes import Mistake
 
 if TYPE_CHECKING:
-    from settings import VM
+    from settings.server import VM
 
 # Nobody has such an address (RFC 5737, RFC 3849) or name (RFC 2606).
 NETWORKS = [

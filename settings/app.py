@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from validation.mistakes import wrong
-from validation.model import Settings
-from validation.source import Module, Project
-from validation.values import (
+from settings.mistakes import wrong
+from settings.model import Settings
+from settings.source import Module, Project
+from settings.values import (
     DebianPackage,
     Domain,
     ExistingFile,

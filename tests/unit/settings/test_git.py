@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from operations.artifact import pack
+from settings.git import checkout
 from tests.unit.inventories import a_vm, an_app, make_project, read, told
-from validation.git import checkout
 
 Refusal = Callable[..., str]
 SOURCE = "apps[0].source"

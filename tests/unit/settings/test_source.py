@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from settings.contents import NOWHERE, OUTSIDE, PRIVATE
 from tests.unit.inventories import LOCK, a_vm, an_app, read, told
-from validation.contents import NOWHERE, OUTSIDE, PRIVATE
 
 Refusal = Callable[..., str]
 SOURCE = "apps[0].source"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from settings import VM
+from settings.placeholders import placeholders
+from settings.server import VM
 from tests.unit.inventories import a_vm, an_app, read
-from validation.placeholders import placeholders
 
 
 def found(folder: Path, vm: dict[str, object]) -> list[str]:

@@ -17,8 +17,8 @@ from pydantic import (
     ValidationInfo,
 )
 
-from validation.mistakes import wrong
-from validation.taken import PREFIXES, TAKEN
+from settings.mistakes import wrong
+from settings.reserved_names import PREFIXES, TAKEN
 
 # A name becomes a Linux user (32 characters at most), a PostgreSQL role and a unit, and so does
 # the name with "-migrate" behind it; its packages are installed by a user with "-build" there.

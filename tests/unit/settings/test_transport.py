@@ -10,8 +10,8 @@ import pytest
 from paramiko.ssh_exception import SSHException
 from pyinfra.connectors.ssh import SSHConnector
 
-from operations import transport
-from operations.transport import no_delay
+from settings import transport
+from settings.transport import no_delay
 
 
 def test_small_packets_do_not_wait() -> None:

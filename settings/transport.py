@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from paramiko import Transport
 from paramiko.ssh_exception import SSHException
 
-from operations.ssh_errors import unreachable
+from settings.ssh_errors import unreachable
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host

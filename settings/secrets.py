@@ -1,8 +1,23 @@
-"""Files of KEY=VALUE lines."""
+"""Secrets come from a file beside the inventory: one for each environment, staging say."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from settings.values import ENVIRONMENT
+
+
+def secrets_of(vm: object, root: Path) -> tuple[str, dict[str, str]]:
+    """Return the name of a server's file of secrets, and what it says.
+
+    One file for each environment and no common one: a secret that staging lacks must be missed,
+    not borrowed from production. Raises ValueError where the file can't be read.
+    """
+    name = vm.get("environment") if isinstance(vm, Mapping) else None
+    known = isinstance(name, str) and ENVIRONMENT.fullmatch(name)
+    file = f"secrets.{name}.env" if known else "secrets.env"
+    return file, read_env_file(root / file)
 
 
 def read_env_file(path: Path) -> dict[str, str]:

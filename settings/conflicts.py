@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from validation.mistakes import Mistake
-from validation.values import secret_prefix
+from settings.mistakes import Mistake
+from settings.values import secret_prefix
 
 
 class Claim(NamedTuple):

@@ -1,1 +1,0 @@
-"""What settings may hold, and how a mistake in them is told."""
