@@ -26,7 +26,7 @@ class Access(FactBase[dict[str, Any]]):
 
     def command(self, decided: str) -> str:
         """Return the command; the keys of the user `decided` are a setting, and not recorded."""
-        return sent("errors", "untrusted", "preflight", "access", arguments=(decided,))
+        return sent("sent.access", decided)
 
     @staticmethod
     def default() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pyinfra.connectors.ssh import SSHConnector
 
 from settings.transport import lost
 
-PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/lock.py"
+PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/host/lock.py"
 BEAT = 1  # seconds between two signs of life
 TAKEN = "locked"
 WAITING = re.compile(r"\. Waiting for at most \d+ s; ")

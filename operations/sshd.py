@@ -42,7 +42,7 @@ class Sshd(FactBase[dict[str, Any]]):
 
     def command(self) -> str:
         """Return the command."""
-        return sent("errors", "untrusted", "preflight", "access", "sshd")
+        return sent("sent.sshd")
 
     @staticmethod
     def default() -> dict[str, Any]:

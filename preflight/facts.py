@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
 import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -16,10 +14,10 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 
+from operations.program import sent
 from settings import VM
 from settings.app import App
 
-PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/preflight.py"
 PATIENCE = 120  # seconds for another apt to end
 ANSWER = 1.0  # seconds for DNS, and for port 80
 # Files of ours; where one stands, what it is about was taken over by an earlier deploy.
@@ -36,7 +34,7 @@ class Look(FactBase[dict[str, Any]]):
 
     def command(self, asked: str) -> str:
         """Return one command, which makes itself root where it must."""
-        program = f"python3 -c {shlex.quote(PROGRAM.read_text())} {shlex.quote(asked)}"
+        program = sent("sent.server", asked)
         return (
             'command -v python3 >/dev/null || { echo \'{"lacks": "python3"}\'; exit; };'
             f' if [ "$(id -u)" = 0 ]; then {program};'

@@ -50,8 +50,8 @@ DRIFTS = {
         "/usr/local/lib/onebox/programs/onebox_release/json.py is extra",
     ),
     "our program": (
-        "echo >> /usr/local/lib/onebox/programs/onebox_release/switch.py",
-        "/usr/local/lib/onebox/programs/onebox_release/switch.py was edited",
+        "echo >> /usr/local/lib/onebox/programs/onebox_release/core/switch.py",
+        "/usr/local/lib/onebox/programs/onebox_release/core/switch.py was edited",
     ),
     "a secret's mode": (
         "chmod 644 /etc/links/secrets.env",

@@ -6,8 +6,9 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from onebox_release.paths import Places
+
 from .errors import ReleaseError
-from .places import Places
 
 SCHEMA = 1
 

@@ -11,8 +11,9 @@ import syslog
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from onebox_release.terminal import printable
+
 from .errors import ReleaseError
-from .show import printable
 
 SCHEMA = 1
 LINE, TEXT = 500, 4000  # characters of a log in a report: it goes into messages and the history

@@ -157,7 +157,7 @@ DRIFT = {
     "a removed package": "apt-get -qq remove -y unattended-upgrades",
     "the sandbox": "sed -i s/NoNewPrivileges=yes//"
     " /etc/systemd/system/links-web@$(basename $(readlink /srv/links/current)).service",
-    "our program": "echo >> /usr/local/lib/onebox/programs/onebox_release/switch.py",
+    "our program": "echo >> /usr/local/lib/onebox/programs/onebox_release/core/switch.py",
 }
 
 

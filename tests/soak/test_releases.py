@@ -304,7 +304,7 @@ def test_without_recovery_a_kill_leaves_two_releases_up(
     probe: Probed, figures: dict[str, Any]
 ) -> None:
     """The control: the program's recovery does nothing, and the checks see what it leaves."""
-    program = "/usr/local/lib/onebox/programs/onebox_release/release.py"
+    program = "/usr/local/lib/onebox/programs/onebox_release/core/release.py"
     # By hand, and released by hand: a deploy would put the program right first.
     probe.server.run(f"sed -i 's/^def recover.*/&\\n    return/' {program}")
     digest = probe.send()
@@ -370,8 +370,8 @@ def test_power_off_without_fsync_is_seen(
         # By hand, and switched by hand: a deploy would put the program right first.
         fsync = "s/os.fsync(descriptor)/None/; s/os.fsync(file.fileno())/None/"
         probe.server.run(
-            f"sed -i '{fsync}' {package}/durable.py;"
-            f" sed -i 's/    os.sync()/    None/' {package}/build.py; sync"
+            f"sed -i '{fsync}' {package}/host/durable.py;"
+            f" sed -i 's/    os.sync()/    None/' {package}/core/build.py; sync"
         )
         digest = probe.send()
         probe.server.run(f"echo hang {point} > /run/onebox-fault")

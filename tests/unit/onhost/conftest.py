@@ -10,8 +10,10 @@ import pytest
 ONHOST = Path(__file__).resolve().parents[3] / "onhost"
 sys.path.insert(0, str(ONHOST))
 
-from onebox_release import faults, health, observe, starting, switch, systemd  # noqa: E402
-from onebox_release.places import Places  # noqa: E402
+from onebox_release import faults  # noqa: E402
+from onebox_release.core import starting, switch, unit_states  # noqa: E402
+from onebox_release.host import health, systemd  # noqa: E402
+from onebox_release.paths import Places  # noqa: E402
 
 from tests.unit.onhost.server import Server, make_places  # noqa: E402
 
@@ -37,6 +39,6 @@ def server(places: Places, monkeypatch: pytest.MonkeyPatch) -> Server:
         monkeypatch.setattr(systemd, name, getattr(made, name))
     monkeypatch.setattr(systemd, "processes", lambda _unit: [])
     monkeypatch.setattr(health, "ask", made.ask)
-    for module in (switch, starting, observe):
+    for module in (switch, starting, unit_states):
         monkeypatch.setattr(module, "time", made)
     return made

@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from onebox_release import durable, health
 from onebox_release.errors import ReleaseError
-from onebox_release.health import Answer
+from onebox_release.host import durable, health
+from onebox_release.host.health import Answer
 from onebox_release.parameters import Parameters
-from onebox_release.places import Places
+from onebox_release.paths import Places
 
 PARAMETERS = Parameters(
     domains=["links.test"],

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import health, lock, maintenance, nginx, postgresql, remove, sandbox, systemd
+from onebox_release.core import maintenance, remove, sandbox
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
-from onebox_release.health import Answer
-from onebox_release.places import Places
+from onebox_release.host import health, lock, nginx, postgresql, systemd
+from onebox_release.host.health import Answer
+from onebox_release.paths import Places
 
 from operations import tree
 from tests.unit.hosts import commands, run

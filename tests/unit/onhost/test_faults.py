@@ -63,7 +63,7 @@ def test_other_points_are_passed(wanted: str) -> None:
 def test_the_list_of_points_is_whole() -> None:
     used = [
         node.args[0].value
-        for path in Path(ONHOST / "onebox_release").glob("*.py")
+        for path in Path(ONHOST / "onebox_release").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) == "faults.point"

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 from onebox_release import parameters
 from onebox_release.errors import ReleaseError
-from onebox_release.places import Places
+from onebox_release.paths import Places
 
 from tests.unit.onhost.server import PARAMETERS
 

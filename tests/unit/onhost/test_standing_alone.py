@@ -12,12 +12,16 @@ import pytest
 
 from tests.unit.onhost.conftest import ONHOST
 
-PACKAGES = {"onebox_release", "onebox_watch"}
-MODULES = sorted(f"{p}.{path.stem}" for p in PACKAGES for path in (ONHOST / p).glob("[!_]*.py"))
-FILES = [path for path in [*ONHOST.glob("*"), *ONHOST.glob("*/*.py")] if path.is_file()]
+PACKAGES = {"onebox_release", "onebox_checks", "sent"}
+FILES = [path for path in ONHOST.rglob("*") if path.is_file() and path.suffix in {"", ".py"}]
+MODULES = sorted(
+    str(path.relative_to(ONHOST).with_suffix("")).replace("/", ".")
+    for path in FILES
+    if path.suffix and not path.name.startswith("_")
+)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ONHOST)))
 def test_only_the_standard_library_is_imported(path: Path) -> None:
     imported: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):

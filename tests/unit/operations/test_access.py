@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from onebox_release import access as program
+from sent import access as program
 
 from operations.access import Access, Login, decided, foreign, keys_alone, recorded
 from operations.difference import Difference

@@ -13,21 +13,22 @@ from tests.unit.hosts import run
 def test_a_program_is_sent_with_what_it_imports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "words.py").write_text('HELLO = "it\'s $HOME"\n')
+    (tmp_path / "lib/deep").mkdir(parents=True)
+    (tmp_path / "lib/words.py").write_text('HELLO = "it\'s $HOME"\n')
+    (tmp_path / "lib/deep/more.py").write_text("from lib.words import HELLO\nMORE = HELLO * 2\n")
+    (tmp_path / "lib/unused.py").write_text("raise OSError\n")
     (tmp_path / "greet.py").write_text(
         "from __future__ import annotations\n"
-        "from . import words\n"
+        "from lib import words\n"
+        "from lib.deep.more import MORE\n"
         "def main(whom: str) -> None:\n"
-        "    print(words.HELLO, whom)\n"
+        "    print(words.HELLO, MORE, whom)\n"
     )
-    monkeypatch.setattr(program, "PACKAGE", tmp_path)
-    assert run(program.sent("words", "greet", arguments=("a b",))) == ["it's $HOME a b"]
+    monkeypatch.setattr(program, "ONHOST", tmp_path)
+    told = ["it's $HOME it's $HOMEit's $HOME a b"]
+    assert run(program.sent("greet", "a b")) == told
 
 
-def test_what_the_deployer_sends_imports_nothing_else() -> None:
-    for names in (
-        ("errors", "untrusted", "preflight", "access"),
-        ("errors", "untrusted", "preflight", "access", "sshd"),
-    ):
-        text = program.sent(*names).replace("module.main(*sys.argv[1:])", "0")
-        assert run(text) == []
+@pytest.mark.parametrize("name", ["sent.access", "sent.sshd", "sent.server"])
+def test_what_the_deployer_sends_is_imported_there(name: str) -> None:
+    assert run(program.sent(name).replace("module.main(*sys.argv[1:])", "0")) == []

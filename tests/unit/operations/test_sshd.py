@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import sshd as program
+from sent import sshd as program
 
 from operations.difference import Difference, mended
 from operations.sshd import Sshd, differing, in_effect, options
@@ -148,7 +148,7 @@ def test_a_configuration_that_sshd_refuses_is_told(
 ) -> None:
     monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "sshd_config")
     program.CONFIGURATION.write_text("Nonsense yes\n")
-    monkeypatch.setattr("onebox_release.access.effective", lambda *_, **__: {})
+    monkeypatch.setattr("sent.access.effective", lambda *_, **__: {})
     with pytest.raises(SystemExit, match="sshd -T fails"):
         program.main()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from onebox_release.places import Places
+from onebox_release.paths import Places
 
 from tasks.apps import RESERVED, workers
 from tasks.limits import for_apps, memories, tasks

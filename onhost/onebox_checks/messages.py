@@ -1,0 +1,75 @@
+"""What a message says: what, where, since when, what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from onebox_release.terminal import printable
+
+from onebox_checks.channels import Message
+from onebox_checks.state import Memory, Problem
+
+MORE = "docs/checks.md"
+
+
+def message(host: str, raised: list[Problem], cured: list[Problem], events: list[str]) -> Message:
+    """Return one message for all that is news."""
+    parts = [told(problem, host) for problem in raised]
+    parts += [f"Cured   {first(p.what)}\nWhere   {host}\nSince   {when(p.since)}" for p in cured]
+    parts += [f"News    {event}\nWhere   {host}" for event in events]
+    heads = [first(p.what) for p in raised] + [f"cured: {first(p.what)}" for p in cured] + events
+    more = f" (and {len(heads) - 1} more)" if len(heads) > 1 else ""
+    data = {
+        "raised": [as_data(problem) for problem in raised],
+        "cured": [as_data(problem) for problem in cured],
+        "events": events,
+    }
+    return Message(f"[{host}] {heads[0][:80]}{more}", "\n\n".join(parts) + "\n", data)
+
+
+def told(problem: Problem, host: str) -> str:
+    """Return a problem in words."""
+    what = printable(problem.what).replace("\n", "\n        ")
+    return (
+        f"What    {what}\nWhere   {host}\nSince   {when(problem.since)}\n"
+        f"To do   {problem.do}\nMore    {MORE}, {check(problem)}"
+    )
+
+
+def as_data(problem: Problem) -> dict[str, str]:
+    """Return a problem for a program."""
+    return {
+        "check": check(problem),
+        "of": problem.key.partition(":")[2],
+        "what": problem.what,
+        "since": datetime.fromtimestamp(problem.since, UTC).isoformat(timespec="seconds"),
+        "do": problem.do,
+        "more": f"{MORE}#{check(problem)}",
+    }
+
+
+def check(problem: Problem) -> str:
+    """Return which check found it."""
+    return problem.key.partition(":")[0]
+
+
+def first(text: str) -> str:
+    """Return the first line."""
+    return printable(text).split("\n", 1)[0]
+
+
+def when(at: float) -> str:
+    """Return a time as a person reads it."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def status(memory: Memory) -> str:
+    """Return what is wrong now."""
+    if not memory.at:
+        return "No round yet: see systemctl list-timers onebox-watch.timer"
+    lines = [f"Last round {when(memory.at)}: {len(memory.open) or 'no'} open"]
+    lines += [f"{check(p)}  {first(p.what)}  since {when(p.since)}" for p in memory.open.values()]
+    lines += [
+        f"could not tell by {name}: {printable(why)}" for name, why in memory.undelivered.items()
+    ]
+    return "\n".join(lines)

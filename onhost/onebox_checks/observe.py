@@ -1,0 +1,248 @@
+"""One look at the server. Whatever can't be seen is left out: it is found by its own check."""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json
+import os
+import re
+import ssl
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from onebox_release import parameters
+from onebox_release.core import history, pause, release_units
+from onebox_release.core.switch import live, missing
+from onebox_release.errors import ReleaseError
+from onebox_release.host import certificates, health, lock, resources, systemd
+from onebox_release.host.certificates import Certificate
+from onebox_release.paths import Places
+from onebox_release.report import plain
+
+from onebox_checks import configuration, libraries, observation
+from onebox_checks.configuration import Wanted
+
+REBOOT = Path("/run/reboot-required")
+PRESSURE = Path("/proc/pressure/memory")
+FIREWALL = Path("/run/onebox-firewall")  # as loaded; beside it, as the round's unit found it
+DATABASE = Path("/run/onebox-postgresql.now")  # what kept the superuser out, before this round
+TIMEKEEPERS = (
+    "systemd-timesyncd", "chrony", "chronyd", "ntpsec", "ntp", "openntpd", "ntpd",
+)  # fmt: skip
+TABLE = re.compile(r"^table inet (\w+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
+LET_IN = re.compile(r"^\s*tcp dport (?:\{ (.+) \}|(\d+)) accept$", re.MULTILINE)
+# A process of an app's can be called sshd, too: "uid:" stands where it is not root's.
+SSHD = re.compile(r'^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s(?!.* uid:\d).*"sshd"', re.MULTILINE)
+PATIENCE = 10  # seconds for an answer from outside
+UPDATES = {
+    "APT::Periodic::Update-Package-Lists": "1",
+    "APT::Periodic::Unattended-Upgrade": "1",
+    "Unattended-Upgrade::Automatic-Reboot": "false",
+}
+
+
+def look(settings: Wanted, *, clock: float | None) -> observation.Seen:
+    """Look at everything."""
+    apps = [app for name in settings.apps if (app := _app(Places(name)))]
+    units = [*settings.units, *(unit for app in apps for unit in settings.apps[app.name])]
+    firewall, closed, link_local = rules(FIREWALL)
+    return observation.Seen(
+        at=time.time(),
+        apps=apps,
+        deploying=lock.is_locked(lock.LOCK),
+        failed=systemd.units("--state=failed"),
+        stopped=[unit for unit in units if not systemd.is_active(unit)],
+        disks=list(_disks("/", "/boot", "/var", "/var/lib/postgresql", "/srv")),
+        memory=resources.memory(),
+        pressure=_pressure(PRESSURE),
+        clock=clock,
+        reboot=_reboot(REBOOT),
+        firewall=firewall,
+        closed=closed,
+        link_local=link_local,
+        database=first_line(DATABASE),
+        timekeeper=_timekeeper(),
+        drift=_drift(configuration.MANIFEST),
+        libraries=libraries.read(),
+        updates=_updates(),
+    )
+
+
+def _app(places: Places) -> observation.App | None:
+    """Return what an app looks like, or nothing where its parameters are gone or no longer such."""
+    try:
+        settings = parameters.read(places)
+    except (ReleaseError, ValueError, TypeError, KeyError):
+        return None
+    release, domain = live(places), settings.domains[0]
+    entries = history.read(places)
+    silence, certificate, units = "", None, []
+    if release:
+        path = parameters.health_path(places, settings, release)
+        silence, certificate = _answer(domain, path)
+        if silence and not (file := places.socket(release)).exists():
+            silence = f"the release's socket {file} is missing"
+        units = release_units.services(places, settings, release)
+    states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
+    own = certificates.of_file(places.certificate)
+    certified = own.domains if own else ()
+    up = systemd.releases_up(places.app, release_units.known(places, settings))
+    return observation.App(
+        name=places.app,
+        domain=domain,
+        live=release,
+        paused=pause.is_paused(places),
+        missing=missing(places),
+        deploying=systemd.is_active(places.unit),
+        silence=silence,
+        certificate=certificate,
+        uncertified=[name for name in settings.domains if name not in certified],
+        down=[unit for unit, state in states.items() if state.get("ActiveState") != "active"],
+        others=[other for other in up if other != release],
+        restarts={unit: int(state.get("NRestarts") or 0) for unit, state in states.items()},
+        last=entries[-1] if entries else None,
+        jobs={job: run for job in settings.jobs if (run := _job(places.job(job)))},
+    )
+
+
+def _answer(domain: str, path: str) -> tuple[str, Certificate | None]:
+    """Ask an app as a visitor would; return what is wrong, and the certificate."""
+    connection, certificate = health.NginxConnection(domain), None
+    try:
+        connection.connect()
+        tls = connection.sock
+        certificate = certificates.of_connection(
+            tls.getpeercert(binary_form=True) if isinstance(tls, ssl.SSLSocket) else None
+        )
+        answer = health.ask(connection, path)
+    except (OSError, http.client.HTTPException) as error:
+        return health.unanswered(connection, error), certificate
+    good = answer.status == http.client.OK
+    return ("" if good else f"{path} answered {answer}"), certificate
+
+
+def _job(path: Path) -> dict[str, object] | None:
+    try:
+        run: dict[str, object] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return run
+
+
+def _disks(*mounts: str) -> Iterator[observation.Disk]:
+    """Return the file systems behind some paths, each once."""
+    devices = set()
+    for mount in mounts:
+        with suppress(OSError):
+            disk, device = os.statvfs(mount), Path(mount).stat().st_dev
+            if device not in devices and disk.f_blocks:
+                devices.add(device)
+                # Of what root alone may fill, nothing helps the database.
+                size = disk.f_blocks - disk.f_bfree + disk.f_bavail
+                yield observation.Disk(
+                    mount, size * disk.f_frsize, disk.f_bavail * disk.f_frsize,
+                    disk.f_files, disk.f_favail,
+                )  # fmt: skip
+
+
+def _pressure(path: Path) -> float:
+    """Return the share of five minutes lost; 0 where the kernel doesn't count."""
+    text = path.read_text() if path.exists() else ""
+    found = re.search(r"^full .*avg300=([\d.]+)", text, re.MULTILINE)
+    return float(found[1]) / 100 if found else 0
+
+
+def _reboot(path: Path) -> str:
+    if not path.exists():
+        return ""
+    packages = path.with_suffix(".pkgs")
+    names = packages.read_text().split() if packages.exists() else []
+    return ", ".join(sorted(set(names))) or "the kernel"
+
+
+def rules(loaded: Path) -> tuple[str, list[int], bool]:
+    """Return how our table differs from what was loaded, which ports of sshd's it closes, and
+    whether apps are kept from link-local addresses.
+
+    No difference is reported where the kernel's tables could not be read.
+    """
+    try:
+        now = loaded.with_suffix(".now").read_text(errors="replace")
+        wanted_ = loaded.read_text()
+    except OSError:
+        return "", [], True
+    if not now:
+        return "", [], True
+    tables = {found[1]: found[0] for found in TABLE.finditer(now)}
+    table, link_local = tables.get("onebox"), "onebox_link_local" in tables
+    if table is None:
+        return "is gone", [], link_local
+    ports = {
+        port for found in LET_IN.finditer(table) for port in (found[1] or found[2]).split(", ")
+    }
+    closed = {int(port) for port in SSHD.findall(now)} - {int(port) for port in ports}
+    return ("" if table == wanted_ else "was changed"), sorted(closed), link_local
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a file with what it says, or nothing where there is none."""
+    try:
+        lines = path.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        return ""
+    return plain(lines[0], 300) if lines else ""
+
+
+def _timekeeper() -> bool:
+    """Tell whether anything keeps the clock; a container's is its host's."""
+    if subprocess.run(["systemd-detect-virt", "--quiet", "--container"], check=False).returncode:
+        return any(systemd.is_active(f"{name}.service") for name in TIMEKEEPERS)
+    return True
+
+
+def _updates() -> list[str]:
+    """Return the settings of apt that are not in effect, whichever file overrides them."""
+    command = ["apt-config", "dump", "--format", "%F %v%n", *UPDATES]
+    dump = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (line.partition(" ") for line in dump.stdout.splitlines())
+    found = {name: value for name, _, value in lines}
+    return [
+        f"{name} is {found.get(name) or 'not set'}, not {value}"
+        for name, value in UPDATES.items()
+        if not dump.returncode and found.get(name) != value
+    ]
+
+
+def _drift(manifest: Path) -> list[str]:
+    """Return the files that differ from the sums that the last deploy wrote down, or are gone."""
+    command = ["sha256sum", "--check", "--quiet", str(manifest)]
+    environment = {**os.environ, "LC_ALL": "C"}
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment
+    ).stdout
+    return [line.rpartition(": FAILED")[0] for line in result.splitlines() if ": FAILED" in line]
+
+
+def skew(date: str | None) -> float | None:
+    """Return by how many seconds the clock is ahead of an HTTP date just received."""
+    moment = email.utils.parsedate_to_datetime(date) if date else None
+    return round(time.time() - moment.timestamp(), 1) if moment else None
+
+
+def ask_clock(settings: Wanted) -> float | None:
+    """Return by how much the clock is off, by that of the certificate authority."""
+    trust = ssl.create_default_context(cafile=settings.authority_ca)
+    try:
+        with urllib.request.urlopen(  # noqa: S310 - https, as the settings check
+            settings.authority, timeout=PATIENCE, context=trust
+        ) as answer:
+            off = skew(answer.headers["Date"])
+            # What a cache gave is as old as it says.
+            return None if off is None else off - int(answer.headers.get("Age") or 0)
+    except (OSError, ValueError, http.client.HTTPException):
+        return None

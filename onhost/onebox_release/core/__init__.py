@@ -1,0 +1,1 @@
+"""Releases: started, switched to, watched, rolled back, removed."""

@@ -1,0 +1,199 @@
+"""What was released when, what can be gone back to, and what may be thrown away."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from onebox_release.core import identity, release_units
+from onebox_release.errors import ReleaseError
+from onebox_release.host import durable, untrusted
+from onebox_release.paths import Places
+from onebox_release.terminal import printable, table, when
+
+MOST, NEWEST = 1000, 500  # lines of the history; beyond the first so many of the last are kept
+
+Entry = dict[str, Any]
+
+
+def record(places: Places, **entry: Any) -> None:
+    """Add what happened to the history, with the time in UTC."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    with suppress(OSError):  # a full disk must not stop what is under way
+        durable.append(places.history, json.dumps({"at": at, **entry}))
+
+
+def read(places: Places) -> list[Entry]:
+    """Return the history, oldest first; a line that a power cut tore is left out."""
+    lines = places.history.read_text().splitlines() if places.history.exists() else []
+    entries = []
+    for line in lines:
+        with suppress(json.JSONDecodeError):
+            entries.append(json.loads(line))
+    return entries
+
+
+def healthy(places: Places) -> list[str]:
+    """Return the releases that are here and have held, the one that went live last first.
+
+    One that failed before it went live has said nothing against its earlier self.
+    """
+    held: dict[str, None] = {}
+    for entry in read(places):
+        # A restart that failed says nothing against the release, which serves as before.
+        restarting = entry["what"] == "restart"
+        if entry["result"] in {"live", "altered"} or (
+            entry["result"] == "put back" and not restarting
+        ):
+            held.pop(entry["release"], None)
+        if entry["result"] == "live":
+            held[entry["release"]] = None
+    return [release for release in reversed(held) if places.release(release).exists()]
+
+
+def memory(places: Places, release: str) -> int | None:
+    """Return the bytes that a release took when it last went live; None where nobody knows."""
+    entries = (e for e in reversed(read(places)) if e["release"] == release)
+    return next((e["memory"] for e in entries if e.get("memory")), None)
+
+
+def releases(places: Places, live: str | None) -> list[Entry]:
+    """Return the releases that can be gone back to and the live one, the newest first."""
+    at = {entry["release"]: entry["at"] for entry in read(places) if entry["result"] == "live"}
+    return [{"release": name, "at": at[name], "live": name == live} for name in healthy(places)]
+
+
+def told_releases(found: list[Entry]) -> str:
+    """Return releases for a person."""
+    lines = [
+        (entry["release"], f"{when(entry['at'])} UTC", "live" if entry["live"] else "kept")
+        for entry in found
+    ]
+    return table(lines) if lines else "No release is here."
+
+
+def told(entries: list[Entry]) -> str:
+    """Return the history for a person, with the reason under what failed."""
+    lines = [
+        (when(e["at"]), e["what"], e["release"], e["result"], f"{e.get('seconds', '?')} s")
+        for e in entries
+    ]
+    if not lines:
+        return "Nothing has been deployed."
+    texts = table(lines).splitlines()
+    for number, entry in reversed([*enumerate(entries)]):
+        if why := entry.get("why"):
+            texts.insert(number + 1, f"  {printable(why.splitlines()[0])}")
+    return "\n".join(texts)
+
+
+def previous(places: Places, live: str | None) -> str | None:
+    """Return the healthy release that the live one was deployed over, or what that one was.
+
+    So two rollbacks go back by two, and never to what was gone back from.
+    """
+    under, good = _deployed_over(places), healthy(places)
+    release = under.pop(live or "", None)
+    while release and (release == live or release not in good):
+        release = under.pop(release, None)  # each once: two may have been deployed over each other
+    return release or None
+
+
+def successor(places: Places, release: str) -> str | None:
+    """Return the release that was last deployed over this one."""
+    over = [new for new, old in _deployed_over(places).items() if old == release]
+    return over[-1] if over else None
+
+
+def shorten(places: Places) -> None:
+    """Drop the oldest of a long history: whoever fails all the time must not make it endless.
+
+    What is known of the releases that are here stays: when each went live, over which one, and
+    the result.
+    """
+    entries = read(places)
+    if len(entries) <= MOST:
+        return
+    last = {
+        (entry["release"], entry["what"], entry["result"]): number
+        for number, entry in enumerate(entries)
+        if _counts(places, entry)
+    }
+    kept = {*last.values(), *range(len(entries) - NEWEST, len(entries))}
+    lines = [json.dumps(entries[number]) for number in sorted(kept)]
+    durable.write(places.history, "\n".join(lines) + "\n")
+
+
+def _counts(places: Places, entry: Entry) -> bool:
+    said = entry["result"] in {"live", "altered", "put back"} or entry.get("serves")
+    return bool(entry["release"] and said and places.release(entry["release"]).exists())
+
+
+def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
+    """Remove all but the needed and the last healthy releases, and what only removed ones used;
+    of archives those of kept releases stay, the one of this digest, and those that came after it:
+    people's, which wait for their deploys."""
+    kept = {*healthy(places)[:keep], *needed}
+    for folder in (places.home / "releases").iterdir():
+        if folder.name not in kept:
+            _remove(folder)
+    for file in (places.configuration / "releases").iterdir():
+        if file.stem not in kept:
+            file.unlink()
+    release_units.prune(places, kept)
+    links = (places.release(release) / "venv" for release in kept)
+    used = {link.readlink().name for link in links if link.is_symlink()}
+    for venv in (places.home / "venvs").iterdir():
+        if venv.name not in used:
+            _remove(venv)
+    ours = places.incoming(digest)
+    came = ours.stat().st_mtime_ns if ours.exists() else time.time_ns()
+    for archive in (places.state / "incoming").iterdir():
+        of = archive.name.removesuffix(".tar.gz")
+        is_kept = of == digest or identity.artifact(of) in {each.split("-")[0] for each in kept}
+        if not is_kept and archive.stat().st_mtime_ns <= came:
+            archive.unlink()
+    with suppress(OSError):  # a full disk
+        shorten(places)
+
+
+def forget(places: Places, release: str) -> None:
+    """Remove a release that was never live."""
+    _remove(places.release(release))
+    places.environment(release).unlink(missing_ok=True)
+    release_units.remove(places, release)
+
+
+def bringer(places: Places, release: str) -> str:
+    """Return who deployed a release last; nothing where nobody knows."""
+    name = identity.original(release)
+    deploys = (e for e in reversed(read(places)) if e["what"] == "deploy" and e["release"] == name)
+    return next((str(entry.get("who") or "") for entry in deploys), "")
+
+
+def _deployed_over(places: Places) -> dict[str, str]:
+    """Return, for each release that went live by a deploy, the one that was live before."""
+    over: dict[str, str] = {}
+    for entry in read(places):
+        if entry["what"] == "deploy" and entry["result"] == "live":
+            over.pop(entry["release"], None)
+            over[entry["release"]] = entry["before"]
+    return over
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder's name away first: half a folder must not pass for a whole one."""
+    if not folder.name.startswith("."):
+        gone = folder.with_name(f".{folder.name}.gone")
+        _delete(gone)
+        folder = folder.rename(gone)
+    _delete(folder)
+
+
+def _delete(folder: Path) -> None:
+    with suppress(ReleaseError):  # the next deploy tries again
+        untrusted.delete(folder)

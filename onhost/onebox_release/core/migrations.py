@@ -1,0 +1,270 @@
+"""The app's database: where it is at, which releases can run on it, its dump and migration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from onebox_release import faults
+from onebox_release.core import environment, history, revisions
+from onebox_release.errors import RefusedError, ReleaseError
+from onebox_release.host import postgresql, resources, systemd
+from onebox_release.parameters import Parameters
+from onebox_release.paths import Places
+from onebox_release.report import last_lines, plain, say
+
+NO_TABLE, NO_PERMISSION = "42P01", "42501"  # SQLSTATE
+DUMPS = 3  # how many are kept
+NAMES = 8  # revisions that a message names
+CONSENT = (
+    "Mark a revision `onebox_compatible = True` if the live release can run on what it leaves"
+    " (expand first, contract in a later deploy). Or deploy once with"
+    " --data allow_incompatible=true: a dump is taken first, and rolling back is not possible."
+)
+CONSENT_UNKNOWN = (
+    "If the live release can run on what every migration leaves, set `migrations_compatible`."
+    " Or deploy once with --data allow_incompatible=true: {dump}rolling back is not possible."
+)
+
+
+def migrate(
+    places: Places, parameters: Parameters, release: str, before: str | None, *, consent: bool
+) -> bool:
+    """Run the migration of a release, always; return whether `before` can run on what it leaves.
+
+    Raises RefusedError where it couldn't and nobody consented, ReleaseError where it fails.
+    """
+    if not parameters.migrates:
+        return True
+    own, heads = _read(places, parameters, release), None
+    if not isinstance(own, revisions.Unknown):
+        heads = at(places)
+        own = _trusted(places, own, heads)
+    if isinstance(own, revisions.Unknown):
+        can_go_back = runs_blindly(parameters, release, before)
+        if not can_go_back:
+            _agree_unknown(places, parameters, release, own, consent=consent)
+        _run(places, parameters, release)
+        return can_go_back
+    heads = heads or []
+    _check_forward(places, parameters, release, before, heads)
+    missing = revisions.pending(own, heads)
+    applied = _applied(places, parameters, heads) | {revision.name for revision in missing}
+    behind = _known(places, parameters, before) if before else own
+    way = revisions.in_the_way(behind, own, applied)
+    if missing:
+        told = f"The live release may not be able to run on {_named(way)}."
+        if way:
+            _agree(places, parameters, release, told, CONSENT, consent=consent)
+        say(f"Pending revisions: {_named(revision.name for revision in missing)}")
+    _run(places, parameters, release)
+    left = revisions.pending(own, at(places))
+    if left and before:
+        say(
+            f"AUTOMATIC ROLLBACK IS DISABLED: `migrate` ended well, and the table alembic_version"
+            f" lacks {_named(revision.name for revision in left)}"
+        )
+    return not way and (not left or runs_blindly(parameters, release, before))
+
+
+def check_back(places: Places, parameters: Parameters, release: str, live: str | None) -> None:
+    """Raise RefusedError unless an earlier release can be said to run on today's database."""
+    elsewhere = live and environment.database(places, release) != environment.database(places, live)
+    if elsewhere and parameters.database == "external":
+        raise RefusedError(
+            f"Release {release} has another DATABASE_URL than the live release {live}: what was"
+            " written since is not there, or its password is an old one. Deploy its code again, or"
+            " roll back all the same with --force."
+        )
+    if not parameters.migrates:
+        return
+    own, heads = _read(places, parameters, release), None
+    if not isinstance(own, revisions.Unknown):
+        heads = at(places)
+        own = _trusted(places, own, heads)
+    if isinstance(own, revisions.Unknown):
+        if not runs_blindly(parameters, release, live):
+            raise RefusedError(
+                f"Whether release {release} runs on today's database is unknown: {own.why}."
+                " Set `migrations_compatible` if every migration keeps the previous release"
+                " working, or roll back all the same with --force."
+            )
+        return
+    successor = history.successor(places, release)
+    newer = _known(places, parameters, successor) if successor else {}
+    if way := revisions.in_the_way(own, newer, _applied(places, parameters, heads or [])):
+        raise RefusedError(
+            f"Release {release} may not run on today's database, which has moved on since:"
+            f" {_named(way)} came after it, and nothing there says that it can live with that."
+            " (A revision with `onebox_compatible = True` says so, of the release right before"
+            " it.) Go back to a newer release, or to this one all the same with --force."
+        )
+
+
+def runs_blindly(parameters: Parameters, release: str, other: str | None) -> bool:
+    """Tell whether two releases can run on each other's database, where revisions can't be read:
+    the same artifact can, others if the settings promise it."""
+    same = other is None or other.partition("-")[0] == release.partition("-")[0]
+    return same or parameters.migrations_compatible
+
+
+def at(places: Places) -> list[str]:
+    """Return the heads that the local database is at; none in an empty one.
+
+    Raises ReleaseError where it doesn't answer. Asked as the schema's owner, never a superuser:
+    what the table is named for could be a view.
+    """
+    owner = f"{places.app}-migrate"
+    # Whatever is in it: `left` and the column's type may be the app's own.
+    sql = "select pg_catalog.left(version_num::pg_catalog.text, 200) from alembic_version limit 100"
+    try:
+        return postgresql.query(sql, role=owner, database=places.app).splitlines()
+    except postgresql.QueryError as error:
+        if error.state == NO_TABLE:
+            return []
+        if error.state == NO_PERMISSION:
+            raise ReleaseError(
+                f"database: the role {owner} cannot read the table alembic_version (permission"
+                " denied): it belongs to another role, or the schema does. A deploy from the"
+                f" inventory hands what is in the database to {owner}:"
+                " pyinfra -y inventory.py deploy.py"
+            ) from error
+        raise
+
+
+def _read(places: Places, parameters: Parameters, release: str) -> revisions.Read:
+    """Return a release's revisions, or why nobody can tell."""
+    if parameters.database != "local":
+        return revisions.Unknown("its database is not on this server")
+    if environment.sets(places, release, "ALEMBIC_CONFIG"):
+        return revisions.Unknown("its environment sets ALEMBIC_CONFIG")
+    return revisions.read(places.release(release) / "app", parameters.migrate)
+
+
+def _trusted(
+    places: Places, own: dict[str, revisions.Revision], heads: list[str]
+) -> revisions.Read:
+    """Return revisions, unless the database shows that Alembic keeps its table elsewhere."""
+    if heads or not own or not _has_tables(places):
+        return own
+    return revisions.Unknown(
+        f"the database {places.app} has tables, and no revision in the table alembic_version: set"
+        " no version_table and no version_table_schema, or record where it is with `alembic stamp`"
+    )
+
+
+def _has_tables(places: Places) -> bool:
+    owner = f"{places.app}-migrate"
+    sql = (
+        "select exists (select from pg_catalog.pg_class where relkind in ('r', 'p')"
+        " and relname <> 'alembic_version' and relpersistence = 'p'"
+        " and pg_catalog.pg_get_userbyid(relowner) = current_user)"
+    )
+    return postgresql.query(sql, role=owner, database=places.app).strip() == "t"
+
+
+def _known(places: Places, parameters: Parameters, release: str) -> dict[str, revisions.Revision]:
+    """Return a release's revisions, none where they can't be read: nothing speaks for it then."""
+    found = _read(places, parameters, release)
+    return {} if isinstance(found, revisions.Unknown) else found
+
+
+def _applied(places: Places, parameters: Parameters, heads: list[str]) -> set[str]:
+    """Return what the database has, as far as any release that is here can tell."""
+    known: dict[str, revisions.Revision] = {}
+    for folder in (places.home / "releases").glob("*/app"):
+        with suppress(ReleaseError):
+            known |= _known(places, parameters, folder.parent.name)
+    return revisions.ancestors(known, heads) | set(heads)
+
+
+def _named(names: Iterable[str]) -> str:
+    """Return revisions for a message: the archive names them."""
+    found = [plain(name, 60) for name in names]
+    more = f" and {len(found) - NAMES} more" if len(found) > NAMES else ""
+    return ", ".join(found[:NAMES]) + more
+
+
+def _check_forward(
+    places: Places, parameters: Parameters, release: str, before: str | None, heads: list[str]
+) -> None:
+    """Refuse older code on a database that has moved on without it."""
+    own = _known(places, parameters, release)
+    newer = _known(places, parameters, before) if before else {}
+    if way := revisions.in_the_way(own, newer, _applied(places, parameters, heads)):
+        raise RefusedError(
+            f"The database is at {_named(heads)}, and this release does not know"
+            f" {_named(way)}. Deploy code that has these revisions."
+        )
+
+
+def _agree_unknown(
+    places: Places, parameters: Parameters, release: str, own: revisions.Unknown, *, consent: bool
+) -> None:
+    dump = "a dump is taken first, and " if parameters.database == "local" else ""
+    told = (
+        "The live release may not be able to run on what `migrate` leaves, which can't be read:"
+        f" {own.why}."
+    )
+    fix = CONSENT_UNKNOWN.format(dump=dump)
+    _agree(places, parameters, release, told, fix, consent=consent)
+
+
+def _agree(
+    places: Places, parameters: Parameters, release: str, told: str, fix: str, *, consent: bool
+) -> None:
+    """Go on with consent alone, after a dump."""
+    if not consent:
+        raise RefusedError(f"{told} {fix}")
+    if parameters.database == "local":
+        say(f"Dumped the database to {_dump(places, parameters, release)}")
+    say(f"AUTOMATIC ROLLBACK IS DISABLED: {told}")
+
+
+def _dump(places: Places, parameters: Parameters, release: str) -> Path:
+    """Dump the database, and keep the last ones. Those that earlier attempts at this release took
+    stay: they may have what a migration that failed half-way has dropped since."""
+    path = places.dumps / f"{release}.{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
+    places.dumps.mkdir(mode=0o700, exist_ok=True)
+    resources.check_disk(places, dump=True)
+    postgresql.dump(places.app, path, parameters.migrate_timeout)
+    faults.point("dumped")
+    dumps = sorted(places.dumps.glob("*.dump"), key=lambda dump: dump.stat().st_mtime)
+    for old in (dump for dump in dumps[:-DUMPS] if not dump.name.startswith(f"{release}.")):
+        old.unlink()
+    return path
+
+
+def _run(places: Places, parameters: Parameters, release: str) -> None:
+    unit = places.migration(release)
+    say(
+        f"Running `migrate`, for {parameters.migrate_timeout} s at most (`migrate_timeout`); its"
+        f" progress: journalctl -fu {unit}"
+    )
+    try:
+        systemd.systemctl("start", unit, within=None)  # the unit bounds it
+    except ReleaseError as error:
+        log = systemd.journal(unit)
+        is_late = systemd.show(unit, "Result").get("Result") == "timeout"
+        systemd.systemctl("reset-failed", unit)
+        raise ReleaseError(_failure(places, parameters, log, is_late=is_late)) from error
+    faults.point("migrated")
+
+
+def _failure(places: Places, parameters: Parameters, log: str, *, is_late: bool) -> str:
+    steps = re.findall(r"Running upgrade .*?-> ([^\s,]+)", log)
+    what = "The migration failed"
+    if is_late:
+        what = (
+            f"The migration was not done after {parameters.migrate_timeout} s"
+            " (`migrate_timeout`), and was stopped"
+        )
+    what += f" at revision {plain(steps[-1], 60)}" if steps else ""
+    with suppress(ReleaseError):
+        what += f".\nThe database is at {_named(at(places)) or 'no revision'}"
+    if is_late:
+        what += ".\nSet `migrate_timeout` higher, or move the slow part out of the migration"
+    return f"{what}.\n{last_lines(log)}"

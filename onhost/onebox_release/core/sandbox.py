@@ -1,0 +1,77 @@
+"""A command beside the live release: in its folder, environment and sandbox."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from onebox_release.core.hooks import environment_quote
+from onebox_release.core.switch import live
+from onebox_release.errors import RefusedError
+from onebox_release.host import durable, systemd
+from onebox_release.paths import Places
+
+# No file of the app's runs on the administrator's terminal, and none keeps what is typed there.
+SHELL = ["/usr/bin/env", "HISTFILE=/dev/null", "/bin/bash", "--norc"]
+# Its argument list, which systemd logs and others can read, doesn't have the command in it.
+EVAL = 'eval "unset ONEBOX_RUN; $ONEBOX_RUN"'
+# What the web process has for itself; all else a command shares with it.
+TERMINALS = "InaccessiblePaths=-/dev/pts"  # but for the one that it is typed at
+OWN = ("Type", "ExecStart", "Restart", "RestartSec", "TimeoutStartSec", "KillMode")
+
+
+def run(places: Places, command: str) -> int:
+    """Run a shell's command line, or without one a shell; return its exit code.
+
+    The unit of the live release's web process says as whom, where and in which sandbox.
+    """
+    release = live(places)
+    if release is None:
+        raise RefusedError(f"No release of {places.app} is live. Deploy first.")
+    unit = f"onebox-run-{places.app}@{os.getpid()}.service"
+    file = places.command(str(os.getpid()))
+    terminal = "--pty" if sys.stdin.isatty() and sys.stdout.isatty() else "--pipe"
+    options = [f"--property={line}" for line in properties(places, release)]
+    if "TERM" in os.environ:
+        options.append(f"--setenv=TERM={os.environ['TERM']}")
+    if command:
+        durable.write(file, f"ONEBOX_RUN={environment_quote(command)}\n")
+        options.append(f"--property=EnvironmentFile={file}")
+    shell = ["/bin/sh", "-c", EVAL.replace("$", "$$")] if command else SHELL
+    start = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={unit}", terminal]
+    try:
+        return subprocess.run([*start, *options, *shell], check=False).returncode
+    except KeyboardInterrupt:
+        systemd.systemctl("stop", unit)
+        return 130
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def put(places: Places, token: str, command: str) -> None:
+    """Lay a command ready: it may hold a secret, so it comes on standard input."""
+    durable.write(places.command(token), command)
+
+
+def take(places: Places, token: str) -> str:
+    """Return the command that was laid ready, and leave nothing behind. Raises RefusedError."""
+    path = places.command(token)
+    try:
+        command = path.read_text()
+    except FileNotFoundError:
+        raise RefusedError(f"No command waits in {path}.") from None
+    path.unlink()
+    return command
+
+
+def properties(places: Places, release: str) -> Iterator[str]:
+    """Yield the lines of the web unit that say as whom, where and in which sandbox it runs."""
+    own = places.units_folder / places.process("web", release)
+    unit = own if own.is_file() else places.web_unit
+    text = unit.read_text().partition("[Service]")[2]
+    for line in text.splitlines():
+        key, is_setting, _ = line.partition("=")
+        if is_setting and not line.startswith("#") and key not in OWN and line != TERMINALS:
+            yield line.replace("%i", release)

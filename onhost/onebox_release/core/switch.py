@@ -1,0 +1,241 @@
+"""From the live release to another one, so that no request notices; and back, if it does worse."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from onebox_release import faults
+from onebox_release.core import release_units, starting, unit_states
+from onebox_release.core.watch import AccessLog
+from onebox_release.errors import PutBackError, ReleaseError, WentBadError
+from onebox_release.host import durable, health, resources, systemd
+from onebox_release.parameters import Parameters, health_path
+from onebox_release.paths import Places
+from onebox_release.report import last_lines, say
+
+SOCKETS = Path("/proc/net/unix")
+POLL = 0.1  # seconds between two checks
+LOOK = 0.5  # seconds between two looks at a live one
+# nginx may have looked the old socket up just before the rename, and connect to it just after.
+HANDOVER = 0.5
+PUBLIC = 10  # seconds in which nginx must answer with the new release
+MISSES = 3  # health answers in a row that must be bad before a live release counts as broken
+# A first release has nothing to be rolled back to: its watch sees that its processes start, which
+# takes them about as long as the web process took.
+FIRST, FIRST_STARTS = 10, 2  # seconds at least; times the start
+
+
+def live(places: Places) -> str | None:
+    """Return the release that `current` points to, if it is there."""
+    link = places.current
+    return link.readlink().name if link.is_symlink() and link.exists() else None
+
+
+def missing(places: Places) -> str | None:
+    """Return the release that `current` points to, if it is not there."""
+    link = places.current
+    return link.readlink().name if link.is_symlink() and not link.exists() else None
+
+
+def switch(
+    places: Places,
+    parameters: Parameters,
+    release: str,
+    *,
+    can_go_back: bool,
+    patient: bool = False,
+) -> None:
+    """Start a release beside the live one, make it live when it answers, and watch it.
+
+    `patient` is for a release that was live before: a slow start is no failure.
+
+    Raises ReleaseError where it does not hold. What is stopped then is decided by `current`
+    alone, so that whatever went wrong, what it points to serves.
+    """
+    before = live(places)
+    cursor = systemd.cursor()
+    try:
+        took = _start(places, parameters, release, patient=patient, cursor=cursor)
+        log = AccessLog(places.access_log)
+        durable.point(places.current, f"releases/{release}")
+        faults.point("switched")
+        seconds = parameters.watch
+        if not before:
+            seconds = min(seconds, max(FIRST, FIRST_STARTS * int(took)))
+        _hold(places, parameters, release, seconds, log, cursor)
+    except Exception as error:
+        went_live = live(places) == release
+        if went_live and (why := _why_it_stays(places, parameters, before, error, can_go_back)):
+            raise ReleaseError(f"{error}\nIt stays live: {why}.") from error
+        if went_live:
+            _put_back(places, parameters, before)
+        else:  # nobody but us asked it anything: there is nothing to wait for
+            stop(places, parameters, release)
+        retire(places, parameters)
+        kind = PutBackError if went_live else ReleaseError
+        raise kind(str(error)) from error
+
+
+def _why_it_stays(
+    places: Places,
+    parameters: Parameters,
+    before: str | None,
+    error: Exception,
+    can_go_back: bool,  # noqa: FBT001
+) -> str:
+    """Return why a release that went live stays live though it does not hold, or nothing."""
+    if before is None:
+        bad = isinstance(error, WentBadError)  # nginx reaches it, and that is better than nothing
+        return "there is no previous release to roll back to" if bad else ""
+    if not can_go_back:
+        return "the database has moved on"
+    problem = unit_states.live_problem(places, parameters, before)
+    return f"the previous release, {before}, does not serve either ({problem})" if problem else ""
+
+
+def retire(places: Places, parameters: Parameters) -> None:
+    """Stop all releases but the live one, once their connections are finished or time is up."""
+    for release in systemd.releases_up(places.app, release_units.known(places, parameters)):
+        if release == live(places):
+            continue
+        say(f"Stopping release {release}")
+        time.sleep(HANDOVER)
+        drain(places.socket(release), parameters.drain)
+        stop(places, parameters, release)
+        faults.point("retired")
+
+
+def make_way(places: Places, parameters: Parameters, release: str) -> None:
+    """Stop the processes of other releases that must not run beside this one's own."""
+    for other in {whose for _, whose in release_units.every(places)} - {release}:
+        names = release_units.alone(places, release) | release_units.alone(places, other)
+        own = release_units.processes(places, parameters, other)
+        units = [places.process(name, other) for name in sorted(names) if name in own]
+        if up := [unit for unit in units if systemd.is_active(unit)]:
+            systemd.systemctl("stop", *up)
+
+
+def stop(places: Places, parameters: Parameters, release: str) -> None:
+    """Stop all of a release; each process gets the time that its unit gives it."""
+    processes = release_units.services(places, parameters, release)
+    socket = places.web_socket(release)
+    systemd.systemctl("stop", places.target(release), *processes, socket)
+    for unit in (*processes, socket):
+        if systemd.show(unit, "ActiveState").get("ActiveState") == "failed":
+            systemd.systemctl("reset-failed", unit)
+
+
+def _start(
+    places: Places, parameters: Parameters, release: str, *, patient: bool, cursor: str
+) -> float:
+    """Start the web process, and wait until it answers and has gone on to for a while; return
+    the seconds that took."""
+    say(f"Starting release {release}")
+    begun = time.monotonic()
+    systemd.systemctl("daemon-reload")
+    systemd.systemctl("start", "--no-block", places.process("web", release))
+    faults.point("started")
+    # Its own: a candidate starts with no restarts counted.
+    starting.wait(places, parameters, release, patient=patient, cursor=cursor)
+    faults.point("settled")
+    return time.monotonic() - begun
+
+
+def _hold(
+    places: Places, parameters: Parameters, release: str, seconds: int, log: AccessLog, cursor: str
+) -> None:
+    """See that the public gets the new release, start all of it, and watch it."""
+    check_public(places, parameters, release)
+    make_way(places, parameters, release)
+    systemd.systemctl("start", places.target(release))
+    say(f"Release {release} is live")
+    faults.point("joined")
+    if seconds:
+        _watch(places, parameters, release, seconds, log, cursor)
+        faults.point("watched")
+
+
+def _watch(
+    places: Places, parameters: Parameters, release: str, seconds: int, log: AccessLog, cursor: str
+) -> None:
+    """Check a release while the previous one is still warm. Raises WentBadError if it is worse."""
+    seconds = resources.watch_time(seconds, *resources.memory())
+    say(f"Watching it for {seconds} s; stopping this command does not stop that")
+    before, misses, end = log.before(), 0, time.monotonic() + seconds
+    units = release_units.services(places, parameters, release)
+    while time.monotonic() < end:
+        time.sleep(LOOK)
+        problem = own_answer(places, parameters, release)
+        misses = misses + 1 if problem else 0
+        since = log.since()
+        if crashed := next((unit for unit in units if unit_states.crash(unit)), None):
+            problem, misses = f"{crashed} died", MISSES
+        elif since.is_worse_than(before):
+            problem = f"{since.errors} of {since.total} requests failed"
+            misses = MISSES
+        if misses >= MISSES:
+            told = last_lines(systemd.journal(crashed or units[0], after=cursor))
+            raise WentBadError(f"Release {release} went bad: {problem}.\n{told}")
+
+
+def _put_back(places: Places, parameters: Parameters, before: str | None) -> None:
+    """Make the release before live again, by the same rename."""
+    if before:
+        durable.point(places.current, f"releases/{before}")
+        say(f"Put back release {before}")
+        make_way(places, parameters, before)
+        systemd.systemctl("start", "--no-block", places.target(before))
+    else:
+        places.current.unlink(missing_ok=True)
+        durable.sync_folder(places.home)
+    faults.point("put back")
+
+
+def check_public(places: Places, parameters: Parameters, release: str) -> None:
+    """Ask through nginx, over HTTPS or, without a certificate, HTTP, until the release answers."""
+    domain = parameters.domains[0]
+    path = health_path(places, parameters, release)
+
+    def problem() -> str:
+        over_tls = unit_states.ask(health.NginxConnection(domain), path, release).problem
+        plain = (
+            over_tls and unit_states.ask(health.NginxPlainConnection(domain), path, release).problem
+        )
+        return over_tls if plain else ""
+
+    if found := _wait(problem, PUBLIC):
+        raise ReleaseError(f"nginx is not serving release {release}: {found}.")
+
+
+def own_answer(places: Places, parameters: Parameters, release: str) -> str:
+    """Return what is wrong with a release's answer over its own socket, or nothing."""
+    return unit_states.own(places, parameters, release).problem
+
+
+def _wait(problem: Callable[[], str], seconds: float) -> str:
+    """Look until there is no problem; return the last one if it stays."""
+    deadline = time.monotonic() + seconds
+    while (found := problem()) and time.monotonic() < deadline:
+        time.sleep(POLL)
+    return found
+
+
+def drain(socket: Path, seconds: float) -> None:
+    """Wait until a socket has no connections, or the time is over."""
+    _wait(lambda: "busy" if connections(socket) else "", seconds)
+
+
+def connections(socket: Path) -> int:
+    """Return how many connections a socket has, those still waiting to be accepted too.
+
+    In /proc/net/unix a connection carries the path that it was made to, and no flags; the
+    listening socket has the flag 0x10000 (SO_ACCEPTCON, man 5 proc). The kernel prints names as
+    any app chose them, line breaks included: a line that one forges may be counted, which lets a
+    drain take its whole time, and no more.
+    """
+    lines = SOCKETS.read_bytes().split(b"\n")
+    fields = (line.split(None, 7) for line in lines)
+    return sum(len(f) == 8 and f[3] == b"00000000" and f[7] == os.fsencode(socket) for f in fields)

@@ -1,0 +1,47 @@
+"""nginx's configuration, as far as an app leaves it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from onebox_release.errors import ReleaseError
+from onebox_release.host import durable, systemd
+from onebox_release.paths import Places
+
+TEST = ["/usr/sbin/nginx", "-t", "-q", "-c"]
+
+
+def leave_out(places: Places) -> None:
+    """Have nginx serve everything but an app.
+
+    The new folder holds what a deploy without the app would place, so that one finds nothing to
+    do.
+    """
+    link = places.nginx
+    site = f"sites/{places.app}.conf"
+    paths = (path for path in link.rglob("*") if path.is_file())
+    files = {str(path.relative_to(link)): path.read_text() for path in paths}
+    if files.pop(site, None) is not None:
+        _place(link, files)
+    for old in link.parent.glob(f"{link.name}.*"):
+        if old.is_dir() and old != link.readlink():
+            shutil.rmtree(old)
+    systemd.systemctl("reload", "nginx.service")
+
+
+def _place(link: Path, files: dict[str, str]) -> None:
+    new = Path(tempfile.mkdtemp(prefix=f"{link.name}.", dir=link.parent))
+    new.chmod(0o755)
+    for name, text in files.items():
+        path = new / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(path, text, 0o644)
+    command = [*TEST, str(new / "nginx.conf")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        shutil.rmtree(new)
+        raise ReleaseError(f"nginx refuses a configuration without it: {result.stderr}")
+    durable.point(link, str(new))

@@ -1,0 +1,161 @@
+"""Whether the server has room for one more release beside the live one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from onebox_release.errors import RefusedError
+from onebox_release.host import postgresql, systemd
+from onebox_release.paths import Places
+
+MIB = 1024 * 1024
+SPARE = 100 * MIB  # disk that stays free for logs and the database
+# What an environment takes where the lock has no sizes: FastAPI, SQLAlchemy and asyncpg compiled
+# took 92 MiB and 3,100 files; three times as much.
+ENVIRONMENT, ENVIRONMENT_FILES = 300 * MIB, 10_000
+# Bytes on the disk for each of the wheels': once in uv's cache, and once with bytecode beside.
+# Measured: FastAPI, SQLAlchemy and asyncpg 10.1, Django and psycopg 9.9, SciPy and sklearn 8.6,
+# Polars and PyArrow 6.6, OpenCV 5.9.
+UNPACKED = 10
+AVERAGE = 32 * 1024  # bytes of a file in an environment; the sample app's have 30,000
+ADVICE = "Free some, or keep fewer releases (`keep_releases`)."
+FILES = 2_000  # inodes that stay free
+# Below this share of free memory the old release is not kept warm for long.
+SCARCE = 0.15
+SHORT_WATCH = 10  # seconds
+
+
+def check_disk(
+    places: Places,
+    code: int = 0,
+    entries: int = 0,
+    *,
+    environment: int = 0,
+    dump: bool = False,
+) -> None:
+    """Raise RefusedError unless there is room: for so many bytes and entries of code, for so many
+    bytes of packages, for a dump of the database (which it can't exceed)."""
+    files = entries + (max(ENVIRONMENT_FILES, environment // AVERAGE) if environment else 0)
+    _check(places.home, code + environment, files, "a release", ADVICE)
+    if dump:
+        _check(_there(places.dumps), _database(places), 0, "a dump of the database", ADVICE)
+
+
+def check_copy(places: Places, size: int, *, dump: bool) -> None:
+    """Raise RefusedError unless there is room for the last copy of an app's data: so many bytes,
+    and a dump of its database."""
+    size += _database(places) if dump else 0
+    advice = "Free some, or remove the app without a copy (`--no-dump`)."
+    _check(_there(places.copies), size, 0, "a last copy", advice)
+
+
+def room(folder: Path) -> int:
+    """Return the bytes that users other than root may write to a folder, less a reserve."""
+    disk = os.statvfs(folder)
+    return max(0, disk.f_bavail * disk.f_frsize - SPARE)
+
+
+def environment(wheels: int) -> int:
+    """Return the bytes that an environment may take, with what uv's cache keeps of it, by those of
+    its wheels."""
+    return max(ENVIRONMENT, UNPACKED * wheels)
+
+
+def is_full(folder: Path) -> bool:
+    """Tell whether nothing may be written any more where a folder is."""
+    disk = os.statvfs(folder)
+    no_files = disk.f_files and disk.f_favail < FILES
+    return bool(disk.f_bavail * disk.f_frsize < SPARE or no_files)
+
+
+def used(folder: Path) -> int:
+    """Return the bytes that a folder takes on the disk; what another user wrote there is counted
+    by du, which goes down any depth and follows no link."""
+    command = ["du", "-sxk", "--", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(result.stdout.split()[0]) * 1024 if result.stdout else 0
+
+
+def files(folder: Path) -> int:
+    """Return how many files and folders are in a folder, as `used` counts."""
+    command = ["du", "-sx", "--inodes", "--", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return int(result.stdout.split()[0]) if result.stdout else 0
+
+
+def _check(folder: Path, size: int, files: int, what: str, advice: str) -> None:
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    size += SPARE
+    files += FILES
+    if free < size:
+        raise RefusedError(
+            f"The disk has {free // MIB} MiB free, {what} needs {size // MIB}. {advice}"
+        )
+    if disk.f_files and disk.f_favail < files:
+        raise RefusedError(
+            f"The disk has {disk.f_favail} inodes free, {what} needs {files}."
+            f" Look for many small files: du --inodes -xd2 / | sort -n | tail"
+        )
+
+
+def _there(folder: Path) -> Path:
+    """Return the nearest folder that exists: what will be made lies on its file system."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def check_memory(needed: int) -> None:
+    """Raise RefusedError unless so many bytes are there for a second release."""
+    available, _ = memory()
+    if available < needed:
+        raise RefusedError(
+            f"Two releases at once need {needed // MIB} MiB more memory, {available // MIB} MiB"
+            " are there. Set fewer `workers`, add swap, or take a larger server."
+        )
+
+
+def check_limit(places: Places, needed: int) -> None:
+    """Raise RefusedError unless the app's processes may take so many bytes together."""
+    limit = systemd.show(places.slice.name, "MemoryMax").get("MemoryMax", "")
+    if limit.isdigit() and int(limit) < needed:
+        raise RefusedError(
+            f"Two releases of {places.app} at once need {needed // MIB} MiB of memory; its limit is"
+            f" {int(limit) // MIB} MiB ({places.slice.name}). Set fewer `workers`, or a higher"
+            " `resources.memory`."
+        )
+
+
+def memory_of(units: Iterable[str]) -> int:
+    """Return the bytes that units' processes take, what they share counted once (PSS)."""
+    return sum(_pss(process) for unit in units for process in systemd.processes(unit))
+
+
+def memory() -> tuple[int, int]:
+    """Return available and total memory in bytes, swap counted as both."""
+    text = Path("/proc/meminfo").read_text()
+    sizes = {
+        key: int(kib) * 1024 for key, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
+    }
+    return sizes["MemAvailable"] + sizes["SwapFree"], sizes["MemTotal"] + sizes["SwapTotal"]
+
+
+def watch_time(wanted: int, available: int, total: int) -> int:
+    """Return how many seconds two releases may stay side by side."""
+    return min(wanted, SHORT_WATCH) if available < SCARCE * total else wanted
+
+
+def _database(places: Places) -> int:
+    return int(postgresql.query(f"select pg_database_size('{places.app}')", role="postgres"))
+
+
+def _pss(process: int) -> int:
+    try:
+        text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    except OSError:  # it ended meanwhile
+        return 0
+    match = re.search(r"^Pss:\s+(\d+) kB$", text, re.MULTILINE)
+    return int(match[1]) * 1024 if match else 0

@@ -1,0 +1,386 @@
+"""The command onebox-release, as root types it and as `fab` does."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import getpass
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NoReturn, TypeAlias
+
+from onebox_release import parameters
+from onebox_release.core import (
+    history,
+    identity,
+    integrity,
+    maintenance,
+    pause,
+    release,
+    release_units,
+    remove,
+    sandbox,
+    timers,
+)
+from onebox_release.core.requester import KEY
+from onebox_release.core.switch import check_public, live
+from onebox_release.errors import LockedError, RefusedError, ReleaseError
+from onebox_release.host import durable, lock, postgresql, reserve, systemd
+from onebox_release.parameters import Parameters
+from onebox_release.paths import Places
+from onebox_release.report import document, exit_code, say
+from onebox_release.shell import keys, logs, status, submit, transient_unit
+
+EXAMPLES = """
+Which release is live, and which can be gone back to:  onebox-release status links
+Go back to the one before:                             onebox-release rollback links
+
+Whatever you do, the live release goes on serving until another one answers.
+Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.
+"""
+
+LIVE = "live"  # in place of an archive's digest
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+Run = Callable[[Places, Parameters, argparse.Namespace], int | None]
+
+
+def main() -> int:
+    """Run one command and return its exit code; what went wrong is told on stderr."""
+    arguments = _parser().parse_args()
+    if os.geteuid():
+        say("onebox-release must be run by root: put sudo in front.")
+        return ReleaseError.code
+    return exit_code(lambda: _main(arguments))
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    if "app" not in arguments:
+        arguments.run(arguments)
+        return 0
+    places = Places(arguments.app)
+    settings = parameters.read(places)
+    if arguments.in_unit and not arguments.inside:
+        secret = sys.stdin.read() if "credentials" in arguments and arguments.credentials else ""
+        is_removal = arguments.run is _remove
+        if is_removal:
+            lock.wait_until_free(arguments.wait, say)
+        # What is being removed must not be started again.
+        return transient_unit.run(
+            places,
+            sys.argv[1:],
+            mend=not is_removal,
+            wait=arguments.wait,
+            secret=secret,
+            check=partial(_may_begin, arguments),
+        )
+    with _alone(places) if arguments.alone else nullcontext():
+        try:
+            return arguments.run(places, settings, arguments) or 0
+        finally:
+            if arguments.in_unit:  # what came of it is told now
+                systemd.look()
+
+
+def _may_begin(arguments: argparse.Namespace) -> None:
+    """Raise where a deploy may not begin any more: it may have waited for others for long."""
+    if arguments.run is not _deploy:
+        return
+    if arguments.by_key:
+        keys.check(arguments.by_key, arguments.app)
+    elif reason := lock.held():
+        raise LockedError(reason)
+
+
+def _deploy(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    _may_begin(arguments)
+    settings = replace(settings, by_key=bool(arguments.by_key))
+    if arguments.upload:
+        submit.bring(places, arguments.upload, arguments.digest)
+    release.deploy(places, settings, arguments.digest, consent=arguments.allow_incompatible)
+
+
+def _rollback(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    release.rollback(places, settings, arguments.release, force=arguments.force)
+
+
+def _job(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
+    timers.run(places, arguments.job)
+
+
+def _recover(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    if pause.is_paused(places):  # at a boot
+        say(f"{places.app} is paused and stays down: onebox-release resume {places.app}")
+        return
+    release.recover(places, settings)
+
+
+def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    serving, digest = live(places), arguments.digest
+    if digest == LIVE:
+        digest = identity.archived(places, serving) if serving else None
+    else:
+        identity.check_unique(places, digest)
+    data = {
+        "digest": digest,
+        "release": identity.release_id(digest, places, settings.processes) if digest else None,
+        "live": serving,
+        "by_key": history.bringer(places, serving).startswith(KEY) if serving else False,
+        "up": systemd.releases_up(places.app, release_units.known(places, settings)),
+        "differences": integrity.differences(places, settings, serving),
+    }
+    print(document(places.app, data))
+
+
+def _check(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    serving = live(places)
+    if serving is None:
+        raise ReleaseError(f"No release of {places.app} is live.")
+    check_public(places, settings, serving)
+
+
+def _status(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    _show(places, arguments, status.gather(places, settings), partial(status.told, places.app))
+
+
+def _releases(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
+    _show(places, arguments, history.releases(places, live(places)), history.told_releases)
+
+
+def _history(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
+    _show(places, arguments, history.read(places), history.told)
+
+
+def _logs(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    wanted = logs.finder(arguments.grep, arguments.request)
+    lines = logs.TAIL if arguments.follow else arguments.lines
+    found = logs.read(places, settings, since=arguments.since, wanted=wanted, newest=lines)
+    if arguments.json:
+        print(document(places.app, [asdict(line) for line in found]))
+        return
+    for line in found:
+        print(line)
+    if not found and not arguments.follow:
+        say(f"Nothing found since {arguments.since}. Look further back, as by --since 7d.")
+    with suppress(KeyboardInterrupt):  # its usual end
+        for line in logs.follow(places, settings, wanted) if arguments.follow else ():
+            print(line, flush=True)
+
+
+def _run(places: Places, _: Parameters, arguments: argparse.Namespace) -> int:
+    if arguments.put:
+        sandbox.put(places, arguments.put, sys.stdin.read())
+        return 0
+    command = sandbox.take(places, arguments.take) if arguments.take else arguments.command
+    return sandbox.run(places, command)
+
+
+def _psql(places: Places, settings: Parameters, arguments: argparse.Namespace) -> int:
+    if settings.database != "local":
+        raise RefusedError(f"{places.app} has no database on this server.")
+    role = f"{places.app}-migrate" if arguments.owner else places.app
+    return 0 if postgresql.prompt(places.app, role=role) else ReleaseError.code
+
+
+def _restart(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    release.restart(places, settings)
+
+
+def _maintenance(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    if arguments.switch == "on":
+        maintenance.on(places, settings)
+    else:
+        maintenance.off(places)
+
+
+def _pause(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    pause.pause(places, settings)
+
+
+def _resume(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
+    pause.resume(places)
+    release.recover(places, settings)
+
+
+def _remove(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+    who = arguments.who or _user()
+    remove.remove(places, settings, who, keep=not arguments.no_dump)
+
+
+def _show(
+    places: Places, arguments: argparse.Namespace, data: Any, told: Callable[[Any], str]
+) -> None:
+    """Print data for a person, or for a program."""
+    print(document(places.app, data) if arguments.json else told(data))
+
+
+@contextmanager
+def _alone(places: Places) -> Iterator[None]:
+    """Keep every other deploy, rollback and recovery of the app out; death lets go.
+
+    Raises LockedError where another one goes on for too long.
+    """
+    deadline = time.monotonic() + lock.WAIT
+    with os.fdopen(os.open(places.lock, os.O_RDWR | os.O_CREAT, 0o600)) as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    told = f"A deploy of {places.app} is under way. Gave up after {lock.WAIT} s."
+                    raise LockedError(told) from None
+                time.sleep(0.2)
+        yield
+
+
+def _hold(arguments: argparse.Namespace) -> None:
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    who = arguments.who or _user()
+    durable.write(lock.HOLD, json.dumps({"at": at, "who": who, "why": arguments.why}))
+
+
+def _user() -> str:
+    return os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def _unhold(_: argparse.Namespace) -> None:
+    lock.HOLD.unlink(missing_ok=True)
+
+
+def _reserve(arguments: argparse.Namespace) -> None:
+    if not arguments.check:
+        reserve.keep()
+    elif not reserve.is_kept():
+        raise ReleaseError("The disk's last space is not kept for PostgreSQL.")
+
+
+class Parser(argparse.ArgumentParser):
+    """Exits with 1 where a command is misspelt: 2 says drift."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell how the command is used."""
+        self.print_usage(sys.stderr)
+        self.exit(ReleaseError.code, f"{self.prog}: {message}\n")
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="onebox-release",
+        description="Releases of this server's apps. Run as root.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _json(_command(commands, "status", _status, "say how the app and the server are"))
+    _json(_command(commands, "releases", _releases, "list what can be gone back to"))
+    _json(_command(commands, "history", _history, "list what was deployed when"))
+    _command(commands, "check", _check, "ask the live release through nginx; 0 if it answers")
+    back = _command(commands, "rollback", _rollback, "go back to an earlier release", in_unit=True)
+    back.add_argument("release", nargs="?", help="one that `status` lists; or the one before")
+    back.add_argument(
+        "--force",
+        action="store_true",
+        help="even if it was altered, the database has moved on without it, or memory is short",
+    )
+    _command(commands, "recover", _recover, "start what should be live, stop what should not be")
+    deploy = _command(
+        commands, "deploy", _deploy, "release an archive that the deployer sent", in_unit=True
+    )
+    deploy.add_argument("digest", help="SHA-256 of the archive")
+    deploy.add_argument(
+        "--allow-incompatible", action="store_true", help="migrate though going back may be off"
+    )
+    deploy.add_argument(
+        "--credentials", action="store_true", help="read those for uv and git from standard input"
+    )
+    deploy.add_argument(
+        "--by-key",
+        metavar="KEY",
+        help="trust nothing of the archive: the deploy key with this fingerprint sent it",
+    )
+    deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the slot in which it waits
+    job = _command(commands, "job", _job, "run one of the app's timers now, and wait for it")
+    job.add_argument("job", help="its name")
+    plan = _command(commands, "plan", _plan, "name the release that an archive would become")
+    plan.add_argument("digest", help=f"its SHA-256, or `{LIVE}` for the live release's archive")
+    _command(commands, "restart", _restart, "start the live release anew", in_unit=True)
+    _by_hand(commands)
+    hold = commands.add_parser("hold", help="keep deploys away from this server")
+    hold.add_argument("why", help="the reason, told to whoever tries")
+    hold.add_argument("--who", help="who says so, where that isn't the user who runs this")
+    hold.set_defaults(run=_hold)
+    commands.add_parser("unhold", help="let deploys in again").set_defaults(run=_unhold)
+    kept = commands.add_parser("reserve", help="keep the disk's last space for PostgreSQL")
+    kept.add_argument("--check", action="store_true", help="only check; exits with 1 if it isn't")
+    kept.set_defaults(run=_reserve)
+    return parser
+
+
+def _by_hand(commands: Commands) -> None:
+    read = _json(_command(commands, "logs", _logs, "show what it wrote, with nginx and PostgreSQL"))
+    read.add_argument("--follow", action="store_true", help="go on as more is written")
+    read.add_argument("--since", default="1h", help='"15m", "2d" or a time in UTC (default: 1h)')
+    read.add_argument("--grep", default="", help="lines with this regular expression alone")
+    read.add_argument("--request", default="", help="lines with this request id alone")
+    read.add_argument("--lines", type=int, default=200, help="newest lines (default: 200)")
+    run = _command(commands, "run", _run, "run a command in the app's environment and sandbox")
+    run.add_argument(
+        "command", nargs="?", default="", help="for a shell; none is a shell. sudo logs it"
+    )
+    # `fab run` sends a command that sudo doesn't see: first its text, on standard input.
+    run.add_argument("--put", type=_token, help=argparse.SUPPRESS)
+    run.add_argument("--take", type=_token, help=argparse.SUPPRESS)
+    ask = _command(commands, "psql", _psql, "ask the app's database")
+    ask.add_argument("--owner", action="store_true", help="as the schema's owner")
+    page = _command(commands, "maintenance", _maintenance, "show visitors a page in its place")
+    page.add_argument("switch", choices=["on", "off"])
+    _command(commands, "pause", _pause, "stop its processes and timers, over reboots too")
+    _command(commands, "resume", _resume, "start its processes and timers again")
+    end = _command(commands, "remove", _remove, "take the app off this server", in_unit=True)
+    end.add_argument("--yes", action="store_true", required=True, help="that it is meant")
+    end.add_argument("--no-dump", action="store_true", help="keep no copy of its data")
+    end.add_argument("--who", help="who says so, where that isn't the user who runs this")
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{32}", text):
+        raise argparse.ArgumentTypeError("it is 32 hexadecimal digits")
+    return text
+
+
+def _json(parser: Parser) -> Parser:
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _command(
+    commands: Commands, name: str, run: Run, does: str, *, in_unit: bool = False
+) -> Parser:
+    parser = commands.add_parser(name, help=does, description=does.capitalize() + ".")
+    parser.add_argument("app", help="the app's name")
+    parser.add_argument(transient_unit.INSIDE, action="store_true", help=argparse.SUPPRESS)
+    if in_unit:
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=lock.WAIT,
+            metavar="SECONDS",
+            help=f"to wait for another deploy; 0 does not wait (default: {lock.WAIT})",
+        )
+    parser.set_defaults(
+        run=run, in_unit=in_unit, alone=in_unit or run in (_recover, _pause, _resume)
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

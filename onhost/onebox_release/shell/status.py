@@ -1,0 +1,159 @@
+"""How an app and its server are: the one state, which everything that shows it is made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from math import floor
+from pathlib import Path
+from typing import Any
+
+from onebox_release.core import history, identity, maintenance, release_units, timers, unit_states
+from onebox_release.core.switch import live, missing
+from onebox_release.host import certificates, lock, problems, resources, systemd
+from onebox_release.parameters import Parameters
+from onebox_release.paths import Places
+from onebox_release.terminal import GREEN, RED, YELLOW, rows, size, when
+
+REBOOT = Path("/run/reboot-required")
+WELL = "ok"
+OF_AN_APP = ("answer", "release", "certificate")  # checks
+SCARCE = 0.1  # share of the disk or the memory
+
+
+def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
+    """Return the state, for `status --json`. Sizes are bytes."""
+    serving = live(places)
+    entries = history.read(places)
+    disk = os.statvfs(places.home)
+    available, total = resources.memory()
+    certificate, now = certificates.of_file(places.certificate), time.time()
+    return {
+        "live": serving,
+        "since": _since(entries, serving),
+        "health": _health(places, parameters, serving) if serving else None,
+        "missing": None if serving else missing(places),
+        "up": systemd.releases_up(places.app, release_units.known(places, parameters)),
+        "units": _units(places, parameters, serving) if serving else [],
+        "healthy": history.healthy(places),
+        "deploying": systemd.is_active(places.unit),
+        "last": entries[-1] if entries else None,
+        "maintenance": maintenance.since(places),
+        "certificate_days": floor(certificate.left(now)) if certificate else None,
+        "certificate_late": certificate is None or certificate.is_late(now),
+        "disk": {"free": disk.f_bavail * disk.f_frsize, "total": disk.f_blocks * disk.f_frsize},
+        "memory": {"available": available, "total": total},
+        "lock": lock.holder(),
+        "hold": json.loads(lock.HOLD.read_text()) if lock.HOLD.exists() else None,
+        "reboot": REBOOT.exists(),
+        "jobs": timers.last(places, parameters),
+        "problems": problems.read(),
+    }
+
+
+def for_key(places: Places, parameters: Parameters) -> dict[str, Any]:
+    """Return what of the state is a deploy key's business: its app's, and nothing of who else
+    deploys what, or of the server."""
+    state = gather(places, parameters)
+    kept = (
+        "live", "since", "health", "missing", "up", "units", "healthy", "deploying", "last",
+        "maintenance", "certificate_days", "jobs",
+    )  # fmt: skip
+    data = {name: state[name] for name in kept}
+    if data["last"]:
+        data["last"] = {key: value for key, value in data["last"].items() if key != "who"}
+    jobs = {f"job:{places.app}-{job}" for job in parameters.jobs}
+    own = {f"{check}:{places.app}" for check in OF_AN_APP} | jobs
+    problems = state["problems"] or {"at": None, "open": []}
+    found = [{**each, "do": ""} for each in problems["open"] if each["key"] in own]
+    return {**data, "hold": bool(state["hold"]), "problems": {**problems, "open": found}}
+
+
+def told(app: str, data: dict[str, Any]) -> str:
+    """Return the state on one screen."""
+    name = ("app", f"{app} on {socket.gethostname()}", "")
+    return rows([name, *_release(data), *_server(data)])
+
+
+def _release(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if data["live"]:
+        since = f", since {when(data['since'])} UTC" if data["since"] else ""
+        yield "live", data["live"] + since, ""
+        yield "health", data["health"], GREEN if data["health"] == WELL else RED
+    else:
+        gone = data["missing"]
+        why = f" (current points to release {gone}, which is missing: deploy again)" if gone else ""
+        yield "live", f"nothing{why}", RED
+    for unit in data["units"]:
+        worse = YELLOW if unit["restarts"] else ""
+        text = f"{unit['state']}, {unit['restarts']} restarts, {size(unit['memory'])}"
+        yield unit["process"], text, worse if unit["state"] == "active" else RED
+    if data["maintenance"]:
+        yield "maintenance", f"visitors get a page since {when(data['maintenance'])} UTC", YELLOW
+    others = [release for release in data["healthy"] if release != data["live"]]
+    yield "kept", ", ".join(others) or "nothing to go back to", ""
+    if (last := data["last"]) and last["result"] != "live":
+        of = f" of {last['release']}" if last["release"] else _by(last.get("who"))
+        yield "last", f"{last['what']}{of}: {last['result']}", YELLOW
+
+
+def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    days = data["certificate_days"]
+    yield (
+        "certificate",
+        "none" if days is None else f"{days} days",
+        RED if days is None or days < 1 else YELLOW if data["certificate_late"] else "",
+    )
+    for name, left in (("disk", "free"), ("memory", "available")):
+        have, total = data[name][left], data[name]["total"]
+        text = f"{size(have)} of {size(total)} {left}"
+        yield name, text, YELLOW if have < SCARCE * total else ""
+    if data["hold"]:
+        hold = data["hold"]
+        yield (
+            "deploys",
+            f"on hold since {when(hold['at'])} UTC, by {hold['who']}: {hold['why']}",
+            (YELLOW),
+        )
+    elif data["deploying"] or data["lock"]:
+        yield "deploys", f"one is under way{_by(data['lock'])}", YELLOW
+    else:
+        yield "deploys", "not on hold", ""
+    for problem in (data["problems"] or {}).get("open", []):
+        yield "problem", problem["what"].split("\n")[0], RED
+    yield "reboot", "needed" if data["reboot"] else "not needed", YELLOW if data["reboot"] else ""
+
+
+def _health(places: Places, parameters: Parameters, release: str) -> str:
+    seen = unit_states.own(places, parameters, release)
+    if not seen.problem:
+        return WELL
+    return f"failing ({seen.problem})" if seen.status else f"down ({seen.problem})"
+
+
+def _by(who: str | None) -> str:
+    return f", by {who}" if who else ""
+
+
+def _since(entries: list[history.Entry], serving: str | None) -> str | None:
+    release = identity.original(serving) if serving else None
+    times = [e["at"] for e in entries if e["release"] == release and e["result"] == "live"]
+    return times[-1] if times else None
+
+
+def _units(places: Places, parameters: Parameters, release: str) -> list[dict[str, Any]]:
+    found = []
+    for process in release_units.processes(places, parameters, release):
+        unit = places.process(process, release)
+        state = systemd.show(unit, "ActiveState", "NRestarts")
+        found.append({
+            "process": process,
+            "unit": unit,
+            "state": state.get("ActiveState"),
+            "restarts": int(state.get("NRestarts") or 0),
+            "memory": resources.memory_of([unit]),
+        })  # fmt: skip
+    return found

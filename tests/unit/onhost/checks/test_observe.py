@@ -1,0 +1,69 @@
+"""What a round reads of the firewall and the database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from onebox_checks import observe
+
+TABLE = """table inet onebox {
+\tchain input {
+\t\ttype filter hook input priority filter; policy drop;
+\t\tct state established,related accept
+\t\ttcp dport { 22, 80, 443 } accept
+\t}
+}
+"""
+APPS = """table inet onebox_link_local {
+\tchain output {
+\t\ttype filter hook output priority filter; policy accept;
+\t}
+}
+"""
+SSH = 'LISTEN 0      128          0.0.0.0:22        0.0.0.0:*    users:(("sshd",pid=90,fd=3))\n'
+MOVED = SSH.replace(":22 ", ":2222 ") + SSH.replace("0.0.0.0:22 ", "[::]:2222 ")
+NGINX = 'LISTEN 0      511             [::]:81           [::]:*    users:(("nginx",pid=7,fd=6))\n'
+
+
+@pytest.mark.parametrize(
+    ("now", "found"),
+    [
+        (TABLE + APPS + SSH + NGINX, ("", [], True)),
+        (TABLE + APPS + MOVED, ("", [2222], True)),
+        (TABLE + APPS + MOVED.replace(")\n", ") uid:997 ino:1\n"), ("", [], True)),  # an app's
+        (TABLE.replace("drop", "accept") + APPS + SSH, ("was changed", [], True)),
+        (TABLE.replace("{ 22, 80, 443 }", "2222") + APPS + MOVED, ("was changed", [], True)),
+        (TABLE + SSH, ("", [], False)),
+        (APPS + SSH, ("is gone", [], True)),
+        (SSH, ("is gone", [], False)),
+        ("", ("", [], True)),  # the disk is full
+        (None, ("", [], True)),
+    ],
+)
+def test_the_rules_and_what_they_close(
+    tmp_path: Path, now: str | None, found: tuple[str, list[int], bool]
+) -> None:
+    loaded = tmp_path / "onebox-firewall"
+    loaded.write_text(TABLE)
+    if now is not None:
+        (tmp_path / "onebox-firewall.now").write_text(now)
+    assert observe.rules(loaded) == found
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, ""),
+        (b"", ""),
+        (b"FATAL:  out of shared memory\nHINT:  more\n", "FATAL:  out of shared memory"),
+        (b"\n\xff\x1b[2J\n", "\ufffd\\x1b[2J"),
+    ],
+)
+def test_the_first_line_of_what_kept_the_superuser_out(
+    tmp_path: Path, content: bytes | None, found: str
+) -> None:
+    path = tmp_path / "now"
+    if content is not None:
+        path.write_bytes(content)
+    assert observe.first_line(path) == found

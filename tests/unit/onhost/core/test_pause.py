@@ -1,0 +1,71 @@
+"""A paused app: nothing of it runs, and nothing of it is started."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import pytest
+from onebox_release.core import pause, release, timers
+from onebox_release.errors import ReleaseError
+from onebox_release.host import systemd
+from onebox_release.shell import cli
+
+from tests.unit.onhost.server import PARAMETERS, Server
+
+WITH = replace(PARAMETERS, jobs=["report"])
+
+
+def test_all_that_an_app_runs_is_stopped_after_no_job_can_begin(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.make("r1", live="r1")
+    pause.pause(server.places, WITH)
+    assert pause.is_paused(server.places)
+    assert server.waited == [("links-report@*.service", 0)]
+    assert server.patience == pause.PATIENCE
+    [call] = server.calls
+    assert call.split() == [
+        "stop", "links@*.target", "links-web@*.socket", "links-report@*.service",
+        "links-web@*.service", "links-migrate@*.service", "links-hook@*.service",
+        "links-queue@*.service", "onebox-run-links@*.service",
+    ]  # fmt: skip
+    assert "links is paused" in capsys.readouterr().err
+
+
+def test_a_job_that_does_not_end_is_stopped(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object) -> None:
+        raise ReleaseError("still running")
+
+    monkeypatch.setattr(systemd, "wait_until_inactive", busy)
+    pause.pause(server.places, WITH)
+    assert "links-report@*.service" in server.calls[-1]
+
+
+def test_no_job_of_a_paused_app_is_run(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    server.make("r1", live="r1")
+    server.places.paused.touch()
+    timers.run(server.places, "report")
+    assert server.calls == []
+    assert "links is paused: report is not run" in capsys.readouterr().err
+
+
+def test_a_boot_leaves_a_paused_app_down_and_resume_starts_it(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(release, "recover", lambda *_: started.append("up"))
+    server.places.paused.touch()
+    cli._recover(server.places, PARAMETERS, argparse.Namespace())
+    assert started == []
+    cli._resume(server.places, PARAMETERS, argparse.Namespace())
+    assert started == ["up"]
+    assert not pause.is_paused(server.places)
+    cli._recover(server.places, PARAMETERS, argparse.Namespace())
+    assert started == ["up", "up"]
+
+
+def test_a_paused_app_that_is_removed_leaves_no_mark(server: Server) -> None:
+    assert server.places.paused in server.places.belongings()

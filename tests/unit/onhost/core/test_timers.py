@@ -1,0 +1,152 @@
+"""Jobs, hooks, who asked, and what the checks found."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from onebox_release.core import hooks, requester, timers
+from onebox_release.host import lock, problems, systemd
+from onebox_release.paths import Places
+
+from tests.unit.onhost.server import PARAMETERS, Server
+
+WITH = replace(PARAMETERS, jobs=["report"], hooks={"after": "true", "failed": "x"})
+UNIT = "links-report@r1.service"
+
+
+@pytest.fixture
+def looked(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done beside starting units; the folder of jobs is there."""
+    done: list[str] = []
+    monkeypatch.setattr(systemd, "look", lambda: done.append("look"))
+    monkeypatch.setattr(systemd, "reset", lambda unit: done.append(f"reset {unit}"))
+    server.places.job("report").parent.mkdir()
+    return done
+
+
+def test_a_job_runs_in_the_live_release_and_is_written_down(
+    server: Server, looked: list[str], places: Places
+) -> None:
+    server.make("r1", live="r1")
+    timers.run(places, "report")
+    assert server.calls == [f"start {UNIT}"]
+    assert server.waited == [
+        ("onebox-release-links.service", 0),
+        ("links-report@*.service", 0),
+    ], "no deploy is under way, and no other run"
+    run = json.loads(places.job("report").read_text())
+    assert (run["result"], run["release"]) == ("success", "r1")
+    assert timers.last(places, WITH) == {"report": run}
+    assert looked == []
+
+
+def test_a_job_that_fails_is_looked_at_at_once(
+    server: Server, looked: list[str], places: Places
+) -> None:
+    server.make("r1", live="r1")
+    server.crashed.add(UNIT)
+    timers.run(places, "report")
+    run = json.loads(places.job("report").read_text())
+    assert (run["result"], run["excerpt"]) == ("exit-code", f"last words of {UNIT}")
+    assert looked == [f"reset {UNIT}", "look"]
+
+
+def test_a_job_that_systemd_does_not_know_did_not_run(
+    server: Server, looked: list[str], places: Places
+) -> None:
+    server.make("r1", live="r1")
+    server.refuses.add(UNIT)
+    timers.run(places, "report")
+    assert json.loads(places.job("report").read_text())["result"] == "not started"
+    assert "look" in looked
+
+
+def test_without_a_live_release_there_is_nothing_to_run_in(
+    server: Server, looked: list[str], places: Places
+) -> None:
+    timers.run(places, "report")
+    assert (server.calls, looked, timers.last(places, WITH)) == ([], [], {})
+
+
+def test_releases_that_a_job_runs_in(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def units(*filters: str) -> list[str]:
+        asked.append(filters)
+        return [UNIT, "links-report@r1.0.service"]
+
+    monkeypatch.setattr(systemd, "units", units)
+    assert timers.running(places, WITH) == {"r1", "r1.0"}
+    assert asked == [("--state=activating,active,deactivating", "links-report@*.service")]
+    assert timers.running(places, PARAMETERS) == set()
+
+
+def test_a_hook_is_told_all_and_runs_in_the_release(
+    server: Server, looked: list[str], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.make("r1", live="r1")
+    why = 'two\nlines of "$HOME"'
+    placed: dict[str, str] = {}
+
+    def start(*arguments: str, within: float | None = 0) -> None:
+        del within
+        server.calls.append(" ".join(arguments))
+        placed["text"] = places.hook.read_text()
+        placed["mode"] = f"{places.hook.stat().st_mode & 0o777:o}"
+
+    monkeypatch.setattr(systemd, "systemctl", start)
+    hooks.run(places, WITH, "after", within="r1", RELEASE="r1", WHY=why)
+    assert server.calls == ["start links-hook@r1.service"]
+    text = placed["text"]
+    assert 'ONEBOX_HOOK_COMMAND="true"\n' in text
+    assert 'ONEBOX_HOOK_WHY="two\nlines of \\"\\$HOME\\""\n' in text
+    assert placed["mode"] == "600"
+    assert not places.hook.exists()
+    assert looked == []
+
+
+def test_a_hook_that_fails_changes_nothing(
+    server: Server, looked: list[str], places: Places
+) -> None:
+    server.make("r1", live="r1")
+    server.refuses.add("links-hook")
+    hooks.run(places, WITH, "after", within="r1")
+    assert looked == ["reset links-hook@r1.service"]
+
+
+@pytest.mark.parametrize(
+    ("event", "within"), [("rollback", "r1"), ("failed", None), ("failed", "gone")]
+)
+def test_a_hook_that_is_not_there_or_has_no_release_is_passed_over(
+    server: Server, places: Places, event: str, within: str | None
+) -> None:
+    hooks.run(places, WITH, event, within=within)
+    assert server.calls == []
+
+
+def test_who_deploys_is_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "onebox.lock"
+    path.write_text("ann at laptop\n")
+    monkeypatch.setattr(lock, "LOCK", path)
+    monkeypatch.setenv("SUDO_USER", "bob")
+    assert requester.who() == "bob"
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert lock.is_locked(path)
+        assert requester.who() == "ann at laptop"
+    monkeypatch.setenv(requester.VARIABLE, "carol")
+    assert requester.who() == "carol"
+    assert not lock.is_locked(tmp_path / "absent")
+
+
+def test_what_the_checks_found_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    assert problems.read(path) is None
+    problem = {"key": "disk:/", "what": "full", "do": "x", "since": 1.0, "told": True}
+    path.write_text(json.dumps({"schema": 1, "data": {"at": 2.0, "open": {"disk:/": problem}}}))
+    del problem["told"]
+    assert problems.read(path) == {"at": 2.0, "open": [problem]}

@@ -1,0 +1,46 @@
+"""Credentials for the installation alone: taken once, and gone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from onebox_release.core import identity, release
+from onebox_release.install import credentials
+from onebox_release.install.credentials import Credentials
+from onebox_release.paths import Places
+
+from tests.unit.onhost.server import PARAMETERS, Server
+
+DOCUMENT = json.dumps({"environment": {"UV_INDEX_CORP_PASSWORD": "s3cret"}, "key": "KEY\n"})
+
+
+def test_they_are_for_root_alone_and_taken_once(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials.put(places, "what a dead one left")
+    path = credentials.put(places, DOCUMENT)
+    assert path.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv(credentials.VARIABLE, str(path))
+    assert credentials.take() == Credentials({"UV_INDEX_CORP_PASSWORD": "s3cret"}, "KEY\n")
+    assert not path.exists()
+    assert credentials.take() == Credentials()
+
+
+def test_they_are_never_told() -> None:
+    given = Credentials({"USER": "s3", "PASSWORD": "s3cret", "EMPTY": ""}, "KEY")
+    assert given.hidden_in("https://s3:s3cret@host") == "https://***:***@host"
+    assert "s3cret" not in repr(given)
+    assert "KEY" not in repr(given)
+
+
+def test_a_deploy_with_nothing_to_do_leaves_none(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.make("new", live="new")
+    server.remember(("deploy", "new", "live"))
+    monkeypatch.setattr(identity, "release_id", lambda *_: "new")
+    path = credentials.put(server.places, DOCUMENT)
+    monkeypatch.setenv(credentials.VARIABLE, str(path))
+    release.deploy(server.places, PARAMETERS, "digest", consent=False)
+    assert not path.exists()

@@ -1,0 +1,377 @@
+"""The command, as a person or the deployer types it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from onebox_release.core import history, identity, release
+from onebox_release.errors import LockedError, RefusedError, ReleaseError
+from onebox_release.host import lock, systemd
+from onebox_release.paths import Places
+from onebox_release.shell import cli, keys, submit, transient_unit
+
+from tests.unit.onhost.server import PARAMETERS, Server
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def command(places: Places, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run a command as root, on a server with the app `links`."""
+    places.parameters.write_text(json.dumps({"schema": 1, "data": asdict(PARAMETERS)}))
+    monkeypatch.setattr(cli, "Places", lambda app: Places(app, places.root))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["onebox-release", *arguments])
+        return cli.main()
+
+    return run
+
+
+def test_help_shows_what_to_type_at_three_in_the_morning(
+    command: Callable[..., int], capsys: Captured
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command("--help")
+    assert stopped.value.code == 0
+    out = capsys.readouterr().out
+    for line in (
+        "Go back to the one before:                             onebox-release rollback links",
+        " go back to an earlier release\n",
+        " say how the app and the server are\n",
+        "Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.",
+    ):
+        assert line in out
+    assert "--inside" not in out
+
+
+def test_an_unknown_app_is_told_which_there_are(
+    command: Callable[..., int], capsys: Captured
+) -> None:
+    assert command("status", "shop") == 1
+    assert capsys.readouterr().err == "There is no app 'shop' on this server. There are: links.\n"
+
+
+def test_it_wants_root(
+    command: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert command("status", "links") == 1
+    assert capsys.readouterr().err == "onebox-release must be run by root: put sudo in front.\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (None, 0, ""),
+        (ReleaseError("no"), 1, "no\n"),
+        (LockedError("no"), 3, "no\n"),
+        (RefusedError("no"), 4, "no\n"),
+        (OSError(28, "full"), 1, "The server's system refused: [Errno 28] full\n"),
+    ],
+)
+def test_what_went_wrong_is_one_exit_code_and_one_message(
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+    error: Exception | None,
+    code: int,
+    told: str,
+) -> None:
+    def deploy(*_: object, **__: object) -> None:
+        if error:
+            raise error
+
+    monkeypatch.setattr(release, "deploy", deploy)
+    assert command("deploy", "links", "abc", "--inside") == code
+    assert capsys.readouterr() == ("", told)
+
+
+def test_a_deploy_key_s_archive_is_brought_when_its_deploy_begins(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transient_unit, "run", lambda *_, **__: LockedError.code)
+    monkeypatch.setattr(release, "deploy", lambda *_, **__: None)
+    places.uploads.mkdir()
+    waiting, brought = places.upload("2", "abc"), places.incoming("abc")
+    waiting.write_text("archive")
+    monkeypatch.setattr(keys, "apps", {"SHA256:abc": ["links"]}.__getitem__)
+    arguments = ["deploy", "links", "abc", "--by-key", "SHA256:abc", "--upload", "2"]
+    assert command(*arguments) == LockedError.code
+    assert waiting.exists()
+    assert not brought.exists()
+    assert command(*arguments, "--inside") == 0
+    assert not waiting.exists()
+    assert brought.exists()
+
+
+@pytest.mark.parametrize("by_key", [True, False])
+def test_a_deploy_that_waited_begins_only_if_it_still_may(
+    command: Callable[..., int],
+    places: Places,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+    *,
+    by_key: bool,
+) -> None:
+    """Deploys are on hold since, or the key was taken out of the settings."""
+    begun: list[object] = []
+    rights = ["links"]
+    monkeypatch.setattr(lock, "HOLD", places.root / "hold.json")
+    monkeypatch.setattr(keys, "apps", lambda _: rights)
+    monkeypatch.setattr(submit, "bring", lambda *_: begun.append("brought"))
+    monkeypatch.setattr(release, "deploy", lambda *_, **__: begun.append("deployed"))
+    monkeypatch.setattr(transient_unit, "run", lambda *_, check, **__: check() or 7)
+    arguments = ["deploy", "links", "abc"]
+    arguments += ["--by-key", "SHA256:abc", "--upload", "2"] if by_key else []
+    assert command(*arguments) == 7
+    lock.HOLD.write_text(json.dumps({"at": "1", "who": "ann", "why": "incident"}))
+    assert [command(*arguments, *inside) for inside in ([], ["--inside"])] == [3, 3]
+    told = "Deploys are on hold since 1: incident\n" if by_key else "since 1, by ann: incident\n"
+    assert told in capsys.readouterr().err
+    lock.HOLD.unlink()
+    rights.clear()
+    if by_key:
+        assert [command(*arguments, *inside) for inside in ([], ["--inside"])] == [4, 4]
+    assert begun == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (["deploy", "links", "abc"], ("deploy", "abc", {"consent": False})),
+        (["deploy", "links", "abc", "--allow-incompatible"], ("deploy", "abc", {"consent": True})),
+        (["rollback", "links"], ("rollback", None, {"force": False})),
+        (["rollback", "links", "a-1", "--force"], ("rollback", "a-1", {"force": True})),
+    ],
+)
+def test_what_changes_something_runs_in_its_unit(
+    command: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    call: tuple[object, ...],
+) -> None:
+    calls: list[object] = []
+
+    def doing(name: str) -> Callable[..., None]:
+        return lambda _p, _s, what, **options: calls.append((name, what, options))
+
+    def in_unit(
+        _: Places, given: list[str], *, mend: bool, wait: float, secret: str, check: object
+    ) -> int:
+        del check
+        assert (mend, wait, secret) == (True, 600, "")
+        calls.append(given)
+        return 7
+
+    monkeypatch.setattr(release, "deploy", doing("deploy"))
+    monkeypatch.setattr(release, "rollback", doing("rollback"))
+    monkeypatch.setattr(transient_unit, "run", in_unit)
+    assert command(*arguments) == 7
+    assert command(*arguments, "--inside") == 0
+    assert calls == [arguments, call]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["deploy", "links", "abc", "--inside"],
+        ["rollback", "links", "--inside"],
+        ["recover", "links", "--inside"],
+        ["recover", "links"],
+    ],
+)
+def test_one_change_at_a_time(
+    command: Callable[..., int],
+    places: Places,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+    arguments: list[str],
+) -> None:
+    calls: list[str] = []
+    locked: list[bool] = []
+
+    def change(*_: object, **__: object) -> None:
+        calls.append(arguments[0])
+        with places.lock.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                locked.append(True)
+
+    monkeypatch.setattr(release, arguments[0], change)
+    monkeypatch.setattr(lock, "WAIT", 0.3)
+    with places.lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert command(*arguments) == 3
+    told = "A deploy of links is under way. Gave up after 0.3 s.\n"
+    assert capsys.readouterr().err == told
+    assert calls == []
+    assert command(*arguments) == command(*arguments) == 0
+    assert (calls, locked) == ([arguments[0]] * 2, [True, True])
+
+
+def test_the_lock_is_for_root_alone(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "recover", lambda *_: None)
+    before = os.umask(0o022)
+    command("recover", "links")
+    os.umask(before)
+    assert places.lock.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("server")
+def test_looking_waits_for_nobody(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
+    with places.lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert command("status", "links") == command("plan", "links", "abc") == 0
+
+
+def told(capsys: Captured) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["app"]) == (1, "links")
+    data: dict[str, Any] = document["data"]
+    return data
+
+
+def test_status_for_programs_and_for_people(
+    command: Callable[..., int], server: Server, capsys: Captured
+) -> None:
+    server.make("a-1", "b-2", live="b-2")
+    for before, name in (("", "a-1"), ("a-1", "b-2")):
+        history.record(server.places, what="deploy", release=name, before=before, result="live")
+    assert command("status", "links", "--json") == 0
+    data = told(capsys)
+    assert data["last"]["release"] == "b-2"
+    assert data["since"] == data["last"]["at"]
+    assert (data["live"], data["up"], data["healthy"]) == ("b-2", ["b-2"], ["b-2", "a-1"])
+    assert data["deploying"] is False
+    assert command("status", "links") == 0
+    assert "\nkept          a-1\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("server")
+def test_a_server_without_a_release_says_none(
+    command: Callable[..., int], capsys: Captured
+) -> None:
+    assert command("status", "links") == 0
+    assert "\nlive          nothing\n" in capsys.readouterr().out
+
+
+def test_a_plan_names_both_releases_and_what_is_up(
+    command: Callable[..., int],
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
+    assert command("plan", "links", "abc") == 0
+    bare: dict[str, Any] = {"release": "c-3", "live": None, "up": [], "differences": []}
+    assert told(capsys) == {**bare, "digest": "abc", "by_key": False}
+    server.make("b-2", live="b-2")
+    server.up |= {"a-1"}
+    monkeypatch.setattr(systemd, "is_active", lambda unit: unit.endswith(".target"))
+    assert command("plan", "links", "abc") == 0
+    data = told(capsys)
+    units = ["links-web@b-2.service", "links-queue@b-2.service", "links-web@b-2.socket"]
+    assert data.pop("differences") == [[unit, "is stopped"] for unit in units]
+    rest = {"digest": "abc", "by_key": False}
+    assert data == {"release": "c-3", "live": "b-2", "up": ["a-1", "b-2"], **rest}
+
+
+def test_a_plan_for_the_live_releases_own_archive(
+    command: Callable[..., int],
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    monkeypatch.setattr(identity, "configuration", lambda *_: "2")
+    assert command("plan", "links", "live") == 0
+    nothing = told(capsys)
+    assert (nothing["digest"], nothing["release"]) == (None, None)
+    serving = f"{identity.artifact('abc')}-1"
+    server.make(serving, live=serving)
+    history.record(
+        server.places, what="deploy", release=serving, result="live", who="A deploy key of links"
+    )
+    assert command("plan", "links", "live") == 0
+    assert told(capsys)["digest"] is None
+    server.places.incoming("abc").write_bytes(b"")
+    assert command("plan", "links", "live") == 0
+    data = told(capsys)
+    assert (data["digest"], data["by_key"]) == ("abc", True)
+    assert data["release"] == f"{identity.artifact('abc')}-2"
+
+
+def test_a_hold_is_written_with_its_reason_and_lifted(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HOLD", places.state / "hold.json")
+    monkeypatch.setenv("SUDO_USER", "ann")
+    assert command("hold", "the sale") == 0
+    assert lock.held().endswith(", by ann: the sale")
+    assert command("unhold") == command("unhold") == 0
+    assert lock.held() == ""
+
+
+def test_a_hold_may_be_somebody_elses(
+    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "HOLD", places.state / "hold.json")
+    assert command("hold", "the sale", "--who", "bob at home") == 0
+    assert lock.held().endswith(", by bob at home: the sale")
+
+
+def test_a_removal_has_to_be_meant_and_mends_nothing_at_its_end(
+    command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended: list[bool] = []
+
+    def run(_: Places, arguments: list[str], *, mend: bool, **more: object) -> int:
+        del arguments, more
+        mended.append(mend)
+        return 0
+
+    monkeypatch.setattr(transient_unit, "run", run)
+    with pytest.raises(SystemExit):
+        command("remove", "links")
+    assert mended == []
+    assert command("remove", "links", "--yes") == command("restart", "links") == 0
+    assert mended == [False, True]
+
+
+def test_a_hold_that_can_not_be_written_is_told_in_words(
+    command: Callable[..., int],
+    places: Places,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Captured,
+) -> None:
+    monkeypatch.setattr(lock, "HOLD", places.state / "absent/hold.json")
+    assert command("hold", "the sale") == 1
+    assert capsys.readouterr().err.startswith("The server's system refused: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["rolback", "links"], ["deploy", "links"], ["status", "links", "--jsn"], []]
+)
+def test_a_mistyped_command_is_not_drift(
+    command: Callable[..., int], capsys: Captured, arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        command(*arguments)
+    assert stopped.value.code == 1
+    usage, *_, last = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: onebox-release ")
+    assert last.startswith("onebox-release")
