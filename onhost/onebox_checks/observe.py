@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from onebox_release import parameters
+from onebox_release.app import App
 from onebox_release.core import history, pause, release_units
 from onebox_release.core.switch import live, missing
 from onebox_release.errors import ReleaseError
 from onebox_release.host import certificates, health, lock, resources, systemd
 from onebox_release.host.certificates import Certificate
-from onebox_release.paths import Places
 from onebox_release.report import plain
 
 from onebox_checks import configuration, libraries, observation
@@ -48,7 +47,7 @@ UPDATES = {
 
 def look(settings: Wanted, *, clock: float | None) -> observation.Seen:
     """Look at everything."""
-    apps = [app for name in settings.apps if (app := _app(Places(name)))]
+    apps = [app for name in settings.apps if (app := _app(App(name)))]
     units = [*settings.units, *(unit for app in apps for unit in settings.apps[app.name])]
     firewall, closed, link_local = rules(FIREWALL)
     return observation.Seen(
@@ -73,32 +72,31 @@ def look(settings: Wanted, *, clock: float | None) -> observation.Seen:
     )
 
 
-def _app(places: Places) -> observation.App | None:
+def _app(app: App) -> observation.App | None:
     """Return what an app looks like, or nothing where its parameters are gone or no longer such."""
     try:
-        settings = parameters.read(places)
+        settings = app.parameters
     except (ReleaseError, ValueError, TypeError, KeyError):
         return None
-    release, domain = live(places), settings.domains[0]
-    entries = history.read(places)
+    release, domain = live(app), settings.domains[0]
+    entries = history.read(app)
     silence, certificate, units = "", None, []
     if release:
-        path = parameters.health_path(places, settings, release)
-        silence, certificate = _answer(domain, path)
-        if silence and not (file := places.socket(release)).exists():
+        silence, certificate = _answer(domain, app.health_path(release))
+        if silence and not (file := app.socket(release)).exists():
             silence = f"the release's socket {file} is missing"
-        units = release_units.services(places, settings, release)
+        units = release_units.services(app, release)
     states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
-    own = certificates.of_file(places.certificate)
+    own = certificates.of_file(app.certificate)
     certified = own.domains if own else ()
-    up = systemd.releases_up(places.app, release_units.known(places, settings))
+    up = systemd.releases_up(app.name, release_units.known(app))
     return observation.App(
-        name=places.app,
+        name=app.name,
         domain=domain,
         live=release,
-        paused=pause.is_paused(places),
-        missing=missing(places),
-        deploying=systemd.is_active(places.unit),
+        paused=pause.is_paused(app),
+        missing=missing(app),
+        deploying=systemd.is_active(app.unit),
         silence=silence,
         certificate=certificate,
         uncertified=[name for name in settings.domains if name not in certified],
@@ -106,7 +104,7 @@ def _app(places: Places) -> observation.App | None:
         others=[other for other in up if other != release],
         restarts={unit: int(state.get("NRestarts") or 0) for unit, state in states.items()},
         last=entries[-1] if entries else None,
-        jobs={job: run for job in settings.jobs if (run := _job(places.job(job)))},
+        jobs={job: run for job in settings.jobs if (run := _job(app.job(job)))},
     )
 
 

@@ -16,12 +16,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from onebox_release import parameters
+from onebox_release.app import App
 from onebox_release.core import release_units
 from onebox_release.core.switch import live
 from onebox_release.errors import ReleaseError
 from onebox_release.host import lock, systemd
-from onebox_release.paths import Places
 
 from onebox_checks import libraries
 from onebox_checks.configuration import Wanted
@@ -75,15 +74,14 @@ def _ways(settings: Wanted, found: dict[str, list[str]]) -> list[tuple[str, Call
     return ways
 
 
-def _units(app: str) -> set[str]:
+def _units(name: str) -> set[str]:
     """Return the units of an app's live release; none where it has none."""
-    places = Places(app)
+    app = App(name)
+    release = live(app)
     try:
-        settings = parameters.read(places)
-    except (ReleaseError, ValueError, TypeError, KeyError):
+        return set(release_units.services(app, release)) if release else set()
+    except (ReleaseError, ValueError, TypeError, KeyError):  # no parameters that can be read
         return set()
-    release = live(places)
-    return set(release_units.services(places, settings, release)) if release else set()
 
 
 def _done(name: str, restart: Callable[[], object]) -> bool:

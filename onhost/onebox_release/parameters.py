@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
-
-from onebox_release.paths import Places
+from pathlib import Path
 
 from .errors import ReleaseError
 
@@ -44,33 +42,21 @@ class Parameters:
     """Whether a deploy key asks for it; never in the file."""
 
 
-def read(places: Places) -> Parameters:
+def read(path: Path) -> Parameters:
     """Return an app's parameters.
 
     Raises ReleaseError where the app is unknown here, or was set up by a newer onebox.
     """
     try:
-        document = json.loads(places.parameters.read_text())
+        document = json.loads(path.read_text())
     except FileNotFoundError:
-        known = ", ".join(sorted(path.stem for path in places.parameters.parent.glob("*.json")))
+        known = ", ".join(sorted(each.stem for each in path.parent.glob("*.json")))
         raise ReleaseError(
-            f"There is no app {places.app!r} on this server. There are: {known or 'none'}."
+            f"There is no app {path.stem!r} on this server. There are: {known or 'none'}."
         ) from None
     if document["schema"] != SCHEMA:
         raise ReleaseError(
-            f"{places.parameters} has schema {document['schema']}, this program knows {SCHEMA}."
+            f"{path} has schema {document['schema']}, this program knows {SCHEMA}."
             " Deploy once with the onebox that wrote it."
         )
     return Parameters(**document["data"])
-
-
-def health_path(places: Places, parameters: Parameters, release: str) -> str:
-    """Return where a release says how it is.
-
-    It was made with that: a later deploy may have brought another path, and failed or been gone
-    back from. Releases of an older onebox know none, and are asked as today's.
-    """
-    environment = places.environment(release)
-    text = environment.read_text() if environment.exists() else ""
-    found = re.search(r'^ONEBOX_HEALTH="(.+)"$', text, re.MULTILINE)
-    return found[1] if found else parameters.health

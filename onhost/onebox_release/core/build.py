@@ -10,41 +10,39 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from onebox_release import faults
+from onebox_release.app import App
 from onebox_release.core import identity, integrity, release_units
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, resources
 from onebox_release.install import archive, handover, packages, toml, uv_unit
 from onebox_release.install.credentials import Credentials
 from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.report import say
 
 MARKER = ".complete"
 SERVERS = Path("/etc/uv/uv.toml")  # an administrator's
 
 
-def build(
-    places: Places, parameters: Parameters, digest: str, release: str, credentials: Credentials
-) -> None:
+def build(app: App, digest: str, release: str, credentials: Credentials) -> None:
     """Make what is missing of a release: its folder, its packages, its environment.
 
     Raises RefusedError where there is no room, ReleaseError where the archive is absent or
     damaged, or its packages can't be had.
     """
-    folder = places.release(release)
+    folder = app.release(release)
     if not folder.exists():
-        contents = _contents(places, digest)
-        project = packages.read(contents.about_packages, _rules(parameters, credentials))
-        key = identity.environment_key(_key(project, parameters), places)
-        venv = places.home / "venvs" / key
+        contents = _contents(app, digest)
+        project = packages.read(contents.about_packages, _rules(app.parameters, credentials))
+        key = identity.environment_key(_key(project, app.parameters), app)
+        venv = app.home / "venvs" / key
         wheels = sum(project.wheels.values())
         room = 0 if (venv / MARKER).exists() else resources.environment(wheels)
-        resources.check_disk(places, contents.size, contents.entries, environment=room)
-        _unpack(places.incoming(digest), venv, folder, places, release)
-    _install(places, parameters, folder, credentials)
-    _configure(places, parameters, release)
+        resources.check_disk(app, contents.size, contents.entries, environment=room)
+        _unpack(app.incoming(digest), venv, folder, app, release)
+    _install(app, folder, credentials)
+    _configure(app, release)
     if not (folder / integrity.MANIFEST).exists():
-        integrity.write_manifest(folder, *integrity.beside(places, release), contents=True)
+        integrity.write_manifest(folder, *integrity.beside(app, release), contents=True)
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,9 @@ class Contents:
     about_packages: dict[str, bytes]
 
 
-def _contents(places: Places, digest: str) -> Contents:
+def _contents(app: App, digest: str) -> Contents:
     """Return what an archive holds. Raises ReleaseError where it isn't what was announced."""
-    path = places.incoming(digest)
+    path = app.incoming(digest)
     size = 0
     names: set[str] = set()
 
@@ -95,14 +93,14 @@ def _key(project: packages.Project, parameters: Parameters) -> bytes:
     return project.key + (b"\0by key" if parameters.by_key else b"")
 
 
-def _unpack(packed: Path, venv: Path, folder: Path, places: Places, release: str) -> None:
+def _unpack(packed: Path, venv: Path, folder: Path, app: App, release: str) -> None:
     """Make the folder under another name, and give it its own when all of it is on the disk."""
     say(f"Unpacking release {release}")
     new = folder.with_name(f".{release}.new")
     shutil.rmtree(new, ignore_errors=True)
     try:
         _fill(packed, new / "app")
-        _complete(new, venv, places, release)
+        _complete(new, venv, app, release)
         os.sync()
         durable.rename(new, folder)
     finally:  # a full disk, say: what is half made is not to keep it full
@@ -110,9 +108,9 @@ def _unpack(packed: Path, venv: Path, folder: Path, places: Places, release: str
     faults.point("unpacked")
 
 
-def sweep(places: Places) -> None:
+def sweep(app: App) -> None:
     """Remove what a killed deploy left half made: its files could be what fills the disk."""
-    for new in (places.home / "releases").glob(".*.new"):
+    for new in (app.home / "releases").glob(".*.new"):
         shutil.rmtree(new, ignore_errors=True)
 
 
@@ -126,15 +124,15 @@ def _fill(packed: Path, folder: Path) -> None:
             path.chmod(0o755 if member.executable else 0o644)
 
 
-def _complete(new: Path, venv: Path, places: Places, release: str) -> None:
+def _complete(new: Path, venv: Path, app: App, release: str) -> None:
     """Add to a release's code what it is served with."""
-    shutil.copy(places.configuration / "gunicorn.conf.py", new)
+    shutil.copy(app.configuration / "gunicorn.conf.py", new)
     (new / "venv").symlink_to(venv)
-    (new / "run").symlink_to(places.socket(release).parent)
-    _publish(new, (places.configuration / "static").read_text())
+    (new / "run").symlink_to(app.socket(release).parent)
+    _publish(new, (app.configuration / "static").read_text())
     # nginx must get through to `run`; the code is nobody's business but the app's.
     new.chmod(0o755)
-    _own(new / "app", places.app)
+    _own(new / "app", app.name)
 
 
 def _publish(release: Path, wanted: str) -> None:
@@ -149,9 +147,7 @@ def _publish(release: Path, wanted: str) -> None:
         shutil.copytree(release / "app" / folder, release / "static" / path, copy_function=os.link)
 
 
-def _install(
-    places: Places, parameters: Parameters, folder: Path, credentials: Credentials
-) -> None:
+def _install(app: App, folder: Path, credentials: Credentials) -> None:
     """Have packages installed by a user who may do nothing else, and make the result root's."""
     venv = (folder / "venv").readlink()
     if (venv / MARKER).exists():
@@ -163,15 +159,15 @@ def _install(
         (str(path.relative_to(folder / "app")), path.stat().st_size, path.read_bytes)
         for path in paths
     )
-    project = packages.read(files, _rules(parameters, credentials))
+    project = packages.read(files, _rules(app.parameters, credentials))
     say(f"Installing the packages of {packages.LOCK if project.locked else packages.REQUIREMENTS}")
     if project.passed_over:
         say(f"Not read on the server: {', '.join(map(repr, project.passed_over[:20]))}")
     try:
-        uv_unit.Builder(places, parameters.by_key).install(project, venv, staging, credentials)
+        uv_unit.Builder(app, app.parameters.by_key).install(project, venv, staging, credentials)
         handover.take_over(staging, uv_unit.interpreter())
         (staging / ".lock").unlink(missing_ok=True)  # uv's own
-        _own(staging, places.app)
+        _own(staging, app.name)
         staging.rename(venv)
     finally:
         uv_unit.remove(staging)
@@ -181,9 +177,9 @@ def _install(
     faults.point("installed")
 
 
-def forget_packages(places: Places) -> None:
+def forget_packages(app: App) -> None:
     """Have the next environment made of packages that are fetched anew."""
-    uv_unit.remove(places.caches)
+    uv_unit.remove(app.caches)
 
 
 def _own(folder: Path, app: str) -> None:
@@ -192,10 +188,10 @@ def _own(folder: Path, app: str) -> None:
     folder.chmod(0o750)
 
 
-def _configure(places: Places, parameters: Parameters, release: str) -> None:
-    path = places.environment(release)
+def _configure(app: App, release: str) -> None:
+    path = app.environment(release)
     if not path.exists():
-        release_units.make(places, parameters, release)
-        common = (places.configuration / "app.env").read_text()
+        release_units.make(app, release)
+        common = (app.configuration / "app.env").read_text()
         durable.write(path, f"{common}ONEBOX_RELEASE={release}\n")
         faults.point("configured")

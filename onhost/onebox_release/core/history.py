@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from onebox_release.app import App
 from onebox_release.core import identity, release_units
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, untrusted
-from onebox_release.paths import Places
 from onebox_release.terminal import printable, table, when
 
 MOST, NEWEST = 1000, 500  # lines of the history; beyond the first so many of the last are kept
@@ -20,16 +20,16 @@ MOST, NEWEST = 1000, 500  # lines of the history; beyond the first so many of th
 Entry = dict[str, Any]
 
 
-def record(places: Places, **entry: Any) -> None:
+def record(app: App, **entry: Any) -> None:
     """Add what happened to the history, with the time in UTC."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     with suppress(OSError):  # a full disk must not stop what is under way
-        durable.append(places.history, json.dumps({"at": at, **entry}))
+        durable.append(app.history, json.dumps({"at": at, **entry}))
 
 
-def read(places: Places) -> list[Entry]:
+def read(app: App) -> list[Entry]:
     """Return the history, oldest first; a line that a power cut tore is left out."""
-    lines = places.history.read_text().splitlines() if places.history.exists() else []
+    lines = app.history.read_text().splitlines() if app.history.exists() else []
     entries = []
     for line in lines:
         with suppress(json.JSONDecodeError):
@@ -37,13 +37,13 @@ def read(places: Places) -> list[Entry]:
     return entries
 
 
-def healthy(places: Places) -> list[str]:
+def healthy(app: App) -> list[str]:
     """Return the releases that are here and have held, the one that went live last first.
 
     One that failed before it went live has said nothing against its earlier self.
     """
     held: dict[str, None] = {}
-    for entry in read(places):
+    for entry in read(app):
         # A restart that failed says nothing against the release, which serves as before.
         restarting = entry["what"] == "restart"
         if entry["result"] in {"live", "altered"} or (
@@ -52,19 +52,19 @@ def healthy(places: Places) -> list[str]:
             held.pop(entry["release"], None)
         if entry["result"] == "live":
             held[entry["release"]] = None
-    return [release for release in reversed(held) if places.release(release).exists()]
+    return [release for release in reversed(held) if app.release(release).exists()]
 
 
-def memory(places: Places, release: str) -> int | None:
+def memory(app: App, release: str) -> int | None:
     """Return the bytes that a release took when it last went live; None where nobody knows."""
-    entries = (e for e in reversed(read(places)) if e["release"] == release)
+    entries = (e for e in reversed(read(app)) if e["release"] == release)
     return next((e["memory"] for e in entries if e.get("memory")), None)
 
 
-def releases(places: Places, live: str | None) -> list[Entry]:
+def releases(app: App, live: str | None) -> list[Entry]:
     """Return the releases that can be gone back to and the live one, the newest first."""
-    at = {entry["release"]: entry["at"] for entry in read(places) if entry["result"] == "live"}
-    return [{"release": name, "at": at[name], "live": name == live} for name in healthy(places)]
+    at = {entry["release"]: entry["at"] for entry in read(app) if entry["result"] == "live"}
+    return [{"release": name, "at": at[name], "live": name == live} for name in healthy(app)]
 
 
 def told_releases(found: list[Entry]) -> str:
@@ -91,94 +91,94 @@ def told(entries: list[Entry]) -> str:
     return "\n".join(texts)
 
 
-def previous(places: Places, live: str | None) -> str | None:
+def previous(app: App, live: str | None) -> str | None:
     """Return the healthy release that the live one was deployed over, or what that one was.
 
     So two rollbacks go back by two, and never to what was gone back from.
     """
-    under, good = _deployed_over(places), healthy(places)
+    under, good = _deployed_over(app), healthy(app)
     release = under.pop(live or "", None)
     while release and (release == live or release not in good):
         release = under.pop(release, None)  # each once: two may have been deployed over each other
     return release or None
 
 
-def successor(places: Places, release: str) -> str | None:
+def successor(app: App, release: str) -> str | None:
     """Return the release that was last deployed over this one."""
-    over = [new for new, old in _deployed_over(places).items() if old == release]
+    over = [new for new, old in _deployed_over(app).items() if old == release]
     return over[-1] if over else None
 
 
-def shorten(places: Places) -> None:
+def shorten(app: App) -> None:
     """Drop the oldest of a long history: whoever fails all the time must not make it endless.
 
     What is known of the releases that are here stays: when each went live, over which one, and
     the result.
     """
-    entries = read(places)
+    entries = read(app)
     if len(entries) <= MOST:
         return
     last = {
         (entry["release"], entry["what"], entry["result"]): number
         for number, entry in enumerate(entries)
-        if _counts(places, entry)
+        if _counts(app, entry)
     }
     kept = {*last.values(), *range(len(entries) - NEWEST, len(entries))}
     lines = [json.dumps(entries[number]) for number in sorted(kept)]
-    durable.write(places.history, "\n".join(lines) + "\n")
+    durable.write(app.history, "\n".join(lines) + "\n")
 
 
-def _counts(places: Places, entry: Entry) -> bool:
+def _counts(app: App, entry: Entry) -> bool:
     said = entry["result"] in {"live", "altered", "put back"} or entry.get("serves")
-    return bool(entry["release"] and said and places.release(entry["release"]).exists())
+    return bool(entry["release"] and said and app.release(entry["release"]).exists())
 
 
-def prune(places: Places, keep: int, needed: set[str], digest: str) -> None:
+def prune(app: App, keep: int, needed: set[str], digest: str) -> None:
     """Remove all but the needed and the last healthy releases, and what only removed ones used;
     of archives those of kept releases stay, the one of this digest, and those that came after it:
     people's, which wait for their deploys."""
-    kept = {*healthy(places)[:keep], *needed}
-    for folder in (places.home / "releases").iterdir():
+    kept = {*healthy(app)[:keep], *needed}
+    for folder in (app.home / "releases").iterdir():
         if folder.name not in kept:
             _remove(folder)
-    for file in (places.configuration / "releases").iterdir():
+    for file in (app.configuration / "releases").iterdir():
         if file.stem not in kept:
             file.unlink()
-    release_units.prune(places, kept)
-    links = (places.release(release) / "venv" for release in kept)
+    release_units.prune(app, kept)
+    links = (app.release(release) / "venv" for release in kept)
     used = {link.readlink().name for link in links if link.is_symlink()}
-    for venv in (places.home / "venvs").iterdir():
+    for venv in (app.home / "venvs").iterdir():
         if venv.name not in used:
             _remove(venv)
-    ours = places.incoming(digest)
+    ours = app.incoming(digest)
     came = ours.stat().st_mtime_ns if ours.exists() else time.time_ns()
-    for archive in (places.state / "incoming").iterdir():
+    for archive in (app.state / "incoming").iterdir():
         of = archive.name.removesuffix(".tar.gz")
         is_kept = of == digest or identity.artifact(of) in {each.split("-")[0] for each in kept}
         if not is_kept and archive.stat().st_mtime_ns <= came:
             archive.unlink()
     with suppress(OSError):  # a full disk
-        shorten(places)
+        shorten(app)
 
 
-def forget(places: Places, release: str) -> None:
+def forget(app: App, release: str) -> None:
     """Remove a release that was never live."""
-    _remove(places.release(release))
-    places.environment(release).unlink(missing_ok=True)
-    release_units.remove(places, release)
+    _remove(app.release(release))
+    app.environment(release).unlink(missing_ok=True)
+    release_units.remove(app, release)
 
 
-def bringer(places: Places, release: str) -> str:
+def bringer(app: App, release: str) -> str:
     """Return who deployed a release last; nothing where nobody knows."""
     name = identity.original(release)
-    deploys = (e for e in reversed(read(places)) if e["what"] == "deploy" and e["release"] == name)
+    deploys = (e for e in reversed(read(app)) if e["what"] == "deploy" and e["release"] == name)
     return next((str(entry.get("who") or "") for entry in deploys), "")
 
 
-def _deployed_over(places: Places) -> dict[str, str]:
+def _deployed_over(app: App) -> dict[str, str]:
     """Return, for each release that went live by a deploy, the one that was live before."""
     over: dict[str, str] = {}
-    for entry in read(places):
+    for entry in read(app):
         if entry["what"] == "deploy" and entry["result"] == "live":
             over.pop(entry["release"], None)
             over[entry["release"]] = entry["before"]

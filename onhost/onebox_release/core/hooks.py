@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from onebox_release.app import App
 from onebox_release.core.requester import who
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
-from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.report import say
 
 BEFORE, AFTER = "before", "after"
@@ -14,31 +13,29 @@ BEFORE, AFTER = "before", "after"
 EVENTS = {"live": AFTER, "put back": "put_back", "failed": "failed", "refused": "failed"}
 
 
-def run(
-    places: Places, parameters: Parameters, event: str, *, within: str | None, **told: str
-) -> None:
+def run(app: App, event: str, *, within: str | None, **told: str) -> None:
     """Run the hook of an event with what is told about it, in the release `within`.
 
     Whatever comes of it is said, and changes nothing: its unit's time is bounded.
     """
-    command = parameters.hooks.get(event)
+    command = app.parameters.hooks.get(event)
     if not command:
         return
-    if within is None or not places.release(within).exists():
+    if within is None or not app.release(within).exists():
         say(f"No release serves that the hook `{event}` could run in")
         return
     values = {"COMMAND": command, "EVENT": event, "WHO": who(), **told}
     lines = [f"ONEBOX_HOOK_{name}={environment_quote(value)}\n" for name, value in values.items()]
-    unit = places.process("hook", within)
+    unit = app.process("hook", within)
     try:
-        durable.write(places.hook, "".join(lines))
+        durable.write(app.hook, "".join(lines))
         systemd.systemctl("start", unit, within=None)  # the unit bounds it
         say(f"The hook `{event}` ran")
     except (ReleaseError, OSError) as error:
         say(f"The hook `{event}` failed, and changed nothing: {error}. See journalctl -u {unit}")
         systemd.reset(unit)
     finally:
-        places.hook.unlink(missing_ok=True)
+        app.hook.unlink(missing_ok=True)
 
 
 def environment_quote(value: str) -> str:

@@ -10,17 +10,17 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+from onebox_release.app import App
 from onebox_release.errors import RefusedError
 from onebox_release.host import durable
-from onebox_release.paths import Places
 
 TWIN = ".twin"
 CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py", "static")
 
 
-def release_id(digest: str, places: Places, processes: list[str]) -> str:
+def release_id(digest: str, app: App, processes: list[str]) -> str:
     """Return ARTIFACT-CONFIGURATION for an archive of this SHA-256 and today's configuration."""
-    return f"{artifact(digest)}-{configuration(places, processes)}"
+    return f"{artifact(digest)}-{configuration(app, processes)}"
 
 
 def artifact(digest: str) -> str:
@@ -31,19 +31,19 @@ def artifact(digest: str) -> str:
     return _digest(digest, *_platform())[:12]
 
 
-def archived(places: Places, release: str) -> str | None:
+def archived(app: App, release: str) -> str | None:
     """Return the SHA-256 of the archive that a release was made from; None where it is gone."""
     name = release.split("-")[0]
-    return next((each for each in _archives(places) if artifact(each) == name), None)
+    return next((each for each in _archives(app) if artifact(each) == name), None)
 
 
-def check_unique(places: Places, digest: str) -> None:
+def check_unique(app: App, digest: str) -> None:
     """Raise RefusedError where another archive on the server becomes the same release as this one.
 
     Two archives with the same 12 digits can be searched for: 2^24 tries find a pair. The archives
     of all kept releases are on the server.
     """
-    for each in _archives(places):
+    for each in _archives(app):
         if each != digest and artifact(each) == artifact(digest):
             raise RefusedError(
                 f"Archives {digest} and {each} have the same release id, {artifact(digest)}."
@@ -51,55 +51,55 @@ def check_unique(places: Places, digest: str) -> None:
             )
 
 
-def _archives(places: Places) -> Iterator[str]:
+def _archives(app: App) -> Iterator[str]:
     """Yield the SHA-256 of each archive that is kept on the server."""
-    for path in (places.state / "incoming").glob("*.tar.gz"):
+    for path in (app.state / "incoming").glob("*.tar.gz"):
         yield path.name.removesuffix(".tar.gz")
 
 
-def environment_key(pins: bytes, places: Places) -> str:
+def environment_key(pins: bytes, app: App) -> str:
     """Return the name of the virtual environment that a file of pinned packages makes here.
 
     32 digits, so that nobody finds two files of pins with the same name: apps' releases share
     environments.
     """
-    _, environments = _made_anew(places)
+    _, environments = _made_anew(app)
     again = [str(environments)] if environments else []
     return _digest(hashlib.sha256(pins).hexdigest(), *_platform(), *again)[:32]
 
 
-def configuration(places: Places, processes: list[str]) -> str:
+def configuration(app: App, processes: list[str]) -> str:
     """Return 8 digits of a keyed hash over environment, secrets, Gunicorn's file and the units.
 
     Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
     """
-    mac = hmac.new(_key(places.key), digestmod=hashlib.sha256)
-    releases, _ = _made_anew(places)
+    mac = hmac.new(_key(app.key), digestmod=hashlib.sha256)
+    releases, _ = _made_anew(app)
     if releases:
         mac.update(str(releases).encode())
-    for path in files(places, processes):
+    for path in files(app, processes):
         content = path.read_bytes()
         mac.update(f"{path.name}\0{len(content)}\0".encode() + content)
     return mac.hexdigest()[:8]
 
 
-def files(places: Places, processes: list[str]) -> list[Path]:
+def files(app: App, processes: list[str]) -> list[Path]:
     """Return the files that a release is started from."""
-    return [places.configuration / name for name in CONFIGURATION] + places.units(processes)
+    return [app.configuration / name for name in CONFIGURATION] + app.units(processes)
 
 
-def renew(places: Places, *, environment: bool) -> None:
+def renew(app: App, *, environment: bool) -> None:
     """Have the same archive and configuration become another release, with its virtual
     environment or not: the one before can't be mended under those whom it serves."""
-    releases, environments = _made_anew(places)
-    durable.write(places.made_anew, f"{releases + 1} {environments + environment}")
+    releases, environments = _made_anew(app)
+    durable.write(app.made_anew, f"{releases + 1} {environments + environment}")
 
 
-def _made_anew(places: Places) -> tuple[int, int]:
+def _made_anew(app: App) -> tuple[int, int]:
     """Return how often a release, and a virtual environment, was made anew from the same."""
-    if not places.made_anew.exists():
+    if not app.made_anew.exists():
         return 0, 0
-    releases, environments = places.made_anew.read_text().split()
+    releases, environments = app.made_anew.read_text().split()
     return int(releases), int(environments)
 
 

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from onebox_release.app import App
 from onebox_release.core import identity, release_units, unit_states
 from onebox_release.host import durable, systemd
-from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 
 Difference = tuple[str, str]
 """What differs, and how."""
@@ -38,74 +37,74 @@ def write_manifest(folder: Path, *more: Path, contents: bool) -> None:
     durable.write(folder / MANIFEST, json.dumps(_marks(folder, *more, contents=contents)))
 
 
-def altered(places: Places, release: str) -> list[Difference]:
+def altered(app: App, release: str) -> list[Difference]:
     """Return what of a release is not as it was made; nothing of one that isn't here."""
-    folder = places.release(release)
+    folder = app.release(release)
     return [
-        *_compared(folder, *beside(places, release), contents=True),
+        *_compared(folder, *beside(app, release), contents=True),
         *_compared(folder / "venv", contents=False),
     ]
 
 
-def beside(places: Places, release: str) -> list[Path]:
+def beside(app: App, release: str) -> list[Path]:
     """Return the files of a release that are not in its folder."""
-    return [places.environment(release), *release_units.of(places, release)]
+    return [app.environment(release), *release_units.of(app, release)]
 
 
-def unlike(places: Places, parameters: Parameters, release: str) -> list[Difference]:
+def unlike(app: App, release: str) -> list[Difference]:
     """Return how the live release runs otherwise than described, so that it must be made anew."""
-    found = [(str(path), "overrides our unit") for path in overrides(places, parameters)]
-    own = release_units.of(places, release)
-    secrets = [places.configuration / name for name in ("secrets.env", "generated.env")]
-    files = [*own, *secrets] if own else identity.files(places, parameters.processes)
+    found = [(str(path), "overrides our unit") for path in overrides(app)]
+    own = release_units.of(app, release)
+    secrets = [app.configuration / name for name in ("secrets.env", "generated.env")]
+    files = [*own, *secrets] if own else identity.files(app, app.parameters.processes)
     newest = max((int(path.stat().st_mtime) for path in files if path.exists()), default=0)
-    for unit in release_units.services(places, parameters, release):
+    for unit in release_units.services(app, release):
         started = systemd.show(unit, "ActiveEnterTimestamp").get("ActiveEnterTimestamp")
         if started and int(started.removeprefix("@")) < newest:
             found.append((unit, "was started before its files were changed"))
     return found
 
 
-def stopped(places: Places, parameters: Parameters, release: str) -> list[Difference]:
+def stopped(app: App, release: str) -> list[Difference]:
     """Return the live release's units that are not up; a start mends that."""
-    units = release_units.services(places, parameters, release)
-    units += [places.target(release), places.web_socket(release)]
+    units = release_units.services(app, release)
+    units += [app.target(release), app.web_socket(release)]
     return [(unit, "is stopped") for unit in units if not systemd.is_active(unit)]
 
 
-def differences(places: Places, parameters: Parameters, release: str | None) -> list[Difference]:
+def differences(app: App, release: str | None) -> list[Difference]:
     """Return all that the next deploy would mend of the live release."""
-    left = [(str(path), "is of no process") for path in leftovers(places, parameters)]
+    left = [(str(path), "is of no process") for path in leftovers(app)]
     if release is None:
         return left
     kinds = (unlike, stopped)
-    found = [difference for kind in kinds for difference in kind(places, parameters, release)]
-    return [*altered(places, release), *found, *silent(places, parameters, release), *left]
+    found = [difference for kind in kinds for difference in kind(app, release)]
+    return [*altered(app, release), *found, *silent(app, release), *left]
 
 
-def silent(places: Places, parameters: Parameters, release: str) -> list[Difference]:
+def silent(app: App, release: str) -> list[Difference]:
     """Return that the live release does not serve, and why; the next deploy replaces it."""
-    problem = unit_states.live_problem(places, parameters, release)
+    problem = unit_states.live_problem(app, release)
     return [(f"release {release}", f"does not serve: {problem}")] if problem else []
 
 
-def overrides(places: Places, parameters: Parameters) -> list[Path]:
+def overrides(app: App) -> list[Path]:
     """Return what changes a release's units and is not ours: drop-ins, masks, single units."""
-    own = _own(places, parameters)
-    own |= {path for path, whose in release_units.every(places) if places.release(whose).exists()}
+    own = _own(app)
+    own |= {path for path, whose in release_units.every(app) if app.release(whose).exists()}
     found: list[Path] = []
-    for folder in (places.root / name for name in UNIT_FOLDERS):
+    for folder in (app.root / name for name in UNIT_FOLDERS):
         for pattern in (path.name.replace("@.", "@*.") for path in own if "@." in path.name):
             found += folder.glob(f"{pattern}.d/*.conf")
             found += (path for path in folder.glob(pattern) if path not in own)
     return sorted(found)
 
 
-def leftovers(places: Places, parameters: Parameters) -> list[Path]:
+def leftovers(app: App) -> list[Path]:
     """Return the unit files of processes that were taken out of the settings."""
-    own = _own(places, parameters)
-    process = re.compile(rf"{re.escape(places.app)}-[a-z0-9]+@\.service")  # not another app's
-    there = places.units_folder.glob(f"{places.app}-*@.service")
+    own = _own(app)
+    process = re.compile(rf"{re.escape(app.name)}-[a-z0-9]+@\.service")  # not another app's
+    there = app.units_folder.glob(f"{app.name}-*@.service")
     return sorted(
         path
         for path in there
@@ -116,22 +115,22 @@ def leftovers(places: Places, parameters: Parameters) -> list[Path]:
     )
 
 
-def _own(places: Places, parameters: Parameters) -> set[Path]:
-    return {places.units_folder / name for name in parameters.units}
+def _own(app: App) -> set[Path]:
+    return {app.units_folder / name for name in app.parameters.units}
 
 
-def set_aside(places: Places, parameters: Parameters) -> None:
+def set_aside(app: App) -> None:
     """Have systemd pass over what overrides the app's units; files are kept under another name."""
-    for path in overrides(places, parameters):
+    for path in overrides(app):
         if path.is_symlink():
             path.unlink()
         else:
             path.rename(path.with_name(path.name + SET_ASIDE))
 
 
-def sweep(places: Places, parameters: Parameters) -> None:
+def sweep(app: App) -> None:
     """Remove what only processes had that are no more."""
-    gone = leftovers(places, parameters)
+    gone = leftovers(app)
     for path in gone:
         path.unlink()
     if gone:

@@ -9,41 +9,41 @@ from __future__ import annotations
 import http.client
 from datetime import UTC, datetime
 
+from onebox_release.app import App
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, health
 from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.report import say
 
 VISITOR = "127.0.0.2"  # an address of this server that nginx does not take for the server's own
 
 
-def since(places: Places) -> str | None:
+def since(app: App) -> str | None:
     """Return since when the page is shown, or None."""
     try:
-        at = places.maintenance.stat().st_mtime
+        at = app.maintenance.stat().st_mtime
     except FileNotFoundError:
         return None
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
-def on(places: Places, parameters: Parameters) -> None:
+def on(app: App) -> None:
     """Show the page; see that a visitor gets it."""
-    if not places.maintenance.exists():
-        durable.write(places.maintenance, "", 0o644)
-    if not _shown(parameters):
-        off(places)
+    if not app.maintenance.exists():
+        durable.write(app.maintenance, "", 0o644)
+    if not _shown(app.parameters):
+        off(app)
         raise ReleaseError(
-            f"nginx does not show the page of {places.app}, and nothing is changed."
+            f"nginx does not show the page of {app.name}, and nothing is changed."
             " Deploy once: its configuration may be older than this program."
         )
-    say(f"Visitors of {places.app} get the page, until maintenance is off again")
+    say(f"Visitors of {app.name} get the page, until maintenance is off again")
 
 
-def off(places: Places) -> None:
+def off(app: App) -> None:
     """Let visitors in again."""
-    places.maintenance.unlink(missing_ok=True)
-    durable.sync_folder(places.maintenance.parent)
+    app.maintenance.unlink(missing_ok=True)
+    durable.sync_folder(app.maintenance.parent)
 
 
 def _shown(parameters: Parameters) -> bool:

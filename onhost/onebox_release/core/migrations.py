@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from onebox_release import faults
+from onebox_release.app import App
 from onebox_release.core import environment, history, revisions
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import postgresql, resources, systemd
 from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.report import last_lines, plain, say
 
 NO_TABLE, NO_PERMISSION = "42P01", "42501"  # SQLSTATE
@@ -30,72 +30,70 @@ CONSENT_UNKNOWN = (
 )
 
 
-def migrate(
-    places: Places, parameters: Parameters, release: str, before: str | None, *, consent: bool
-) -> bool:
+def migrate(app: App, release: str, before: str | None, *, consent: bool) -> bool:
     """Run the migration of a release, always; return whether `before` can run on what it leaves.
 
     Raises RefusedError where it couldn't and nobody consented, ReleaseError where it fails.
     """
-    if not parameters.migrates:
+    if not app.parameters.migrates:
         return True
-    own, heads = _read(places, parameters, release), None
+    own, heads = _read(app, release), None
     if not isinstance(own, revisions.Unknown):
-        heads = at(places)
-        own = _trusted(places, own, heads)
+        heads = at(app)
+        own = _trusted(app, own, heads)
     if isinstance(own, revisions.Unknown):
-        can_go_back = runs_blindly(parameters, release, before)
+        can_go_back = runs_blindly(app.parameters, release, before)
         if not can_go_back:
-            _agree_unknown(places, parameters, release, own, consent=consent)
-        _run(places, parameters, release)
+            _agree_unknown(app, release, own, consent=consent)
+        _run(app, release)
         return can_go_back
     heads = heads or []
-    _check_forward(places, parameters, release, before, heads)
+    _check_forward(app, release, before, heads)
     missing = revisions.pending(own, heads)
-    applied = _applied(places, parameters, heads) | {revision.name for revision in missing}
-    behind = _known(places, parameters, before) if before else own
+    applied = _applied(app, heads) | {revision.name for revision in missing}
+    behind = _known(app, before) if before else own
     way = revisions.in_the_way(behind, own, applied)
     if missing:
         told = f"The live release may not be able to run on {_named(way)}."
         if way:
-            _agree(places, parameters, release, told, CONSENT, consent=consent)
+            _agree(app, release, told, CONSENT, consent=consent)
         say(f"Pending revisions: {_named(revision.name for revision in missing)}")
-    _run(places, parameters, release)
-    left = revisions.pending(own, at(places))
+    _run(app, release)
+    left = revisions.pending(own, at(app))
     if left and before:
         say(
             f"AUTOMATIC ROLLBACK IS DISABLED: `migrate` ended well, and the table alembic_version"
             f" lacks {_named(revision.name for revision in left)}"
         )
-    return not way and (not left or runs_blindly(parameters, release, before))
+    return not way and (not left or runs_blindly(app.parameters, release, before))
 
 
-def check_back(places: Places, parameters: Parameters, release: str, live: str | None) -> None:
+def check_back(app: App, release: str, live: str | None) -> None:
     """Raise RefusedError unless an earlier release can be said to run on today's database."""
-    elsewhere = live and environment.database(places, release) != environment.database(places, live)
-    if elsewhere and parameters.database == "external":
+    elsewhere = live and environment.database(app, release) != environment.database(app, live)
+    if elsewhere and app.parameters.database == "external":
         raise RefusedError(
             f"Release {release} has another DATABASE_URL than the live release {live}: what was"
             " written since is not there, or its password is an old one. Deploy its code again, or"
             " roll back all the same with --force."
         )
-    if not parameters.migrates:
+    if not app.parameters.migrates:
         return
-    own, heads = _read(places, parameters, release), None
+    own, heads = _read(app, release), None
     if not isinstance(own, revisions.Unknown):
-        heads = at(places)
-        own = _trusted(places, own, heads)
+        heads = at(app)
+        own = _trusted(app, own, heads)
     if isinstance(own, revisions.Unknown):
-        if not runs_blindly(parameters, release, live):
+        if not runs_blindly(app.parameters, release, live):
             raise RefusedError(
                 f"Whether release {release} runs on today's database is unknown: {own.why}."
                 " Set `migrations_compatible` if every migration keeps the previous release"
                 " working, or roll back all the same with --force."
             )
         return
-    successor = history.successor(places, release)
-    newer = _known(places, parameters, successor) if successor else {}
-    if way := revisions.in_the_way(own, newer, _applied(places, parameters, heads or [])):
+    successor = history.successor(app, release)
+    newer = _known(app, successor) if successor else {}
+    if way := revisions.in_the_way(own, newer, _applied(app, heads or [])):
         raise RefusedError(
             f"Release {release} may not run on today's database, which has moved on since:"
             f" {_named(way)} came after it, and nothing there says that it can live with that."
@@ -111,17 +109,17 @@ def runs_blindly(parameters: Parameters, release: str, other: str | None) -> boo
     return same or parameters.migrations_compatible
 
 
-def at(places: Places) -> list[str]:
+def at(app: App) -> list[str]:
     """Return the heads that the local database is at; none in an empty one.
 
     Raises ReleaseError where it doesn't answer. Asked as the schema's owner, never a superuser:
     what the table is named for could be a view.
     """
-    owner = f"{places.app}-migrate"
+    owner = f"{app.name}-migrate"
     # Whatever is in it: `left` and the column's type may be the app's own.
     sql = "select pg_catalog.left(version_num::pg_catalog.text, 200) from alembic_version limit 100"
     try:
-        return postgresql.query(sql, role=owner, database=places.app).splitlines()
+        return postgresql.query(sql, role=owner, database=app.name).splitlines()
     except postgresql.QueryError as error:
         if error.state == NO_TABLE:
             return []
@@ -135,49 +133,47 @@ def at(places: Places) -> list[str]:
         raise
 
 
-def _read(places: Places, parameters: Parameters, release: str) -> revisions.Read:
+def _read(app: App, release: str) -> revisions.Read:
     """Return a release's revisions, or why nobody can tell."""
-    if parameters.database != "local":
+    if app.parameters.database != "local":
         return revisions.Unknown("its database is not on this server")
-    if environment.sets(places, release, "ALEMBIC_CONFIG"):
+    if environment.sets(app, release, "ALEMBIC_CONFIG"):
         return revisions.Unknown("its environment sets ALEMBIC_CONFIG")
-    return revisions.read(places.release(release) / "app", parameters.migrate)
+    return revisions.read(app.release(release) / "app", app.parameters.migrate)
 
 
-def _trusted(
-    places: Places, own: dict[str, revisions.Revision], heads: list[str]
-) -> revisions.Read:
+def _trusted(app: App, own: dict[str, revisions.Revision], heads: list[str]) -> revisions.Read:
     """Return revisions, unless the database shows that Alembic keeps its table elsewhere."""
-    if heads or not own or not _has_tables(places):
+    if heads or not own or not _has_tables(app):
         return own
     return revisions.Unknown(
-        f"the database {places.app} has tables, and no revision in the table alembic_version: set"
+        f"the database {app.name} has tables, and no revision in the table alembic_version: set"
         " no version_table and no version_table_schema, or record where it is with `alembic stamp`"
     )
 
 
-def _has_tables(places: Places) -> bool:
-    owner = f"{places.app}-migrate"
+def _has_tables(app: App) -> bool:
+    owner = f"{app.name}-migrate"
     sql = (
         "select exists (select from pg_catalog.pg_class where relkind in ('r', 'p')"
         " and relname <> 'alembic_version' and relpersistence = 'p'"
         " and pg_catalog.pg_get_userbyid(relowner) = current_user)"
     )
-    return postgresql.query(sql, role=owner, database=places.app).strip() == "t"
+    return postgresql.query(sql, role=owner, database=app.name).strip() == "t"
 
 
-def _known(places: Places, parameters: Parameters, release: str) -> dict[str, revisions.Revision]:
+def _known(app: App, release: str) -> dict[str, revisions.Revision]:
     """Return a release's revisions, none where they can't be read: nothing speaks for it then."""
-    found = _read(places, parameters, release)
+    found = _read(app, release)
     return {} if isinstance(found, revisions.Unknown) else found
 
 
-def _applied(places: Places, parameters: Parameters, heads: list[str]) -> set[str]:
+def _applied(app: App, heads: list[str]) -> set[str]:
     """Return what the database has, as far as any release that is here can tell."""
     known: dict[str, revisions.Revision] = {}
-    for folder in (places.home / "releases").glob("*/app"):
+    for folder in (app.home / "releases").glob("*/app"):
         with suppress(ReleaseError):
-            known |= _known(places, parameters, folder.parent.name)
+            known |= _known(app, folder.parent.name)
     return revisions.ancestors(known, heads) | set(heads)
 
 
@@ -188,61 +184,55 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(found[:NAMES]) + more
 
 
-def _check_forward(
-    places: Places, parameters: Parameters, release: str, before: str | None, heads: list[str]
-) -> None:
+def _check_forward(app: App, release: str, before: str | None, heads: list[str]) -> None:
     """Refuse older code on a database that has moved on without it."""
-    own = _known(places, parameters, release)
-    newer = _known(places, parameters, before) if before else {}
-    if way := revisions.in_the_way(own, newer, _applied(places, parameters, heads)):
+    own = _known(app, release)
+    newer = _known(app, before) if before else {}
+    if way := revisions.in_the_way(own, newer, _applied(app, heads)):
         raise RefusedError(
             f"The database is at {_named(heads)}, and this release does not know"
             f" {_named(way)}. Deploy code that has these revisions."
         )
 
 
-def _agree_unknown(
-    places: Places, parameters: Parameters, release: str, own: revisions.Unknown, *, consent: bool
-) -> None:
-    dump = "a dump is taken first, and " if parameters.database == "local" else ""
+def _agree_unknown(app: App, release: str, own: revisions.Unknown, *, consent: bool) -> None:
+    dump = "a dump is taken first, and " if app.parameters.database == "local" else ""
     told = (
         "The live release may not be able to run on what `migrate` leaves, which can't be read:"
         f" {own.why}."
     )
     fix = CONSENT_UNKNOWN.format(dump=dump)
-    _agree(places, parameters, release, told, fix, consent=consent)
+    _agree(app, release, told, fix, consent=consent)
 
 
-def _agree(
-    places: Places, parameters: Parameters, release: str, told: str, fix: str, *, consent: bool
-) -> None:
+def _agree(app: App, release: str, told: str, fix: str, *, consent: bool) -> None:
     """Go on with consent alone, after a dump."""
     if not consent:
         raise RefusedError(f"{told} {fix}")
-    if parameters.database == "local":
-        say(f"Dumped the database to {_dump(places, parameters, release)}")
+    if app.parameters.database == "local":
+        say(f"Dumped the database to {_dump(app, release)}")
     say(f"AUTOMATIC ROLLBACK IS DISABLED: {told}")
 
 
-def _dump(places: Places, parameters: Parameters, release: str) -> Path:
+def _dump(app: App, release: str) -> Path:
     """Dump the database, and keep the last ones. Those that earlier attempts at this release took
     stay: they may have what a migration that failed half-way has dropped since."""
-    path = places.dumps / f"{release}.{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
-    places.dumps.mkdir(mode=0o700, exist_ok=True)
-    resources.check_disk(places, dump=True)
-    postgresql.dump(places.app, path, parameters.migrate_timeout)
+    path = app.dumps / f"{release}.{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
+    app.dumps.mkdir(mode=0o700, exist_ok=True)
+    resources.check_disk(app, dump=True)
+    postgresql.dump(app.name, path, app.parameters.migrate_timeout)
     faults.point("dumped")
-    dumps = sorted(places.dumps.glob("*.dump"), key=lambda dump: dump.stat().st_mtime)
+    dumps = sorted(app.dumps.glob("*.dump"), key=lambda dump: dump.stat().st_mtime)
     for old in (dump for dump in dumps[:-DUMPS] if not dump.name.startswith(f"{release}.")):
         old.unlink()
     return path
 
 
-def _run(places: Places, parameters: Parameters, release: str) -> None:
-    unit = places.migration(release)
+def _run(app: App, release: str) -> None:
+    unit = app.migration(release)
     say(
-        f"Running `migrate`, for {parameters.migrate_timeout} s at most (`migrate_timeout`); its"
-        f" progress: journalctl -fu {unit}"
+        f"Running `migrate`, for {app.parameters.migrate_timeout} s at most (`migrate_timeout`);"
+        f" its progress: journalctl -fu {unit}"
     )
     try:
         systemd.systemctl("start", unit, within=None)  # the unit bounds it
@@ -250,21 +240,21 @@ def _run(places: Places, parameters: Parameters, release: str) -> None:
         log = systemd.journal(unit)
         is_late = systemd.show(unit, "Result").get("Result") == "timeout"
         systemd.systemctl("reset-failed", unit)
-        raise ReleaseError(_failure(places, parameters, log, is_late=is_late)) from error
+        raise ReleaseError(_failure(app, log, is_late=is_late)) from error
     faults.point("migrated")
 
 
-def _failure(places: Places, parameters: Parameters, log: str, *, is_late: bool) -> str:
+def _failure(app: App, log: str, *, is_late: bool) -> str:
     steps = re.findall(r"Running upgrade .*?-> ([^\s,]+)", log)
     what = "The migration failed"
     if is_late:
         what = (
-            f"The migration was not done after {parameters.migrate_timeout} s"
+            f"The migration was not done after {app.parameters.migrate_timeout} s"
             " (`migrate_timeout`), and was stopped"
         )
     what += f" at revision {plain(steps[-1], 60)}" if steps else ""
     with suppress(ReleaseError):
-        what += f".\nThe database is at {_named(at(places)) or 'no revision'}"
+        what += f".\nThe database is at {_named(at(app)) or 'no revision'}"
     if is_late:
         what += ".\nSet `migrate_timeout` higher, or move the slow part out of the migration"
     return f"{what}.\n{last_lines(log)}"

@@ -16,50 +16,49 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from onebox_release import faults
+from onebox_release.app import App
 from onebox_release.core import release, release_units
 from onebox_release.errors import LockedError, ReleaseError
 from onebox_release.host import durable, lock, nginx, postgresql, resources, systemd, untrusted
-from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.report import say
 
 DROP = 300  # seconds for a database's files to be deleted
 
 
-def remove(places: Places, parameters: Parameters, who: str, *, keep: bool) -> None:
+def remove(app: App, who: str, *, keep: bool) -> None:
     """Take an app off the server; `keep` a last copy of its data.
 
     Raises LockedError while a deploy runs or deploys are on hold, ReleaseError where a step fails.
     """
     with _no_deploys(who):
-        _stop(places, parameters)
+        _stop(app)
         faults.point("stopped")
         try:
-            copies = _copy(places, parameters) if keep else []
+            copies = _copy(app) if keep else []
         except (ReleaseError, OSError):
-            say(f"Nothing is removed: {places.app} is started again")
-            systemd.systemctl("enable", "--quiet", places.boot_unit.name)
-            for job in _jobs(places):
+            say(f"Nothing is removed: {app.name} is started again")
+            systemd.systemctl("enable", "--quiet", app.boot_unit.name)
+            for job in _jobs(app):
                 timer = job.with_suffix(".timer")
                 if timer.exists():
                     systemd.systemctl("enable", "--now", "--quiet", timer.name)
-            release.recover(places, parameters)
+            release.recover(app)
             raise
         faults.point("copied")
-        say(f"Taking {places.app} out of nginx")
-        nginx.leave_out(places)
+        say(f"Taking {app.name} out of nginx")
+        nginx.leave_out(app)
         faults.point("unserved")
-        if parameters.database == "local":
-            say(f"Dropping the database {places.app}")
-            _drop(places.app)
+        if app.parameters.database == "local":
+            say(f"Dropping the database {app.name}")
+            _drop(app.name)
         faults.point("dropped")
         say("Deleting its files and users")
-        _delete(places)
+        _delete(app)
         faults.point("deleted")
-        places.parameters.unlink()
-        _expect_less(places)
-        durable.sync_folder(places.parameters.parent)
-    say(f"{places.app} is gone from this server.")
+        app.parameters_file.unlink()
+        _expect_less(app)
+        durable.sync_folder(app.parameters_file.parent)
+    say(f"{app.name} is gone from this server.")
     for copy in copies:
         say(f"A last copy: {copy}")
 
@@ -76,47 +75,47 @@ def _no_deploys(who: str) -> Iterator[None]:
         yield
 
 
-def _stop(places: Places, parameters: Parameters) -> None:
+def _stop(app: App) -> None:
     """Stop all processes of an app, for good: a boot does not start them either."""
-    app = places.app
-    say(f"Stopping {app}")
-    if places.boot_unit.exists():
-        systemd.systemctl("disable", "--now", "--quiet", places.boot_unit.name)
-    for job in _jobs(places):
+    name = app.name
+    say(f"Stopping {name}")
+    if app.boot_unit.exists():
+        systemd.systemctl("disable", "--now", "--quiet", app.boot_unit.name)
+    for job in _jobs(app):
         systemd.systemctl("disable", "--now", "--quiet", job.with_suffix(".timer").name)
         systemd.systemctl("stop", job.name)
-    processes = release_units.known(places, parameters)
-    own = ("migrate", "web", "hook", *processes, *parameters.jobs)
+    processes = release_units.known(app)
+    own = ("migrate", "web", "hook", *processes, *app.parameters.jobs)
     kinds = (f"{kind}@*.service" for kind in own)
-    units = [f"{app}@*.target", f"{app}-web@*.socket", *(f"{app}-{kind}" for kind in kinds)]
-    units.append(f"onebox-run-{app}@*.service")
+    units = [f"{name}@*.target", f"{name}-web@*.socket", *(f"{name}-{kind}" for kind in kinds)]
+    units.append(f"onebox-run-{name}@*.service")
     systemd.systemctl("stop", *units)
-    if places.slice.exists():  # whatever else is in it
-        systemd.systemctl("stop", places.slice.name)
+    if app.slice.exists():  # whatever else is in it
+        systemd.systemctl("stop", app.slice.name)
     systemd.systemctl("reset-failed", *units)
 
 
-def _copy(places: Places, parameters: Parameters) -> list[Path]:
+def _copy(app: App) -> list[Path]:
     """Copy what no deploy could make again; return where to."""
-    places.copies.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for half in places.copies.glob(f"{places.app}-*.new"):
+    app.copies.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for half in app.copies.glob(f"{app.name}-*.new"):
         half.unlink()
-    name = f"{places.app}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = f"{app.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     copies = []
-    is_here = parameters.database == "local" and postgresql.exists(places.app)
-    resources.check_copy(places, resources.used(places.data), dump=is_here)
+    is_here = app.parameters.database == "local" and postgresql.exists(app.name)
+    resources.check_copy(app, resources.used(app.data), dump=is_here)
     if is_here:
-        copies.append(places.copies / f"{name}.dump")
+        copies.append(app.copies / f"{name}.dump")
         say(f"Dumping the database to {copies[-1]}")
-        postgresql.open_to_superuser(places.app)
-        postgresql.dump(places.app, copies[-1], parameters.migrate_timeout)
-    kept = [path for path in (places.data, places.generated) if path.exists()]
+        postgresql.open_to_superuser(app.name)
+        postgresql.dump(app.name, copies[-1], app.parameters.migrate_timeout)
+    kept = [path for path in (app.data, app.generated) if path.exists()]
     if kept:
-        copies.append(places.copies / f"{name}.tar.gz")
+        copies.append(app.copies / f"{name}.tar.gz")
         say(f"Copying its own files to {copies[-1]}")
         new = copies[-1].with_suffix(".new")
-        most = resources.room(places.copies)
-        if not untrusted.archive(new, *kept, root=places.root, most=most):
+        most = resources.room(app.copies)
+        if not untrusted.archive(new, *kept, root=app.root, most=most):
             say(f"Left out: what is more than {untrusted.DEEPEST} folders deep")
         with new.open("rb") as file:
             durable.sync(file)
@@ -148,45 +147,45 @@ def _drop_role(role: str) -> None:
         say(f"The role {role} could not be dropped and is called {aside} now: {error}")
 
 
-def _delete(places: Places) -> None:
-    release_units.prune(places, set())
-    for job in _jobs(places):
-        _vanish(places.timer_stamp(job.stem))
-    for unit in _units(places):
+def _delete(app: App) -> None:
+    release_units.prune(app, set())
+    for job in _jobs(app):
+        _vanish(app.timer_stamp(job.stem))
+    for unit in _units(app):
         unit.unlink()
     systemd.systemctl("daemon-reload")
-    for path in places.belongings():
+    for path in app.belongings():
         _vanish(path)
-    for user in (f"{places.app}-build", f"{places.app}-migrate", places.app):
+    for user in (f"{app.name}-build", f"{app.name}-migrate", app.name):
         _allow(user)
-        _forget(places, user)
-    for log in places.access_log.parent.glob(f"{places.access_log.name}*"):
+        _forget(app, user)
+    for log in app.access_log.parent.glob(f"{app.access_log.name}*"):
         log.unlink()
 
 
-def _units(places: Places) -> list[Path]:
+def _units(app: App) -> list[Path]:
     """Return the app's unit files, those of processes that it once had too."""
-    boot = (places.boot_unit, places.listen_unit, places.slice)
-    found = places.units([]) + [path for path in boot if path.exists()]
-    for path in places.web_unit.parent.glob(f"{places.app}-*@.service"):
-        if f"=/srv/{places.app}/" in path.read_text() and path not in found:
+    boot = (app.boot_unit, app.listen_unit, app.slice)
+    found = app.units([]) + [path for path in boot if path.exists()]
+    for path in app.web_unit.parent.glob(f"{app.name}-*@.service"):
+        if f"=/srv/{app.name}/" in path.read_text() and path not in found:
             found.append(path)
-    jobs = _jobs(places)
+    jobs = _jobs(app)
     return [*found, *jobs, *(job.with_suffix(".timer") for job in jobs)]
 
 
-def _jobs(places: Places) -> list[Path]:
+def _jobs(app: App) -> list[Path]:
     """Return the units of the app's timers. Another app's name may begin the same."""
-    found = places.web_unit.parent.glob(f"onebox-job-{places.app}-*.service")
-    return [path for path in found if f" job {places.app} " in path.read_text()]
+    found = app.web_unit.parent.glob(f"onebox-job-{app.name}-*.service")
+    return [path for path in found if f" job {app.name} " in path.read_text()]
 
 
-def _expect_less(places: Places) -> None:
+def _expect_less(app: App) -> None:
     """Let the server's look at itself no longer miss what is gone."""
-    if places.manifest.exists():
-        lines = places.manifest.read_text().splitlines(keepends=True)
+    if app.manifest.exists():
+        lines = app.manifest.read_text().splitlines(keepends=True)
         kept = (line for line in lines if Path(line.split(maxsplit=1)[1].rstrip()).exists())
-        durable.write(places.manifest, "".join(kept))
+        durable.write(app.manifest, "".join(kept))
 
 
 def _vanish(path: Path) -> None:
@@ -206,11 +205,11 @@ def _allow(user: str) -> None:
     subprocess.run(["nft", "delete", *element], capture_output=True, check=False)
 
 
-def _forget(places: Places, user: str) -> None:
+def _forget(app: App, user: str) -> None:
     """Delete a user with its group, and the mask of its systemd manager: the next user to get its
     id may be another's."""
     with suppress(KeyError):  # it is gone, by an earlier run that was cut off here
-        (places.units_folder / f"user@{pwd.getpwnam(user).pw_uid}.service").unlink(missing_ok=True)
+        (app.units_folder / f"user@{pwd.getpwnam(user).pw_uid}.service").unlink(missing_ok=True)
     for command, known in (("userdel", pwd.getpwnam), ("groupdel", grp.getgrnam)):
         try:
             known(user)

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+from onebox_release.app import App
 from onebox_release.core.hooks import environment_quote
 from onebox_release.core.switch import live
 from onebox_release.errors import RefusedError
 from onebox_release.host import durable, systemd
-from onebox_release.paths import Places
 
 # No file of the app's runs on the administrator's terminal, and none keeps what is typed there.
 SHELL = ["/usr/bin/env", "HISTFILE=/dev/null", "/bin/bash", "--norc"]
@@ -22,18 +22,18 @@ TERMINALS = "InaccessiblePaths=-/dev/pts"  # but for the one that it is typed at
 OWN = ("Type", "ExecStart", "Restart", "RestartSec", "TimeoutStartSec", "KillMode")
 
 
-def run(places: Places, command: str) -> int:
+def run(app: App, command: str) -> int:
     """Run a shell's command line, or without one a shell; return its exit code.
 
     The unit of the live release's web process says as whom, where and in which sandbox.
     """
-    release = live(places)
+    release = live(app)
     if release is None:
-        raise RefusedError(f"No release of {places.app} is live. Deploy first.")
-    unit = f"onebox-run-{places.app}@{os.getpid()}.service"
-    file = places.command(str(os.getpid()))
+        raise RefusedError(f"No release of {app.name} is live. Deploy first.")
+    unit = f"onebox-run-{app.name}@{os.getpid()}.service"
+    file = app.command(str(os.getpid()))
     terminal = "--pty" if sys.stdin.isatty() and sys.stdout.isatty() else "--pipe"
-    options = [f"--property={line}" for line in properties(places, release)]
+    options = [f"--property={line}" for line in properties(app, release)]
     if "TERM" in os.environ:
         options.append(f"--setenv=TERM={os.environ['TERM']}")
     if command:
@@ -50,14 +50,14 @@ def run(places: Places, command: str) -> int:
         file.unlink(missing_ok=True)
 
 
-def put(places: Places, token: str, command: str) -> None:
+def put(app: App, token: str, command: str) -> None:
     """Lay a command ready: it may hold a secret, so it comes on standard input."""
-    durable.write(places.command(token), command)
+    durable.write(app.command(token), command)
 
 
-def take(places: Places, token: str) -> str:
+def take(app: App, token: str) -> str:
     """Return the command that was laid ready, and leave nothing behind. Raises RefusedError."""
-    path = places.command(token)
+    path = app.command(token)
     try:
         command = path.read_text()
     except FileNotFoundError:
@@ -66,10 +66,10 @@ def take(places: Places, token: str) -> str:
     return command
 
 
-def properties(places: Places, release: str) -> Iterator[str]:
+def properties(app: App, release: str) -> Iterator[str]:
     """Yield the lines of the web unit that say as whom, where and in which sandbox it runs."""
-    own = places.units_folder / places.process("web", release)
-    unit = own if own.is_file() else places.web_unit
+    own = app.units_folder / app.process("web", release)
+    unit = own if own.is_file() else app.web_unit
     text = unit.read_text().partition("[Service]")[2]
     for line in text.splitlines():
         key, is_setting, _ = line.partition("=")

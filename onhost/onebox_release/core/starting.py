@@ -8,11 +8,10 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from onebox_release.app import App
 from onebox_release.core import unit_states
 from onebox_release.errors import ReleaseError
 from onebox_release.host import systemd
-from onebox_release.parameters import Parameters, health_path
-from onebox_release.paths import Places
 from onebox_release.report import cause, last_lines
 
 POLL = 0.1  # seconds between two checks of a starting release
@@ -29,17 +28,15 @@ HINTS = {
 HINT = "`health` must name a path that answers 200 without a login: set `health`"
 
 
-def wait(
-    places: Places, parameters: Parameters, release: str, *, patient: bool, cursor: str
-) -> None:
+def wait(app: App, release: str, *, patient: bool, cursor: str) -> None:
     """Wait until a release that was just started answers, and goes on to for `settle` seconds.
 
     `patient` is for a release that was live before: it does not fail for slowness alone.
     Raises ReleaseError with its log since `cursor`.
     """
-    start = _Start(places, parameters, release, patient=patient)
+    start = _Start(app, release, patient=patient)
     if problem := start.problem():
-        unit = places.process("web", release)
+        unit = app.process("web", release)
         log = systemd.journal(unit, after=cursor)
         if problem.endswith((unit_states.CRASHED, unit_states.KILLED, unit_states.FAILED)):
             problem += cause(log)
@@ -49,16 +46,16 @@ def wait(
         raise ReleaseError(f"Release {release} {problem}.\n{lines}")
 
 
-def revived(places: Places, parameters: Parameters, release: str) -> str:
+def revived(app: App, release: str) -> str:
     """Return why the live release does not serve, or nothing; one that is starting has time to."""
-    state = systemd.show(places.process("web", release), "ActiveState", "InactiveExitTimestamp")
+    state = systemd.show(app.process("web", release), "ActiveState", "InactiveExitTimestamp")
     begun = float((state.get("InactiveExitTimestamp") or "").removeprefix("@") or 0)
-    missing = not places.socket(release).exists()
+    missing = not app.socket(release).exists()
     if state.get("ActiveState") in {"active", "activating"} and not missing:
-        deadline = begun + parameters.start_timeout
-        while time.time() < deadline and unit_states.own(places, parameters, release, 1).problem:
+        deadline = begun + app.parameters.start_timeout
+        while time.time() < deadline and unit_states.own(app, release, 1).problem:
             time.sleep(POLL)
-    return unit_states.live_problem(places, parameters, release)
+    return unit_states.live_problem(app, release)
 
 
 @dataclass
@@ -81,22 +78,20 @@ class _Work:
 class _Start:
     """One start of a release."""
 
-    def __init__(
-        self, places: Places, parameters: Parameters, release: str, *, patient: bool
-    ) -> None:
-        self.places, self.parameters, self.release = places, parameters, release
-        self.unit = places.process("web", release)
-        self.limit = parameters.start_timeout
+    def __init__(self, app: App, release: str, *, patient: bool) -> None:
+        self.app, self.release = app, release
+        self.unit = app.process("web", release)
+        self.limit = app.parameters.start_timeout
         self.most = max(self.limit * STRETCH, PATIENT if patient else 0)
 
     def problem(self) -> str:
         """Return what went wrong, as the rest of a sentence about the release; or nothing."""
         if problem := self._until_ready():
             return problem
-        settled = time.monotonic() + self.parameters.settle
+        settled = time.monotonic() + self.app.parameters.settle
         while time.monotonic() < settled:
             time.sleep(POLL)
-            seen = unit_states.own(self.places, self.parameters, self.release)
+            seen = unit_states.own(self.app, self.release)
             if problem := unit_states.crash(self.unit) or seen.problem:
                 return f"did not become ready: {problem}"
         return ""
@@ -107,7 +102,7 @@ class _Start:
         while True:
             # Little patience: a starting app's socket takes connections long before they are
             # answered, and a long wait would only see a crash later.
-            seen = unit_states.own(self.places, self.parameters, self.release, 1)
+            seen = unit_states.own(self.app, self.release, 1)
             if crash := unit_states.crash(self.unit):  # says more than no answer
                 return f"did not become ready: {crash}"
             if not seen.problem:
@@ -131,8 +126,8 @@ class _Start:
             time.sleep(POLL)
 
     def _hint(self, status: int) -> str:
-        path = health_path(self.places, self.parameters, self.release)
-        hint = HINTS.get(status, HINT).format(domain=self.parameters.domains[0])
+        path = self.app.health_path(self.release)
+        hint = HINTS.get(status, HINT).format(domain=self.app.parameters.domains[0])
         return f"{hint} (now {path!r})" if "`health`" in hint else f"{hint}, or set `health`"
 
 

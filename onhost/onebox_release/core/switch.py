@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from onebox_release import faults
+from onebox_release.app import App
 from onebox_release.core import release_units, starting, unit_states
 from onebox_release.core.watch import AccessLog
 from onebox_release.errors import PutBackError, ReleaseError, WentBadError
 from onebox_release.host import durable, health, resources, systemd
-from onebox_release.parameters import Parameters, health_path
-from onebox_release.paths import Places
 from onebox_release.report import last_lines, say
 
 SOCKETS = Path("/proc/net/unix")
@@ -28,21 +27,20 @@ MISSES = 3  # health answers in a row that must be bad before a live release cou
 FIRST, FIRST_STARTS = 10, 2  # seconds at least; times the start
 
 
-def live(places: Places) -> str | None:
+def live(app: App) -> str | None:
     """Return the release that `current` points to, if it is there."""
-    link = places.current
+    link = app.current
     return link.readlink().name if link.is_symlink() and link.exists() else None
 
 
-def missing(places: Places) -> str | None:
+def missing(app: App) -> str | None:
     """Return the release that `current` points to, if it is not there."""
-    link = places.current
+    link = app.current
     return link.readlink().name if link.is_symlink() and not link.exists() else None
 
 
 def switch(
-    places: Places,
-    parameters: Parameters,
+    app: App,
     release: str,
     *,
     can_go_back: bool,
@@ -55,33 +53,32 @@ def switch(
     Raises ReleaseError where it does not hold. What is stopped then is decided by `current`
     alone, so that whatever went wrong, what it points to serves.
     """
-    before = live(places)
+    before = live(app)
     cursor = systemd.cursor()
     try:
-        took = _start(places, parameters, release, patient=patient, cursor=cursor)
-        log = AccessLog(places.access_log)
-        durable.point(places.current, f"releases/{release}")
+        took = _start(app, release, patient=patient, cursor=cursor)
+        log = AccessLog(app.access_log)
+        durable.point(app.current, f"releases/{release}")
         faults.point("switched")
-        seconds = parameters.watch
+        seconds = app.parameters.watch
         if not before:
             seconds = min(seconds, max(FIRST, FIRST_STARTS * int(took)))
-        _hold(places, parameters, release, seconds, log, cursor)
+        _hold(app, release, seconds, log, cursor)
     except Exception as error:
-        went_live = live(places) == release
-        if went_live and (why := _why_it_stays(places, parameters, before, error, can_go_back)):
+        went_live = live(app) == release
+        if went_live and (why := _why_it_stays(app, before, error, can_go_back)):
             raise ReleaseError(f"{error}\nIt stays live: {why}.") from error
         if went_live:
-            _put_back(places, parameters, before)
+            _put_back(app, before)
         else:  # nobody but us asked it anything: there is nothing to wait for
-            stop(places, parameters, release)
-        retire(places, parameters)
+            stop(app, release)
+        retire(app)
         kind = PutBackError if went_live else ReleaseError
         raise kind(str(error)) from error
 
 
 def _why_it_stays(
-    places: Places,
-    parameters: Parameters,
+    app: App,
     before: str | None,
     error: Exception,
     can_go_back: bool,  # noqa: FBT001
@@ -92,83 +89,77 @@ def _why_it_stays(
         return "there is no previous release to roll back to" if bad else ""
     if not can_go_back:
         return "the database has moved on"
-    problem = unit_states.live_problem(places, parameters, before)
+    problem = unit_states.live_problem(app, before)
     return f"the previous release, {before}, does not serve either ({problem})" if problem else ""
 
 
-def retire(places: Places, parameters: Parameters) -> None:
+def retire(app: App) -> None:
     """Stop all releases but the live one, once their connections are finished or time is up."""
-    for release in systemd.releases_up(places.app, release_units.known(places, parameters)):
-        if release == live(places):
+    for release in systemd.releases_up(app.name, release_units.known(app)):
+        if release == live(app):
             continue
         say(f"Stopping release {release}")
         time.sleep(HANDOVER)
-        drain(places.socket(release), parameters.drain)
-        stop(places, parameters, release)
+        drain(app.socket(release), app.parameters.drain)
+        stop(app, release)
         faults.point("retired")
 
 
-def make_way(places: Places, parameters: Parameters, release: str) -> None:
+def make_way(app: App, release: str) -> None:
     """Stop the processes of other releases that must not run beside this one's own."""
-    for other in {whose for _, whose in release_units.every(places)} - {release}:
-        names = release_units.alone(places, release) | release_units.alone(places, other)
-        own = release_units.processes(places, parameters, other)
-        units = [places.process(name, other) for name in sorted(names) if name in own]
+    for other in {whose for _, whose in release_units.every(app)} - {release}:
+        names = release_units.alone(app, release) | release_units.alone(app, other)
+        own = release_units.processes(app, other)
+        units = [app.process(name, other) for name in sorted(names) if name in own]
         if up := [unit for unit in units if systemd.is_active(unit)]:
             systemd.systemctl("stop", *up)
 
 
-def stop(places: Places, parameters: Parameters, release: str) -> None:
+def stop(app: App, release: str) -> None:
     """Stop all of a release; each process gets the time that its unit gives it."""
-    processes = release_units.services(places, parameters, release)
-    socket = places.web_socket(release)
-    systemd.systemctl("stop", places.target(release), *processes, socket)
+    processes = release_units.services(app, release)
+    socket = app.web_socket(release)
+    systemd.systemctl("stop", app.target(release), *processes, socket)
     for unit in (*processes, socket):
         if systemd.show(unit, "ActiveState").get("ActiveState") == "failed":
             systemd.systemctl("reset-failed", unit)
 
 
-def _start(
-    places: Places, parameters: Parameters, release: str, *, patient: bool, cursor: str
-) -> float:
+def _start(app: App, release: str, *, patient: bool, cursor: str) -> float:
     """Start the web process, and wait until it answers and has gone on to for a while; return
     the seconds that took."""
     say(f"Starting release {release}")
     begun = time.monotonic()
     systemd.systemctl("daemon-reload")
-    systemd.systemctl("start", "--no-block", places.process("web", release))
+    systemd.systemctl("start", "--no-block", app.process("web", release))
     faults.point("started")
     # Its own: a candidate starts with no restarts counted.
-    starting.wait(places, parameters, release, patient=patient, cursor=cursor)
+    starting.wait(app, release, patient=patient, cursor=cursor)
     faults.point("settled")
     return time.monotonic() - begun
 
 
-def _hold(
-    places: Places, parameters: Parameters, release: str, seconds: int, log: AccessLog, cursor: str
-) -> None:
+def _hold(app: App, release: str, seconds: int, log: AccessLog, cursor: str) -> None:
     """See that the public gets the new release, start all of it, and watch it."""
-    check_public(places, parameters, release)
-    make_way(places, parameters, release)
-    systemd.systemctl("start", places.target(release))
+    check_public(app, release)
+    make_way(app, release)
+    systemd.systemctl("start", app.target(release))
     say(f"Release {release} is live")
     faults.point("joined")
     if seconds:
-        _watch(places, parameters, release, seconds, log, cursor)
+        _watch(app, release, seconds, log, cursor)
         faults.point("watched")
 
 
-def _watch(
-    places: Places, parameters: Parameters, release: str, seconds: int, log: AccessLog, cursor: str
-) -> None:
+def _watch(app: App, release: str, seconds: int, log: AccessLog, cursor: str) -> None:
     """Check a release while the previous one is still warm. Raises WentBadError if it is worse."""
     seconds = resources.watch_time(seconds, *resources.memory())
     say(f"Watching it for {seconds} s; stopping this command does not stop that")
     before, misses, end = log.before(), 0, time.monotonic() + seconds
-    units = release_units.services(places, parameters, release)
+    units = release_units.services(app, release)
     while time.monotonic() < end:
         time.sleep(LOOK)
-        problem = own_answer(places, parameters, release)
+        problem = own_answer(app, release)
         misses = misses + 1 if problem else 0
         since = log.since()
         if crashed := next((unit for unit in units if unit_states.crash(unit)), None):
@@ -181,23 +172,23 @@ def _watch(
             raise WentBadError(f"Release {release} went bad: {problem}.\n{told}")
 
 
-def _put_back(places: Places, parameters: Parameters, before: str | None) -> None:
+def _put_back(app: App, before: str | None) -> None:
     """Make the release before live again, by the same rename."""
     if before:
-        durable.point(places.current, f"releases/{before}")
+        durable.point(app.current, f"releases/{before}")
         say(f"Put back release {before}")
-        make_way(places, parameters, before)
-        systemd.systemctl("start", "--no-block", places.target(before))
+        make_way(app, before)
+        systemd.systemctl("start", "--no-block", app.target(before))
     else:
-        places.current.unlink(missing_ok=True)
-        durable.sync_folder(places.home)
+        app.current.unlink(missing_ok=True)
+        durable.sync_folder(app.home)
     faults.point("put back")
 
 
-def check_public(places: Places, parameters: Parameters, release: str) -> None:
+def check_public(app: App, release: str) -> None:
     """Ask through nginx, over HTTPS or, without a certificate, HTTP, until the release answers."""
-    domain = parameters.domains[0]
-    path = health_path(places, parameters, release)
+    domain = app.parameters.domains[0]
+    path = app.health_path(release)
 
     def problem() -> str:
         over_tls = unit_states.ask(health.NginxConnection(domain), path, release).problem
@@ -210,9 +201,9 @@ def check_public(places: Places, parameters: Parameters, release: str) -> None:
         raise ReleaseError(f"nginx is not serving release {release}: {found}.")
 
 
-def own_answer(places: Places, parameters: Parameters, release: str) -> str:
+def own_answer(app: App, release: str) -> str:
     """Return what is wrong with a release's answer over its own socket, or nothing."""
-    return unit_states.own(places, parameters, release).problem
+    return unit_states.own(app, release).problem
 
 
 def _wait(problem: Callable[[], str], seconds: float) -> str:

@@ -6,33 +6,32 @@ import json
 import time
 from datetime import UTC, datetime
 
+from onebox_release.app import App
 from onebox_release.core import pause
 from onebox_release.core.switch import live
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
-from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.report import excerpt, say
 
 LINES = 10  # of its own, for whoever is told that it failed
 
 
-def run(places: Places, job: str) -> None:
+def run(app: App, job: str) -> None:
     """Run a job in the live release, wait for its end, and write down how it went.
 
     While a deploy is under way nobody knows yet which release will stay, so it waits for that. A
     release that is switched from meanwhile is kept until the job is through.
     """
-    if pause.is_paused(places):
-        say(f"{places.app} is paused: {job} is not run")
+    if pause.is_paused(app):
+        say(f"{app.name} is paused: {job} is not run")
         return
-    systemd.wait_until_inactive(places.unit)
-    systemd.wait_until_inactive(f"{places.app}-{job}@*.service")  # somebody else started it
-    release = live(places)
+    systemd.wait_until_inactive(app.unit)
+    systemd.wait_until_inactive(f"{app.name}-{job}@*.service")  # somebody else started it
+    release = live(app)
     if release is None:
-        say(f"No release of {places.app} is live: {job} has nothing to run in")
+        say(f"No release of {app.name} is live: {job} has nothing to run in")
         return
-    unit, at, start = places.process(job, release), datetime.now(UTC), time.monotonic()
+    unit, at, start = app.process(job, release), datetime.now(UTC), time.monotonic()
     started = True
     try:
         systemd.systemctl("start", unit, within=None)  # the unit's own timeout bounds it
@@ -53,23 +52,23 @@ def run(places: Places, job: str) -> None:
     if result != "success":
         entry["excerpt"] = excerpt(systemd.journal(unit, LINES * 4), LINES)
         systemd.reset(unit)  # it is told as a job, not as a unit, too
-    durable.write(places.job(job), json.dumps(entry))
+    durable.write(app.job(job), json.dumps(entry))
     say(f"{job}: {result}, {entry['seconds']} s")
     if result != "success":
         systemd.look()
 
 
-def last(places: Places, parameters: Parameters) -> dict[str, object]:
+def last(app: App) -> dict[str, object]:
     """Return how each job's last run went; jobs that never ran have none."""
     return {
-        job: json.loads(places.job(job).read_text())
-        for job in parameters.jobs
-        if places.job(job).exists()
+        job: json.loads(app.job(job).read_text())
+        for job in app.parameters.jobs
+        if app.job(job).exists()
     }
 
 
-def running(places: Places, parameters: Parameters) -> set[str]:
+def running(app: App) -> set[str]:
     """Return the releases that a job runs in."""
-    patterns = [f"{places.app}-{job}@*.service" for job in parameters.jobs]
+    patterns = [f"{app.name}-{job}@*.service" for job in app.parameters.jobs]
     up = systemd.units("--state=activating,active,deactivating", *patterns) if patterns else []
     return {unit.partition("@")[2].rpartition(".")[0] for unit in up}

@@ -7,10 +7,9 @@ import signal
 import time
 from dataclasses import dataclass
 
+from onebox_release.app import App
 from onebox_release.core import release_units
 from onebox_release.host import health, systemd
-from onebox_release.parameters import Parameters, health_path
-from onebox_release.paths import Places
 
 FAILED, CRASHED = "it failed", "it crashed"
 KILLED = (
@@ -29,12 +28,10 @@ class Observation:
     status: int = 0
 
 
-def own(
-    places: Places, parameters: Parameters, release: str, patience: float = health.PATIENCE
-) -> Observation:
+def own(app: App, release: str, patience: float = health.PATIENCE) -> Observation:
     """Ask a release over its own socket."""
-    connection = health.UnixConnection(places.socket(release), parameters.domains[0], patience)
-    return ask(connection, health_path(places, parameters, release), release)
+    connection = health.UnixConnection(app.socket(release), app.parameters.domains[0], patience)
+    return ask(connection, app.health_path(release), release)
 
 
 def ask(connection: http.client.HTTPConnection, path: str, release: str) -> Observation:
@@ -85,16 +82,16 @@ def keeps_crashing(unit: str) -> bool:
         time.sleep(PAUSE)
 
 
-def live_problem(places: Places, parameters: Parameters, release: str) -> str:
+def live_problem(app: App, release: str) -> str:
     """Return why a live release does not serve, or nothing."""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE)
-        if not (problem := own(places, parameters, release).problem):
+        if not (problem := own(app, release).problem):
             break
     else:
         return problem
-    units = release_units.services(places, parameters, release)
+    units = release_units.services(app, release)
     crashing = next((unit for unit in units if keeps_crashing(unit)), None)
     return f"{crashing} keeps crashing" if crashing else ""
 

@@ -7,21 +7,21 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from onebox_release.app import App
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
-from onebox_release.paths import Places
 
 TEST = ["/usr/sbin/nginx", "-t", "-q", "-c"]
 
 
-def leave_out(places: Places) -> None:
+def leave_out(app: App) -> None:
     """Have nginx serve everything but an app.
 
     The new folder holds what a deploy without the app would place, so that one finds nothing to
     do.
     """
-    link = places.nginx
-    site = f"sites/{places.app}.conf"
+    link = app.nginx
+    site = f"sites/{app.name}.conf"
     paths = (path for path in link.rglob("*") if path.is_file())
     files = {str(path.relative_to(link)): path.read_text() for path in paths}
     if files.pop(site, None) is not None:

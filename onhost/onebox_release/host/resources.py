@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from onebox_release.app import App
 from onebox_release.errors import RefusedError
 from onebox_release.host import postgresql, systemd
-from onebox_release.paths import Places
 
 MIB = 1024 * 1024
 SPARE = 100 * MIB  # disk that stays free for logs and the database
@@ -30,7 +30,7 @@ SHORT_WATCH = 10  # seconds
 
 
 def check_disk(
-    places: Places,
+    app: App,
     code: int = 0,
     entries: int = 0,
     *,
@@ -40,17 +40,17 @@ def check_disk(
     """Raise RefusedError unless there is room: for so many bytes and entries of code, for so many
     bytes of packages, for a dump of the database (which it can't exceed)."""
     files = entries + (max(ENVIRONMENT_FILES, environment // AVERAGE) if environment else 0)
-    _check(places.home, code + environment, files, "a release", ADVICE)
+    _check(app.home, code + environment, files, "a release", ADVICE)
     if dump:
-        _check(_there(places.dumps), _database(places), 0, "a dump of the database", ADVICE)
+        _check(_there(app.dumps), _database(app), 0, "a dump of the database", ADVICE)
 
 
-def check_copy(places: Places, size: int, *, dump: bool) -> None:
+def check_copy(app: App, size: int, *, dump: bool) -> None:
     """Raise RefusedError unless there is room for the last copy of an app's data: so many bytes,
     and a dump of its database."""
-    size += _database(places) if dump else 0
+    size += _database(app) if dump else 0
     advice = "Free some, or remove the app without a copy (`--no-dump`)."
-    _check(_there(places.copies), size, 0, "a last copy", advice)
+    _check(_there(app.copies), size, 0, "a last copy", advice)
 
 
 def room(folder: Path) -> int:
@@ -118,13 +118,13 @@ def check_memory(needed: int) -> None:
         )
 
 
-def check_limit(places: Places, needed: int) -> None:
+def check_limit(app: App, needed: int) -> None:
     """Raise RefusedError unless the app's processes may take so many bytes together."""
-    limit = systemd.show(places.slice.name, "MemoryMax").get("MemoryMax", "")
+    limit = systemd.show(app.slice.name, "MemoryMax").get("MemoryMax", "")
     if limit.isdigit() and int(limit) < needed:
         raise RefusedError(
-            f"Two releases of {places.app} at once need {needed // MIB} MiB of memory; its limit is"
-            f" {int(limit) // MIB} MiB ({places.slice.name}). Set fewer `workers`, or a higher"
+            f"Two releases of {app.name} at once need {needed // MIB} MiB of memory; its limit is"
+            f" {int(limit) // MIB} MiB ({app.slice.name}). Set fewer `workers`, or a higher"
             " `resources.memory`."
         )
 
@@ -148,8 +148,8 @@ def watch_time(wanted: int, available: int, total: int) -> int:
     return min(wanted, SHORT_WATCH) if available < SCARCE * total else wanted
 
 
-def _database(places: Places) -> int:
-    return int(postgresql.query(f"select pg_database_size('{places.app}')", role="postgres"))
+def _database(app: App) -> int:
+    return int(postgresql.query(f"select pg_database_size('{app.name}')", role="postgres"))
 
 
 def _pss(process: int) -> int:

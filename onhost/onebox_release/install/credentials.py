@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onebox_release.paths import Places
+from onebox_release.app import App
 
 VARIABLE = "ONEBOX_CREDENTIALS"  # where they wait, for the unit
 
@@ -30,9 +30,9 @@ class Credentials:
         return text
 
 
-def put(places: Places, document: str) -> Path:
+def put(app: App, document: str) -> Path:
     """Lay credentials ready for the unit that this process is about to start; return where."""
-    path = places.credentials(os.getpid())
+    path = app.credentials(os.getpid())
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(document)

@@ -22,12 +22,12 @@ from pathlib import Path
 from threading import Thread
 from typing import IO
 
+from onebox_release.app import App
 from onebox_release.errors import ReleaseError
 from onebox_release.host import resources
 from onebox_release.install import failures
 from onebox_release.install.credentials import Credentials
 from onebox_release.install.packages import Project
-from onebox_release.paths import Places
 
 UV = "/usr/local/lib/onebox/uv/bin/uv"
 INSIDE = "/usr/local/lib/onebox/programs/onebox_release/install/inside.py"
@@ -115,32 +115,32 @@ PROPERTIES = {
 class Builder:
     """An app's user for this, its unit and its folders."""
 
-    places: Places
+    app: App
     by_key: bool
 
     @property
     def user(self) -> str:
         """Return the user's name."""
-        return f"{self.places.app}-build"
+        return f"{self.app.name}-build"
 
     @property
     def unit(self) -> str:
         """Return the unit's name."""
-        return f"onebox-build-{self.places.app}.service"
+        return f"onebox-build-{self.app.name}.service"
 
     @property
     def _table(self) -> str:
-        return f"onebox-build-{self.places.app}"
+        return f"onebox-build-{self.app.name}"
 
     @property
     def root(self) -> Path:
         """Return the folder that the unit's root is made of."""
-        return self.places.root / "run" / f"onebox-build-{self.places.app}"
+        return self.app.root / "run" / f"onebox-build-{self.app.name}"
 
     @property
     def cache(self) -> Path:
         """Return uv's cache. A person's deploy uses nothing that a deploy key brought."""
-        return self.places.caches / ("by-key" if self.by_key else "by-person")
+        return self.app.caches / ("by-key" if self.by_key else "by-person")
 
     def install(self, project: Project, venv: Path, staging: Path, given: Credentials) -> None:
         """Make an environment of a project's packages in `staging`, as if it were `venv`.
@@ -176,7 +176,7 @@ class Builder:
             for name in LINKS:
                 if (Path("/") / name).is_symlink():
                     (self.root / "root" / name).symlink_to(f"usr/{name}")
-            known_hosts = self.places.configuration / "known_hosts"
+            known_hosts = self.app.configuration / "known_hosts"
             hosts = known_hosts.read_bytes() if known_hosts.exists() else b""
             for name, content in {**project.files, "known_hosts": hosts}.items():
                 path = self.root / "project" / name
@@ -233,10 +233,10 @@ class Builder:
     def _properties(self, venv: Path, staging: Path) -> Iterator[str]:
         yield from (f"{name}={value}" for name, value in PROPERTIES.items())
         yield "SystemCallFilter=~@privileged"
-        yield f"Description=Packages of {self.places.app}"
+        yield f"Description=Packages of {self.app.name}"
         yield f"User={self.user}"
         yield f"Group={self.user}"
-        yield f"BindsTo={self.places.unit}"
+        yield f"BindsTo={self.app.unit}"
         yield f"RootDirectory={self.root}/root"
         yield "WorkingDirectory=/project"
         yield "BindReadOnlyPaths=/usr"

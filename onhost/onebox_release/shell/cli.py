@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
-from onebox_release import parameters
+from onebox_release.app import App
 from onebox_release.core import (
     history,
     identity,
@@ -34,8 +34,6 @@ from onebox_release.core.requester import KEY
 from onebox_release.core.switch import check_public, live
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import durable, lock, postgresql, reserve, systemd
-from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.report import document, exit_code, say
 from onebox_release.shell import keys, logs, status, submit, transient_unit
 
@@ -50,7 +48,7 @@ Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 
 LIVE = "live"  # in place of an archive's digest
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
-Run = Callable[[Places, Parameters, argparse.Namespace], int | None]
+Run = Callable[[App, argparse.Namespace], int | None]
 
 
 def main() -> int:
@@ -66,8 +64,8 @@ def _main(arguments: argparse.Namespace) -> int:
     if "app" not in arguments:
         arguments.run(arguments)
         return 0
-    places = Places(arguments.app)
-    settings = parameters.read(places)
+    app = App(arguments.app)
+    app.parameters  # noqa: B018 - an unknown app is refused here
     if arguments.in_unit and not arguments.inside:
         secret = sys.stdin.read() if "credentials" in arguments and arguments.credentials else ""
         is_removal = arguments.run is _remove
@@ -75,16 +73,16 @@ def _main(arguments: argparse.Namespace) -> int:
             lock.wait_until_free(arguments.wait, say)
         # What is being removed must not be started again.
         return transient_unit.run(
-            places,
+            app,
             sys.argv[1:],
             mend=not is_removal,
             wait=arguments.wait,
             secret=secret,
             check=partial(_may_begin, arguments),
         )
-    with _alone(places) if arguments.alone else nullcontext():
+    with _alone(app) if arguments.alone else nullcontext():
         try:
-            return arguments.run(places, settings, arguments) or 0
+            return arguments.run(app, arguments) or 0
         finally:
             if arguments.in_unit:  # what came of it is told now
                 systemd.look()
@@ -100,143 +98,141 @@ def _may_begin(arguments: argparse.Namespace) -> None:
         raise LockedError(reason)
 
 
-def _deploy(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+def _deploy(app: App, arguments: argparse.Namespace) -> None:
     _may_begin(arguments)
-    settings = replace(settings, by_key=bool(arguments.by_key))
     if arguments.upload:
-        submit.bring(places, arguments.upload, arguments.digest)
-    release.deploy(places, settings, arguments.digest, consent=arguments.allow_incompatible)
+        submit.bring(app, arguments.upload, arguments.digest)
+    app = app.having(by_key=bool(arguments.by_key))
+    release.deploy(app, arguments.digest, consent=arguments.allow_incompatible)
 
 
-def _rollback(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
-    release.rollback(places, settings, arguments.release, force=arguments.force)
+def _rollback(app: App, arguments: argparse.Namespace) -> None:
+    release.rollback(app, arguments.release, force=arguments.force)
 
 
-def _job(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
-    timers.run(places, arguments.job)
+def _job(app: App, arguments: argparse.Namespace) -> None:
+    timers.run(app, arguments.job)
 
 
-def _recover(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
-    if pause.is_paused(places):  # at a boot
-        say(f"{places.app} is paused and stays down: onebox-release resume {places.app}")
+def _recover(app: App, _: argparse.Namespace) -> None:
+    if pause.is_paused(app):  # at a boot
+        say(f"{app.name} is paused and stays down: onebox-release resume {app.name}")
         return
-    release.recover(places, settings)
+    release.recover(app)
 
 
-def _plan(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
-    serving, digest = live(places), arguments.digest
+def _plan(app: App, arguments: argparse.Namespace) -> None:
+    serving, digest = live(app), arguments.digest
     if digest == LIVE:
-        digest = identity.archived(places, serving) if serving else None
+        digest = identity.archived(app, serving) if serving else None
     else:
-        identity.check_unique(places, digest)
+        identity.check_unique(app, digest)
     data = {
         "digest": digest,
-        "release": identity.release_id(digest, places, settings.processes) if digest else None,
+        "release": identity.release_id(digest, app, app.parameters.processes) if digest else None,
         "live": serving,
-        "by_key": history.bringer(places, serving).startswith(KEY) if serving else False,
-        "up": systemd.releases_up(places.app, release_units.known(places, settings)),
-        "differences": integrity.differences(places, settings, serving),
+        "by_key": history.bringer(app, serving).startswith(KEY) if serving else False,
+        "up": systemd.releases_up(app.name, release_units.known(app)),
+        "differences": integrity.differences(app, serving),
     }
-    print(document(places.app, data))
+    print(document(app.name, data))
 
 
-def _check(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
-    serving = live(places)
+def _check(app: App, _: argparse.Namespace) -> None:
+    serving = live(app)
     if serving is None:
-        raise ReleaseError(f"No release of {places.app} is live.")
-    check_public(places, settings, serving)
+        raise ReleaseError(f"No release of {app.name} is live.")
+    check_public(app, serving)
 
 
-def _status(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
-    _show(places, arguments, status.gather(places, settings), partial(status.told, places.app))
+def _status(app: App, arguments: argparse.Namespace) -> None:
+    _show(app, arguments, status.gather(app), partial(status.told, app.name))
 
 
-def _releases(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
-    _show(places, arguments, history.releases(places, live(places)), history.told_releases)
+def _releases(app: App, arguments: argparse.Namespace) -> None:
+    _show(app, arguments, history.releases(app, live(app)), history.told_releases)
 
 
-def _history(places: Places, _: Parameters, arguments: argparse.Namespace) -> None:
-    _show(places, arguments, history.read(places), history.told)
+def _history(app: App, arguments: argparse.Namespace) -> None:
+    _show(app, arguments, history.read(app), history.told)
 
 
-def _logs(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+def _logs(app: App, arguments: argparse.Namespace) -> None:
     wanted = logs.finder(arguments.grep, arguments.request)
     lines = logs.TAIL if arguments.follow else arguments.lines
-    found = logs.read(places, settings, since=arguments.since, wanted=wanted, newest=lines)
+    found = logs.read(app, since=arguments.since, wanted=wanted, newest=lines)
     if arguments.json:
-        print(document(places.app, [asdict(line) for line in found]))
+        print(document(app.name, [asdict(line) for line in found]))
         return
     for line in found:
         print(line)
     if not found and not arguments.follow:
         say(f"Nothing found since {arguments.since}. Look further back, as by --since 7d.")
     with suppress(KeyboardInterrupt):  # its usual end
-        for line in logs.follow(places, settings, wanted) if arguments.follow else ():
+        for line in logs.follow(app, wanted) if arguments.follow else ():
             print(line, flush=True)
 
 
-def _run(places: Places, _: Parameters, arguments: argparse.Namespace) -> int:
+def _run(app: App, arguments: argparse.Namespace) -> int:
     if arguments.put:
-        sandbox.put(places, arguments.put, sys.stdin.read())
+        sandbox.put(app, arguments.put, sys.stdin.read())
         return 0
-    command = sandbox.take(places, arguments.take) if arguments.take else arguments.command
-    return sandbox.run(places, command)
+    command = sandbox.take(app, arguments.take) if arguments.take else arguments.command
+    return sandbox.run(app, command)
 
 
-def _psql(places: Places, settings: Parameters, arguments: argparse.Namespace) -> int:
-    if settings.database != "local":
-        raise RefusedError(f"{places.app} has no database on this server.")
-    role = f"{places.app}-migrate" if arguments.owner else places.app
-    return 0 if postgresql.prompt(places.app, role=role) else ReleaseError.code
+def _psql(app: App, arguments: argparse.Namespace) -> int:
+    if app.parameters.database != "local":
+        raise RefusedError(f"{app.name} has no database on this server.")
+    role = f"{app.name}-migrate" if arguments.owner else app.name
+    return 0 if postgresql.prompt(app.name, role=role) else ReleaseError.code
 
 
-def _restart(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
-    release.restart(places, settings)
+def _restart(app: App, _: argparse.Namespace) -> None:
+    release.restart(app)
 
 
-def _maintenance(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+def _maintenance(app: App, arguments: argparse.Namespace) -> None:
     if arguments.switch == "on":
-        maintenance.on(places, settings)
+        maintenance.on(app)
     else:
-        maintenance.off(places)
+        maintenance.off(app)
 
 
-def _pause(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
-    pause.pause(places, settings)
+def _pause(app: App, _: argparse.Namespace) -> None:
+    pause.pause(app)
 
 
-def _resume(places: Places, settings: Parameters, _: argparse.Namespace) -> None:
-    pause.resume(places)
-    release.recover(places, settings)
+def _resume(app: App, _: argparse.Namespace) -> None:
+    pause.resume(app)
+    release.recover(app)
 
 
-def _remove(places: Places, settings: Parameters, arguments: argparse.Namespace) -> None:
+def _remove(app: App, arguments: argparse.Namespace) -> None:
     who = arguments.who or _user()
-    remove.remove(places, settings, who, keep=not arguments.no_dump)
+    remove.remove(app, who, keep=not arguments.no_dump)
 
 
-def _show(
-    places: Places, arguments: argparse.Namespace, data: Any, told: Callable[[Any], str]
-) -> None:
+def _show(app: App, arguments: argparse.Namespace, data: Any, told: Callable[[Any], str]) -> None:
     """Print data for a person, or for a program."""
-    print(document(places.app, data) if arguments.json else told(data))
+    print(document(app.name, data) if arguments.json else told(data))
 
 
 @contextmanager
-def _alone(places: Places) -> Iterator[None]:
+def _alone(app: App) -> Iterator[None]:
     """Keep every other deploy, rollback and recovery of the app out; death lets go.
 
     Raises LockedError where another one goes on for too long.
     """
     deadline = time.monotonic() + lock.WAIT
-    with os.fdopen(os.open(places.lock, os.O_RDWR | os.O_CREAT, 0o600)) as file:
+    with os.fdopen(os.open(app.lock, os.O_RDWR | os.O_CREAT, 0o600)) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    told = f"A deploy of {places.app} is under way. Gave up after {lock.WAIT} s."
+                    told = f"A deploy of {app.name} is under way. Gave up after {lock.WAIT} s."
                     raise LockedError(told) from None
                 time.sleep(0.2)
         yield

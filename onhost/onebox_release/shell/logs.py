@@ -18,10 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from onebox_release.app import App
 from onebox_release.core import release_units
 from onebox_release.errors import ReleaseError
-from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.terminal import printable
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -48,24 +47,22 @@ Parse = Callable[[str], Line | None]
 Wanted = Callable[[str], object]
 
 
-def read(
-    places: Places, parameters: Parameters, *, since: str, wanted: Wanted, newest: int
-) -> list[Line]:
+def read(app: App, *, since: str, wanted: Wanted, newest: int) -> list[Line]:
     """Return the newest lines in which `wanted` is found."""
     start = moment(since)
-    journal = [*_journal(places, parameters), f"--since=@{start:.0f}"]
-    sources = [_parsed(_output(journal), journal_line(places.app), start)]
-    for path, make in _files(places, parameters):
+    journal = [*_journal(app), f"--since=@{start:.0f}"]
+    sources = [_parsed(_output(journal), journal_line(app.name), start)]
+    for path, make in _files(app):
         sources += [_parsed(lines, make(), start) for lines in _rotations(path, start)]
     merged = heapq.merge(*sources, key=lambda line: line.at)
     return list(deque((line for line in merged if wanted(line.text)), newest))
 
 
-def follow(places: Places, parameters: Parameters, wanted: Wanted) -> Iterator[Line]:
+def follow(app: App, wanted: Wanted) -> Iterator[Line]:
     """Yield lines as they are written, until standard input ends or says Ctrl-C."""
-    journal = [*_journal(places, parameters), "--follow", "--lines=0"]
-    commands = [(journal, journal_line(places.app))]
-    for path, make in _files(places, parameters):
+    journal = [*_journal(app), "--follow", "--lines=0"]
+    commands = [(journal, journal_line(app.name))]
+    for path, make in _files(app):
         tail = ["tail", "--follow=name", "--retry", "--lines=0", str(path)]
         commands.append((tail, make()))
     with ExitStack() as stack:
@@ -201,25 +198,30 @@ def history_line(text: str) -> Line | None:
     return Line(at, "history", f"{entry['what']}{of}: {entry['result']}")
 
 
-def _journal(places: Places, parameters: Parameters) -> list[str]:
-    app = places.app
-    units = [f"{app}.service", f"{app}@*.target", f"{app}-web@*.socket", f"{app}-migrate@*.service"]
-    processes = ("web", *release_units.known(places, parameters))
-    units += [f"{app}-{process}@*.service" for process in processes]
-    options = (f"--unit={unit}" for unit in (*units, places.unit))
+def _journal(app: App) -> list[str]:
+    name = app.name
+    units = [
+        f"{name}.service",
+        f"{name}@*.target",
+        f"{name}-web@*.socket",
+        f"{name}-migrate@*.service",
+    ]
+    processes = ("web", *release_units.known(app))
+    units += [f"{name}-{process}@*.service" for process in processes]
+    options = (f"--unit={unit}" for unit in (*units, app.unit))
     return ["journalctl", "--quiet", "--no-pager", "--output=json", *options]
 
 
-def _files(places: Places, parameters: Parameters) -> list[tuple[Path, Callable[[], Parse]]]:
+def _files(app: App) -> list[tuple[Path, Callable[[], Parse]]]:
     """Return the log files that may have lines of the app, and what reads each."""
     files: list[tuple[Path, Callable[[], Parse]]] = [
-        (places.access_log, lambda: access_line),
-        (places.access_log.with_name("error.log"), lambda: error_line(parameters.domains[0])),
-        (places.history, lambda: history_line),
+        (app.access_log, lambda: access_line),
+        (app.access_log.with_name("error.log"), lambda: error_line(app.parameters.domains[0])),
+        (app.history, lambda: history_line),
     ]
-    if parameters.database == "local":
-        found = (places.root / "var/log/postgresql").glob("postgresql-*-main.log")
-        files += [(path, lambda: postgresql_line(places.app)) for path in found]
+    if app.parameters.database == "local":
+        found = (app.root / "var/log/postgresql").glob("postgresql-*-main.log")
+        files += [(path, lambda: postgresql_line(app.name)) for path in found]
     return files
 
 

@@ -11,11 +11,10 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+from onebox_release.app import App
 from onebox_release.core import history, identity, maintenance, release_units, timers, unit_states
 from onebox_release.core.switch import live, missing
 from onebox_release.host import certificates, lock, problems, resources, systemd
-from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 from onebox_release.terminal import GREEN, RED, YELLOW, rows, size, when
 
 REBOOT = Path("/run/reboot-required")
@@ -24,24 +23,24 @@ OF_AN_APP = ("answer", "release", "certificate")  # checks
 SCARCE = 0.1  # share of the disk or the memory
 
 
-def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
+def gather(app: App) -> dict[str, Any]:
     """Return the state, for `status --json`. Sizes are bytes."""
-    serving = live(places)
-    entries = history.read(places)
-    disk = os.statvfs(places.home)
+    serving = live(app)
+    entries = history.read(app)
+    disk = os.statvfs(app.home)
     available, total = resources.memory()
-    certificate, now = certificates.of_file(places.certificate), time.time()
+    certificate, now = certificates.of_file(app.certificate), time.time()
     return {
         "live": serving,
         "since": _since(entries, serving),
-        "health": _health(places, parameters, serving) if serving else None,
-        "missing": None if serving else missing(places),
-        "up": systemd.releases_up(places.app, release_units.known(places, parameters)),
-        "units": _units(places, parameters, serving) if serving else [],
-        "healthy": history.healthy(places),
-        "deploying": systemd.is_active(places.unit),
+        "health": _health(app, serving) if serving else None,
+        "missing": None if serving else missing(app),
+        "up": systemd.releases_up(app.name, release_units.known(app)),
+        "units": _units(app, serving) if serving else [],
+        "healthy": history.healthy(app),
+        "deploying": systemd.is_active(app.unit),
         "last": entries[-1] if entries else None,
-        "maintenance": maintenance.since(places),
+        "maintenance": maintenance.since(app),
         "certificate_days": floor(certificate.left(now)) if certificate else None,
         "certificate_late": certificate is None or certificate.is_late(now),
         "disk": {"free": disk.f_bavail * disk.f_frsize, "total": disk.f_blocks * disk.f_frsize},
@@ -49,15 +48,15 @@ def gather(places: Places, parameters: Parameters) -> dict[str, Any]:
         "lock": lock.holder(),
         "hold": json.loads(lock.HOLD.read_text()) if lock.HOLD.exists() else None,
         "reboot": REBOOT.exists(),
-        "jobs": timers.last(places, parameters),
+        "jobs": timers.last(app),
         "problems": problems.read(),
     }
 
 
-def for_key(places: Places, parameters: Parameters) -> dict[str, Any]:
+def for_key(app: App) -> dict[str, Any]:
     """Return what of the state is a deploy key's business: its app's, and nothing of who else
     deploys what, or of the server."""
-    state = gather(places, parameters)
+    state = gather(app)
     kept = (
         "live", "since", "health", "missing", "up", "units", "healthy", "deploying", "last",
         "maintenance", "certificate_days", "jobs",
@@ -65,8 +64,8 @@ def for_key(places: Places, parameters: Parameters) -> dict[str, Any]:
     data = {name: state[name] for name in kept}
     if data["last"]:
         data["last"] = {key: value for key, value in data["last"].items() if key != "who"}
-    jobs = {f"job:{places.app}-{job}" for job in parameters.jobs}
-    own = {f"{check}:{places.app}" for check in OF_AN_APP} | jobs
+    jobs = {f"job:{app.name}-{job}" for job in app.parameters.jobs}
+    own = {f"{check}:{app.name}" for check in OF_AN_APP} | jobs
     problems = state["problems"] or {"at": None, "open": []}
     found = [{**each, "do": ""} for each in problems["open"] if each["key"] in own]
     return {**data, "hold": bool(state["hold"]), "problems": {**problems, "open": found}}
@@ -127,8 +126,8 @@ def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "reboot", "needed" if data["reboot"] else "not needed", YELLOW if data["reboot"] else ""
 
 
-def _health(places: Places, parameters: Parameters, release: str) -> str:
-    seen = unit_states.own(places, parameters, release)
+def _health(app: App, release: str) -> str:
+    seen = unit_states.own(app, release)
     if not seen.problem:
         return WELL
     return f"failing ({seen.problem})" if seen.status else f"down ({seen.problem})"
@@ -144,10 +143,10 @@ def _since(entries: list[history.Entry], serving: str | None) -> str | None:
     return times[-1] if times else None
 
 
-def _units(places: Places, parameters: Parameters, release: str) -> list[dict[str, Any]]:
+def _units(app: App, release: str) -> list[dict[str, Any]]:
     found = []
-    for process in release_units.processes(places, parameters, release):
-        unit = places.process(process, release)
+    for process in release_units.processes(app, release):
+        unit = app.process(process, release)
         state = systemd.show(unit, "ActiveState", "NRestarts")
         found.append({
             "process": process,

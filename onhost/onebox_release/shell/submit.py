@@ -19,12 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
-from onebox_release import parameters
+from onebox_release.app import App
 from onebox_release.core import identity, requester
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import lock, resources
 from onebox_release.install.archive import BY_KEY, CHUNK, check, within
-from onebox_release.paths import Places
 from onebox_release.report import document, exit_code
 from onebox_release.shell import keys, status
 from onebox_release.shell.transient_unit import PROGRAM
@@ -63,22 +62,21 @@ def serve(request: str, key: str) -> int:
             "This key may `submit APP DIGEST [wait=SECONDS]`, with an archive on standard input,"
             f" and `status APP`. APP is one of: {', '.join(apps)}."
         )
-    app = asked[1]
-    places = Places(app)
-    known = parameters.read(places)
+    app = App(asked[1])
+    app.parameters  # noqa: B018 - one that is gone is refused before anything is received
     if asked.re is STATUS:
         signal.alarm(STATUS_WITHIN)  # for a client that does not read it
-        print(document(app, status.for_key(places, known), host=""))
+        print(document(app.name, status.for_key(app), host=""))
         return 0
     # Before any lock: whoever sends slowly keeps nobody waiting.
-    with received(os.fdopen(0, "rb", closefd=False), places, asked[2]) as slot:
-        keys.check(key, app)
+    with received(os.fdopen(0, "rb", closefd=False), app, asked[2]) as slot:
+        keys.check(key, app.name)
         # No lock of the server's: the unit keeps deploys of this app apart, and another app's
         # deploy is nothing to wait for.
         wait = asked[3] or str(lock.WAIT)
-        command = [PROGRAM, "deploy", app, asked[2], "--by-key", key, "--upload", slot]
+        command = [PROGRAM, "deploy", app.name, asked[2], "--by-key", key, "--upload", slot]
         command += ["--wait", wait]
-        environment = {**os.environ, requester.VARIABLE: f"{requester.KEY} {app}"}
+        environment = {**os.environ, requester.VARIABLE: f"{requester.KEY} {app.name}"}
         return subprocess.run(command, check=False, env=environment).returncode
 
 
@@ -94,35 +92,35 @@ def disconnect(process: int, user: int) -> None:
         process = found["PPid"]
 
 
-def bring(places: Places, slot: str, digest: str) -> None:
+def bring(app: App, slot: str, digest: str) -> None:
     """Move an archive to where it is deployed from. Only the deploy itself does so, when it begins:
     no more archives wait than there are slots.
 
     Raises ReleaseError where it is gone: the process that received it was killed meanwhile; and
     RefusedError where it would become a release that another archive became.
     """
-    identity.check_unique(places, digest)
-    target = places.incoming(digest)
+    identity.check_unique(app, digest)
+    target = app.incoming(digest)
     # Older than any that a person sent, which waits there for its deploy: see history.prune.
     age = target.stat().st_mtime_ns if target.exists() else 0
     try:
-        places.upload(slot, digest).rename(target)
+        app.upload(slot, digest).rename(target)
     except FileNotFoundError:
         raise ReleaseError("The archive is gone from the server. Submit it again.") from None
     os.utime(target, ns=(age, age))
 
 
 @contextmanager
-def received(source: Buffered, places: Places, digest: str) -> Iterator[str]:
+def received(source: Buffered, app: App, digest: str) -> Iterator[str]:
     """Write an archive down in a slot of its own, which is empty again afterwards; yield the slot.
 
     Raises RefusedError where it isn't what it says, or holds more than a deploy key may send.
     """
-    with _slot(places) as (path, file):
+    with _slot(app) as (path, file):
         slot = path.name.partition(".")[0]
-        checked = places.upload(slot, digest)
+        checked = app.upload(slot, digest)
         try:
-            _receive(source, file, places)
+            _receive(source, file, app)
             check(path, digest, BY_KEY)
             os.link(path, checked)  # from now on `_slot` writes to it no more
             yield slot
@@ -133,10 +131,10 @@ def received(source: Buffered, places: Places, digest: str) -> Iterator[str]:
 
 
 @contextmanager
-def _slot(places: Places) -> Iterator[tuple[Path, BinaryIO]]:
+def _slot(app: App) -> Iterator[tuple[Path, BinaryIO]]:
     """Yield an empty file that no other upload writes to. What a killed one left is used again:
     there are never more than SLOTS of them. Raises LockedError where all are in use."""
-    folder = places.uploads
+    folder = app.uploads
     folder.mkdir(mode=0o700, exist_ok=True)
     for number in range(SLOTS):
         path = folder / f"{number}.tar.gz"
@@ -156,14 +154,14 @@ def _slot(places: Places) -> Iterator[tuple[Path, BinaryIO]]:
             file.truncate()
             yield path, file
             return
-    raise LockedError(f"{SLOTS} archives of {places.app} are being sent already. Wait for them.")
+    raise LockedError(f"{SLOTS} archives of {app.name} are being sent already. Wait for them.")
 
 
 def _is(path: Path, file: BinaryIO) -> bool:
     return path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino
 
 
-def _receive(source: Buffered, file: BinaryIO, places: Places) -> None:
+def _receive(source: Buffered, file: BinaryIO, app: App) -> None:
     """Copy an archive as it comes."""
     signal.signal(signal.SIGALRM, _too_late)
     end = time.monotonic() + PATIENCE
@@ -176,7 +174,7 @@ def _receive(source: Buffered, file: BinaryIO, places: Places) -> None:
                 break
             size = within(size + len(chunk), BY_KEY.size)
             if size // SPACE_EVERY != (size - len(chunk)) // SPACE_EVERY:
-                resources.check_disk(places)
+                resources.check_disk(app)
             file.write(chunk)
         file.flush()
     finally:

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from onebox_release.app import App
 from onebox_release.core import requester
 from onebox_release.errors import LockedError, ReleaseError
 from onebox_release.host import lock, systemd
 from onebox_release.install import credentials
-from onebox_release.paths import Places
 from onebox_release.report import say
 
 PROGRAM = "/usr/local/bin/onebox-release"
@@ -23,7 +23,7 @@ LOOK = 0.05  # seconds between two looks at the progress
 
 
 def run(
-    places: Places,
+    app: App,
     arguments: list[str],
     *,
     mend: bool = True,
@@ -43,14 +43,14 @@ def run(
     deadline, said = time.monotonic() + wait, -float(lock.EVERY)
     try:
         check()
-        while (code := _run(places, arguments, mend=mend, secret=secret)) is None:
+        while (code := _run(app, arguments, mend=mend, secret=secret)) is None:
             now = time.monotonic()
             if now >= deadline:
                 gave_up = f" Gave up after {wait:.0f} s." if wait else ""
-                follow = f"Follow it: journalctl -fu {places.unit}"
-                raise LockedError(f"{_under_way(places)}.{gave_up} {follow}")
+                follow = f"Follow it: journalctl -fu {app.unit}"
+                raise LockedError(f"{_under_way(app)}.{gave_up} {follow}")
             if now - said >= lock.EVERY:
-                say(f"{_under_way(places)}. Waiting for at most {deadline - now:.0f} s.")
+                say(f"{_under_way(app)}. Waiting for at most {deadline - now:.0f} s.")
                 said = now
             time.sleep(min(1, deadline - now))
             check()
@@ -60,14 +60,14 @@ def run(
     return code
 
 
-def _run(places: Places, arguments: list[str], *, mend: bool, secret: str) -> int | None:
+def _run(app: App, arguments: list[str], *, mend: bool, secret: str) -> int | None:
     """Do so, unless the unit is running: then return None."""
-    progress = places.progress(os.getpid())
+    progress = app.progress(os.getpid())
     os.close(os.open(progress, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     properties = {
         "Type": "exec",
         "StandardError": f"append:{progress}",
-        **({"ExecStopPost": f"{PROGRAM} recover {places.app} {INSIDE}"} if mend else {}),
+        **({"ExecStopPost": f"{PROGRAM} recover {app.name} {INSIDE}"} if mend else {}),
         "TimeoutStopSec": "infinity",
         "SyslogIdentifier": "onebox-release",
     }
@@ -76,9 +76,9 @@ def _run(places: Places, arguments: list[str], *, mend: bool, secret: str) -> in
     options = [f"--property={name}={value}" for name, value in properties.items()]
     options.append(f"--setenv={requester.VARIABLE}={requester.who()}")
     if secret:  # in a file of its own: others may wait for the unit, too
-        file = credentials.put(places, secret)
+        file = credentials.put(app, secret)
         options.append(f"--setenv={credentials.VARIABLE}={file}")
-    command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={places.unit}", *options]
+    command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={app.unit}", *options]
     try:
         with subprocess.Popen(
             [*command, PROGRAM, *arguments, INSIDE], stderr=subprocess.PIPE, text=True
@@ -86,7 +86,7 @@ def _run(places: Places, arguments: list[str], *, mend: bool, secret: str) -> in
             _follow(progress, process)
             told = process.stderr.read() if process.stderr else ""
     except KeyboardInterrupt:
-        say(f"The server goes on by itself. Follow it: journalctl -fu {places.unit}")
+        say(f"The server goes on by itself. Follow it: journalctl -fu {app.unit}")
         return ReleaseError.code
     finally:
         progress.unlink()
@@ -99,14 +99,14 @@ def _run(places: Places, arguments: list[str], *, mend: bool, secret: str) -> in
     return process.returncode
 
 
-def _under_way(places: Places) -> str:
+def _under_way(app: App) -> str:
     """Return what the app's unit is at, since when, and for whom."""
-    state = systemd.show(places.unit, "ActiveEnterTimestamp", "Environment")
+    state = systemd.show(app.unit, "ActiveEnterTimestamp", "Environment")
     found = re.search(rf"{requester.VARIABLE}=([^\"]+)", state.get("Environment", ""))
     by = f" by {found[1].split(f' {credentials.VARIABLE}=')[0]}" if found else ""
     begun = (state.get("ActiveEnterTimestamp") or "").removeprefix("@")
     age = f", for {lock.duration(time.time() - float(begun))}" if begun else ""
-    return f"A deploy of {places.app}{by} is under way{age}"
+    return f"A deploy of {app.name}{by} is under way{age}"
 
 
 def _follow(path: Path, process: subprocess.Popen[str]) -> None:

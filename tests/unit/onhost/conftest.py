@@ -11,11 +11,11 @@ ONHOST = Path(__file__).resolve().parents[3] / "onhost"
 sys.path.insert(0, str(ONHOST))
 
 from onebox_release import faults  # noqa: E402
+from onebox_release.app import App  # noqa: E402
 from onebox_release.core import starting, switch, unit_states  # noqa: E402
 from onebox_release.host import health, systemd  # noqa: E402
-from onebox_release.paths import Places  # noqa: E402
 
-from tests.unit.onhost.server import Server, make_places  # noqa: E402
+from tests.unit.onhost.server import Server, make_app  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +25,13 @@ def _no_faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return make_places(tmp_path / "root")
+def app(tmp_path: Path) -> App:
+    return make_app(tmp_path / "root")
 
 
 @pytest.fixture
-def server(places: Places, monkeypatch: pytest.MonkeyPatch) -> Server:
-    made = Server(places)
+def server(app: App, monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server(app)
     for name in (
         "systemctl", "show", "releases_up", "is_active", "journal", "wait_until_inactive",
         "cursor", "cpu_time",

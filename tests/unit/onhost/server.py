@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from onebox_release.app import App
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, health
 from onebox_release.host.health import Answer
 from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 
 PARAMETERS = Parameters(
     domains=["links.test"],
@@ -33,8 +33,8 @@ PARAMETERS = Parameters(
 class Server:
     """systemd, nginx and a clock in one; `say` maps a release to what it answers, over time."""
 
-    def __init__(self, places: Places) -> None:
-        self.places = places
+    def __init__(self, app: App) -> None:
+        self.app = app
         self.now = 0.0
         self.up: set[str] = set()
         self.calls: list[str] = []
@@ -124,19 +124,19 @@ class Server:
     # What tests ask.
 
     def pointer(self) -> str | None:
-        current = self.places.current
+        current = self.app.current
         return current.readlink().name if current.is_symlink() else None
 
     def make(self, *releases: str, live: str | None = None) -> None:
         for release in releases:
-            folder = self.places.release(release)
+            folder = self.app.release(release)
             (folder / "app").mkdir(parents=True)
-            venv = self.places.home / "venvs" / f"for-{release}"
+            venv = self.app.home / "venvs" / f"for-{release}"
             venv.mkdir()
             (folder / "venv").symlink_to(venv)
-            self.places.environment(release).write_text("")
+            self.app.environment(release).write_text("")
         if live:
-            durable.point(self.places.current, f"releases/{live}")
+            durable.point(self.app.current, f"releases/{live}")
             self.up.add(live)
 
     def remember(self, *entries: tuple[str, str, str]) -> None:
@@ -145,28 +145,28 @@ class Server:
             entry = {"at": "t", "what": what, "release": release, "before": before}
             lines.append(json.dumps({**entry, "result": result}))
             before = release if result == "live" else before
-        self.places.history.write_text("".join(f"{line}\n" for line in lines))
+        self.app.history.write_text("".join(f"{line}\n" for line in lines))
 
     def history(self) -> list[tuple[str, str, str]]:
-        entries = [json.loads(line) for line in self.places.history.read_text().splitlines()]
+        entries = [json.loads(line) for line in self.app.history.read_text().splitlines()]
         return [(entry["what"], entry["release"], entry["result"]) for entry in entries]
 
 
-def make_places(root: Path) -> Places:
-    """Return an app's places, with the folders that the deployer makes."""
-    places = Places("links", root)
+def make_app(root: Path) -> App:
+    """Return an app with the folders that the deployer makes."""
+    app = App("links", root, PARAMETERS)
     for folder in (
-        places.home / "releases",
-        places.home / "venvs",
-        places.configuration / "releases",
-        places.state / "incoming",
-        places.parameters.parent,
+        app.home / "releases",
+        app.home / "venvs",
+        app.configuration / "releases",
+        app.state / "incoming",
+        app.parameters_file.parent,
         root / "run",
         root / "etc/systemd/system",
-        places.access_log.parent,
+        app.access_log.parent,
     ):
         folder.mkdir(parents=True)
-    return places
+    return app
 
 
 def stop_of(release: str) -> str:

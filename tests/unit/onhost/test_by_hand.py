@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onebox_release.app import App
 from onebox_release.core import maintenance, remove, sandbox
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import health, lock, nginx, postgresql, systemd
 from onebox_release.host.health import Answer
-from onebox_release.paths import Places
 
 from operations import tree
 from tests.unit.hosts import commands, run
-from tests.unit.onhost.server import PARAMETERS, Server
+from tests.unit.onhost.server import Server
 
 WEB = """[Unit]
 Description=Web
@@ -39,9 +39,9 @@ SystemCallFilter=~@privileged @resources
 """
 
 
-def test_a_command_shares_all_but_what_web_has_for_itself(places: Places) -> None:
-    places.web_unit.write_text(WEB)
-    assert list(sandbox.properties(places, "a-1")) == [
+def test_a_command_shares_all_but_what_web_has_for_itself(app: App) -> None:
+    app.web_unit.write_text(WEB)
+    assert list(sandbox.properties(app, "a-1")) == [
         "TimeoutStopSec=40",
         "User=links",
         "EnvironmentFile=/etc/links/releases/a-1.env",
@@ -53,7 +53,7 @@ def test_a_command_reaches_the_shell_as_it_was_written(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.make("a-1", live="a-1")
-    server.places.web_unit.write_text(WEB)
+    server.app.web_unit.write_text(WEB)
     asked: list[list[str]] = []
     real = subprocess.run
     command = """echo "$SECRET" 'a  b' \\`true\\`
@@ -71,23 +71,23 @@ exit 7"""
 
     monkeypatch.setattr(subprocess, "run", called)
     monkeypatch.setenv("SECRET", "it's here")
-    assert sandbox.run(server.places, command) == 7
+    assert sandbox.run(server.app, command) == 7
     assert "--property=User=links" in asked[0]
     assert not any("SECRET" in argument for argument in asked[0])
-    assert list((server.places.root / "run").glob("onebox-run-*")) == []
+    assert list((server.app.root / "run").glob("onebox-run-*")) == []
 
 
-def test_a_command_that_waits_is_taken_once(places: Places) -> None:
-    sandbox.put(places, "0" * 32, "echo secret")
-    assert places.command("0" * 32).stat().st_mode & 0o777 == 0o600
-    assert sandbox.take(places, "0" * 32) == "echo secret"
+def test_a_command_that_waits_is_taken_once(app: App) -> None:
+    sandbox.put(app, "0" * 32, "echo secret")
+    assert app.command("0" * 32).stat().st_mode & 0o777 == 0o600
+    assert sandbox.take(app, "0" * 32) == "echo secret"
     with pytest.raises(RefusedError, match="No command waits"):
-        sandbox.take(places, "0" * 32)
+        sandbox.take(app, "0" * 32)
 
 
-def test_a_command_needs_a_live_release(places: Places) -> None:
+def test_a_command_needs_a_live_release(app: App) -> None:
     with pytest.raises(RefusedError, match="Deploy first"):
-        sandbox.run(places, "true")
+        sandbox.run(app, "true")
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, status: int, release: str | None) -> None:
@@ -95,30 +95,30 @@ def answering(monkeypatch: pytest.MonkeyPatch, status: int, release: str | None)
 
 
 def test_the_page_is_one_file_that_a_visitor_must_see(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places.state.mkdir(exist_ok=True)
+    app.state.mkdir(exist_ok=True)
     answering(monkeypatch, 503, None)
-    assert maintenance.since(places) is None
-    maintenance.on(places, PARAMETERS)
-    since = maintenance.since(places)
+    assert maintenance.since(app) is None
+    maintenance.on(app)
+    since = maintenance.since(app)
     assert since
-    assert places.maintenance.stat().st_mode & 0o777 == 0o644, "nginx looks for it as www-data"
-    maintenance.on(places, PARAMETERS)
-    assert maintenance.since(places) == since
-    maintenance.off(places)
-    maintenance.off(places)
-    assert maintenance.since(places) is None
+    assert app.maintenance.stat().st_mode & 0o777 == 0o644, "nginx looks for it as www-data"
+    maintenance.on(app)
+    assert maintenance.since(app) == since
+    maintenance.off(app)
+    maintenance.off(app)
+    assert maintenance.since(app) is None
 
 
 @pytest.mark.parametrize("answer", [(200, "a-1"), (503, "a-1"), (404, None)])
 def test_a_page_that_is_not_shown_is_not_left_switched_on(
-    places: Places, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str | None]
+    app: App, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str | None]
 ) -> None:
     answering(monkeypatch, *answer)
     with pytest.raises(ReleaseError, match="Deploy once"):
-        maintenance.on(places, PARAMETERS)
-    assert not places.maintenance.exists()
+        maintenance.on(app)
+    assert not app.maintenance.exists()
 
 
 def looked(path: str) -> dict[str, str]:
@@ -127,10 +127,10 @@ def looked(path: str) -> dict[str, str]:
 
 
 def test_nginx_without_an_app_is_what_the_deployer_would_place(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rest = {"nginx.conf": "include sites/*;\n", ".onebox/maintenance.html": "x", "sites/b.conf": ""}
-    path = str(places.nginx)
+    path = str(app.nginx)
     for files in (rest, {**rest, "sites/links.conf": "y"}):
         [command] = commands(tree.place, path, files, "true {}", facts={tree.Live: {}})
         run(command)
@@ -140,22 +140,20 @@ def test_nginx_without_an_app_is_what_the_deployer_would_place(
     reloads: list[str] = []
     monkeypatch.setattr(systemd, "systemctl", lambda *words: reloads.append(" ".join(words)))
     for _ in range(2):
-        nginx.leave_out(places)
+        nginx.leave_out(app)
         assert looked(path) == wanted
     assert reloads == ["reload nginx.service"] * 2, "the first may have died before its reload"
 
 
-def test_nginx_stays_as_it_is_where_it_refuses(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nginx_stays_as_it_is_where_it_refuses(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"nginx.conf": "x", "sites/links.conf": "y"}
-    [command] = commands(tree.place, str(places.nginx), files, "true {}", facts={tree.Live: {}})
+    [command] = commands(tree.place, str(app.nginx), files, "true {}", facts={tree.Live: {}})
     run(command)
-    before = places.nginx.readlink()
+    before = app.nginx.readlink()
     monkeypatch.setattr(nginx, "TEST", ["false"])
     with pytest.raises(ReleaseError, match="refuses"):
-        nginx.leave_out(places)
-    assert places.nginx.readlink() == before
+        nginx.leave_out(app)
+    assert app.nginx.readlink() == before
 
 
 def test_psql_reads_nothing_of_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,21 +183,21 @@ Remove = Callable[..., None]
 @pytest.fixture
 def end(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Remove:
     """Remove an app that has something of everything, from a server whose users are others'."""
-    places = server.places
+    app = server.app
     server.make("a-1", live="a-1")
-    places.parameters.write_text(json.dumps({}))
-    for path in (places.data, places.certificate.parent):
+    app.parameters_file.write_text(json.dumps({}))
+    for path in (app.data, app.certificate.parent):
         path.mkdir(parents=True)
         (path / "own").write_text("own")
-    places.generated.write_text("SECRET_KEY=x\n")
-    units = places.web_unit.parent
+    app.generated.write_text("SECRET_KEY=x\n")
+    units = app.web_unit.parent
     for name in (
         "links@.target", "links-web@.service", "links-queue@.service", "links.service",
         "onebox-listen-links.service",
     ):  # fmt: skip
         (units / name).write_text("WorkingDirectory=/srv/links/releases/%i/app\n")
     (units / "links-2-web@.service").write_text("WorkingDirectory=/srv/links-2/releases/%i/app\n")
-    places.access_log.write_text("")
+    app.access_log.write_text("")
 
     def forgotten(_: str) -> object:
         raise KeyError
@@ -223,7 +221,7 @@ def end(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Remo
     )
 
     def removed(*, keep: bool = True) -> None:
-        remove.remove(places, PARAMETERS, "ann", keep=keep)
+        remove.remove(app, "ann", keep=keep)
 
     return removed
 
@@ -241,7 +239,7 @@ def test_a_database_that_its_owner_closed_is_dumped_and_dropped(
 
 
 def test_a_role_that_others_granted_something_is_dropped_all_the_same(
-    end: Remove, places: Places, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    end: Remove, app: App, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[tuple[str, str]] = []
 
@@ -261,39 +259,37 @@ def test_a_role_that_others_granted_something_is_dropped_all_the_same(
     assert ("postgres", 'alter role "links" nologin') in asked
     assert ("postgres", 'drop role if exists "links-migrate"') in asked
     assert "links could not be dropped and is called links-removed-" in capsys.readouterr().err
-    assert not places.parameters.exists()
+    assert not app.parameters_file.exists()
 
 
-def rest(places: Places) -> list[str]:
+def rest(app: App) -> list[str]:
     """Return the files that are left, as seen from the root."""
-    return sorted(
-        str(path.relative_to(places.root)) for path in places.root.rglob("*") if path.is_file()
-    )
+    return sorted(str(path.relative_to(app.root)) for path in app.root.rglob("*") if path.is_file())
 
 
-def test_an_end_takes_all_but_a_last_copy(end: Remove, places: Places) -> None:
+def test_an_end_takes_all_but_a_last_copy(end: Remove, app: App) -> None:
     end()
-    other, dump, files = rest(places)
+    other, dump, files = rest(app)
     assert dump.endswith(".dump")
     assert files.endswith(".tar.gz")
     assert other == "etc/systemd/system/links-2-web@.service"
     names = subprocess.run(
-        ["tar", "-tf", places.root / files], check=True, capture_output=True, text=True
+        ["tar", "-tf", app.root / files], check=True, capture_output=True, text=True
     ).stdout.split()
     assert set(names) == {"var/lib/links/", "var/lib/links/own", "etc/links/generated.env"}
-    assert places.copies.stat().st_mode & 0o777 == 0o700
+    assert app.copies.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_last_copy_waits_for_nothing_and_follows_no_link(end: Remove, places: Places) -> None:
+def test_the_last_copy_waits_for_nothing_and_follows_no_link(end: Remove, app: App) -> None:
     """What an app can leave in its folder to keep its removal from ending."""
-    secret = places.root / "secret"
+    secret = app.root / "secret"
     secret.write_text("of another's")
-    os.mkfifo(places.data / "fifo")
-    (places.data / "link").symlink_to(secret)
-    os.link(places.data / "own", places.data / "again")
-    with (places.data / "sparse").open("wb") as file:
+    os.mkfifo(app.data / "fifo")
+    (app.data / "link").symlink_to(secret)
+    os.link(app.data / "own", app.data / "again")
+    with (app.data / "sparse").open("wb") as file:
         file.truncate(2**40)
-    folder = os.open(places.data, os.O_RDONLY)
+    folder = os.open(app.data, os.O_RDONLY)
     for _ in range(1500):  # more levels than Python goes down
         os.mkdir("deep", dir_fd=folder)
         below = os.open("deep", os.O_RDONLY, dir_fd=folder)
@@ -303,9 +299,9 @@ def test_the_last_copy_waits_for_nothing_and_follows_no_link(end: Remove, places
     start = time.monotonic()
     end()
     assert time.monotonic() - start < 30
-    assert not places.data.exists()
+    assert not app.data.exists()
     assert secret.read_text() == "of another's"
-    [archive] = places.copies.glob("*.tar.gz")
+    [archive] = app.copies.glob("*.tar.gz")
     assert archive.stat().st_mode & 0o777 == 0o600
     assert archive.stat().st_size < 2**20
     listed = subprocess.run(
@@ -316,9 +312,9 @@ def test_the_last_copy_waits_for_nothing_and_follows_no_link(end: Remove, places
     assert [kinds[own + name] for name in ("fifo", "link", "sparse")] == ["p", "l", "-"]
 
 
-def test_an_end_without_a_copy_leaves_none(end: Remove, places: Places) -> None:
+def test_an_end_without_a_copy_leaves_none(end: Remove, app: App) -> None:
     end(keep=False)
-    assert not places.copies.exists()
+    assert not app.copies.exists()
 
 
 def test_nothing_is_dropped_before_it_is_copied(
@@ -335,7 +331,7 @@ def test_nothing_is_dropped_before_it_is_copied(
     assert server.calls[-2:] == [
         "enable --quiet links.service", "start --no-block links@a-1.target",
     ]  # fmt: skip
-    assert server.places.parameters.exists()
+    assert server.app.parameters_file.exists()
 
 
 def test_an_end_waits_for_deploys_and_holds(end: Remove, server: Server) -> None:

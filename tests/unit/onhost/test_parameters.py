@@ -7,27 +7,27 @@ from dataclasses import asdict
 
 import pytest
 from onebox_release import parameters
+from onebox_release.app import App
 from onebox_release.errors import ReleaseError
-from onebox_release.paths import Places
 
 from tests.unit.onhost.server import PARAMETERS
 
 
-def test_parameters_are_read_as_they_were_written(places: Places) -> None:
-    places.parameters.write_text(json.dumps({"schema": 1, "data": asdict(PARAMETERS)}))
-    assert parameters.read(places) == PARAMETERS
+def test_parameters_are_read_as_they_were_written(app: App) -> None:
+    app.parameters_file.write_text(json.dumps({"schema": 1, "data": asdict(PARAMETERS)}))
+    assert parameters.read(app.parameters_file) == PARAMETERS
 
 
-def test_an_unknown_app_is_told_which_there_are(places: Places) -> None:
+def test_an_unknown_app_is_told_which_there_are(app: App) -> None:
     with pytest.raises(ReleaseError, match=r"no app 'links' on this server. There are: none\.$"):
-        parameters.read(places)
-    for app in ("shop", "blog"):
-        (places.parameters.parent / f"{app}.json").touch()
+        parameters.read(app.parameters_file)
+    for name in ("shop", "blog"):
+        app.parameters_file.with_name(f"{name}.json").touch()
     with pytest.raises(ReleaseError, match=r"There are: blog, shop\.$"):
-        parameters.read(places)
+        parameters.read(app.parameters_file)
 
 
-def test_a_newer_schema_is_refused(places: Places) -> None:
-    places.parameters.write_text('{"schema": 2, "data": {}}')
+def test_a_newer_schema_is_refused(app: App) -> None:
+    app.parameters_file.write_text('{"schema": 2, "data": {}}')
     with pytest.raises(ReleaseError, match=r"links\.json has schema 2, this program knows 1\."):
-        parameters.read(places)
+        parameters.read(app.parameters_file)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from onebox_release.paths import Places
+from onebox_release.app import App
 
 from tasks.apps import RESERVED, workers
 from tasks.limits import for_apps, memories, tasks
@@ -53,4 +53,4 @@ def test_no_apps_slice_is_nested_in_anothers(folder: Path) -> None:
     """systemd nests onebox-a-b.slice in onebox-a.slice."""
     vm = read(folder, a_vm(an_app(), an_app(name="links-x", domains=["x.example.com"])))
     assert [app.slice for app in vm.apps] == ["onebox-links.slice", "onebox-links_x.slice"]
-    assert [Places(app.name).slice.name for app in vm.apps] == [app.slice for app in vm.apps]
+    assert [App(app.name).slice.name for app in vm.apps] == [app.slice for app in vm.apps]

@@ -9,12 +9,13 @@ import hashlib
 import io
 import os
 import tarfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from onebox_release import faults
+from onebox_release.app import App
 from onebox_release.core import build, identity
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import durable, resources
@@ -22,9 +23,6 @@ from onebox_release.install import handover, packages
 from onebox_release.install.credentials import Credentials
 from onebox_release.install.packages import Project
 from onebox_release.install.uv_unit import Builder
-from onebox_release.paths import Places
-
-from tests.unit.onhost.server import PARAMETERS
 
 LOCK = b"""
 [[package]]
@@ -69,21 +67,21 @@ def uv(monkeypatch: pytest.MonkeyPatch) -> list[Installation]:
     return ran
 
 
-def environment(places: Places, files: dict[str, bytes], *, build: bool = False) -> Path:
+def environment(app: App, files: dict[str, bytes], *, build: bool = False) -> Path:
     """Return the folder of the environment that an archive's files make."""
     key = packages.read(files, packages.Rules(build=build, by_key=False)).key
-    return places.home / "venvs" / identity.environment_key(key, places)
+    return app.home / "venvs" / identity.environment_key(key, app)
 
 
 @pytest.fixture
-def configured(places: Places) -> Places:
-    (places.configuration / "gunicorn.conf.py").write_text("workers = 1\n")
-    (places.configuration / "static").write_text("# nothing\n")
-    (places.configuration / "app.env").write_text('A="b"\n')
-    return places
+def configured(app: App) -> App:
+    (app.configuration / "gunicorn.conf.py").write_text("workers = 1\n")
+    (app.configuration / "static").write_text("# nothing\n")
+    (app.configuration / "app.env").write_text('A="b"\n')
+    return app
 
 
-def arrive(places: Places, files: dict[str, bytes] | None = None, **attributes: Any) -> str:
+def arrive(app: App, files: dict[str, bytes] | None = None, **attributes: Any) -> str:
     """Put an archive where the deployer would, and return its digest."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -95,16 +93,16 @@ def arrive(places: Places, files: dict[str, bytes] | None = None, **attributes: 
             archive.addfile(entry, io.BytesIO(content))
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
-    places.incoming(digest).write_bytes(gzip.compress(content))
+    app.incoming(digest).write_bytes(gzip.compress(content))
     return digest
 
 
-def make(places: Places, digest: str) -> None:
-    build.build(places, PARAMETERS, digest, "a-1", Credentials())
+def make(app: App, digest: str) -> None:
+    build.build(app, digest, "a-1", Credentials())
 
 
 def test_a_release_has_code_environment_and_links(
-    configured: Places, uv: list[Installation], monkeypatch: pytest.MonkeyPatch
+    configured: App, uv: list[Installation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points: list[str] = []
     monkeypatch.setattr(faults, "point", points.append)
@@ -132,7 +130,7 @@ def test_a_release_has_code_environment_and_links(
     assert points == ["unpacked", "installed", "configured"]
 
 
-def test_what_is_there_is_not_made_again(configured: Places, uv: list[Installation]) -> None:
+def test_what_is_there_is_not_made_again(configured: App, uv: list[Installation]) -> None:
     digest = arrive(configured)
     make(configured, digest)
     configured.incoming(digest).unlink()
@@ -140,7 +138,7 @@ def test_what_is_there_is_not_made_again(configured: Places, uv: list[Installati
     assert len(uv) == 1
 
 
-def test_requirements_stand_in_for_a_lock(configured: Places, uv: list[Installation]) -> None:
+def test_requirements_stand_in_for_a_lock(configured: App, uv: list[Installation]) -> None:
     files = {"requirements.txt": b"fastapi==1.2  # via links\n", "links/main.py": b"app = None"}
     make(configured, arrive(configured, files))
     assert (configured.release("a-1") / "venv").readlink() == environment(configured, files)
@@ -149,7 +147,7 @@ def test_requirements_stand_in_for_a_lock(configured: Places, uv: list[Installat
 
 
 def test_what_of_the_settings_is_not_read_is_told(
-    configured: Places, uv: list[Installation], capsys: pytest.CaptureFixture[str]
+    configured: App, uv: list[Installation], capsys: pytest.CaptureFixture[str]
 ) -> None:
     del uv
     make(configured, arrive(configured))
@@ -158,29 +156,27 @@ def test_what_of_the_settings_is_not_read_is_told(
     )
 
 
-def test_a_deploy_keys_environment_is_no_persons(
-    configured: Places, uv: list[Installation]
-) -> None:
+def test_a_deploy_keys_environment_is_no_persons(configured: App, uv: list[Installation]) -> None:
     files = {"requirements.txt": b"fastapi==1.2 --hash=sha256:" + b"ab" * 32}
     for release, by_key in (("a-1", True), ("a-2", False)):
-        parameters = replace(PARAMETERS, by_key=by_key)
-        build.build(configured, parameters, arrive(configured, files), release, Credentials())
+        app = configured.having(by_key=by_key)
+        build.build(app, arrive(configured, files), release, Credentials())
     assert [installation.by_key for installation in uv] == [True, False]
     assert uv[0].venv != uv[1].venv
 
 
 def test_settings_beside_the_pins_make_another_environment(
-    configured: Places, uv: list[Installation]
+    configured: App, uv: list[Installation]
 ) -> None:
     """Without hashes they say where a package comes from."""
     pins = {"requirements.txt": b"fastapi==1.2\n"}
     for release, settings in (("a-1", b""), ("a-2", b'index-url = "https://other.example/"')):
         digest = arrive(configured, {**pins, "uv.toml": settings})
-        build.build(configured, PARAMETERS, digest, release, Credentials())
+        build.build(configured, digest, release, Credentials())
     assert uv[0].venv != uv[1].venv
 
 
-def test_folders_for_nginx_get_a_public_twin(configured: Places, uv: list[Installation]) -> None:
+def test_folders_for_nginx_get_a_public_twin(configured: App, uv: list[Installation]) -> None:
     del uv
     (configured.configuration / "static").write_text("# Made by onebox\nassets/a links/static\n")
     make(configured, arrive(configured, FILES | {"links/static/css/a.css": b"a {}"}, mode=0o644))
@@ -192,7 +188,7 @@ def test_folders_for_nginx_get_a_public_twin(configured: Places, uv: list[Instal
 
 
 def test_a_folder_for_nginx_that_is_not_there_is_told(
-    configured: Places, uv: list[Installation]
+    configured: App, uv: list[Installation]
 ) -> None:
     del uv
     (configured.configuration / "static").write_text("assets dist\n")
@@ -201,15 +197,15 @@ def test_a_folder_for_nginx_that_is_not_there_is_told(
     assert not configured.release("a-1").exists()
 
 
-def test_building_from_source_is_a_setting(configured: Places, uv: list[Installation]) -> None:
-    parameters = replace(PARAMETERS, build=True)
-    build.build(configured, parameters, arrive(configured), "a-1", Credentials())
+def test_building_from_source_is_a_setting(configured: App, uv: list[Installation]) -> None:
+    app = configured.having(build=True)
+    build.build(app, arrive(configured), "a-1", Credentials())
     assert [uv[0].project.builds, uv[0].venv] == [True, environment(configured, FILES, build=True)]
 
 
 @pytest.mark.usefixtures("uv")
 def test_all_is_on_the_disk_before_a_name_or_marker_says_so(
-    configured: Places, monkeypatch: pytest.MonkeyPatch
+    configured: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
     rename = durable.rename
@@ -239,7 +235,7 @@ def test_all_is_on_the_disk_before_a_name_or_marker_says_so(
     ],
 )
 def test_an_archive_has_plain_files_below_its_folder_alone(
-    configured: Places, name: str, attributes: dict[str, Any]
+    configured: App, name: str, attributes: dict[str, Any]
 ) -> None:
     with pytest.raises(ReleaseError, match="is no plain file"):
         make(configured, arrive(configured, {name: b""}, **attributes))
@@ -247,7 +243,7 @@ def test_an_archive_has_plain_files_below_its_folder_alone(
 
 
 @pytest.mark.usefixtures("uv")
-def test_an_archive_without_a_lock_file_is_refused(configured: Places) -> None:
+def test_an_archive_without_a_lock_file_is_refused(configured: App) -> None:
     with pytest.raises(ReleaseError, match=r"The archive has no uv\.lock"):
         make(configured, arrive(configured, {"links/main.py": b""}))
     assert list((configured.home / "releases").iterdir()) == []
@@ -255,25 +251,23 @@ def test_an_archive_without_a_lock_file_is_refused(configured: Places) -> None:
 
 @pytest.mark.usefixtures("uv")
 def test_room_is_asked_for_what_is_missing(
-    configured: Places, monkeypatch: pytest.MonkeyPatch
+    configured: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
 
-    def check(_: Places, code: int, entries: int, *, environment: int) -> None:
+    def check(_: App, code: int, entries: int, *, environment: int) -> None:
         asked.append((code, entries, environment))
 
     monkeypatch.setattr(resources, "check_disk", check)
     digest = arrive(configured)
     for release in ("a-1", "a-1", "a-2"):
-        build.build(configured, PARAMETERS, digest, release, Credentials())
+        build.build(configured, digest, release, Credentials())
     size = sum(map(len, FILES.values()))
     assert asked == [(size, 5, resources.ENVIRONMENT), (size, 5, 0)]
 
 
 @pytest.mark.usefixtures("uv")
-def test_without_room_nothing_is_unpacked(
-    configured: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_room_nothing_is_unpacked(configured: App, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RefusedError("no room")
 
@@ -283,13 +277,13 @@ def test_without_room_nothing_is_unpacked(
     assert list((configured.home / "releases").iterdir()) == []
 
 
-def test_an_archive_that_is_not_here_is_said_to_be_absent(configured: Places) -> None:
+def test_an_archive_that_is_not_here_is_said_to_be_absent(configured: App) -> None:
     with pytest.raises(ReleaseError, match=r"The archive can't be read.* \(abc"):
         make(configured, "abc")
 
 
 @pytest.mark.parametrize("cut", [5, 40])
-def test_a_cut_archive_is_refused(configured: Places, cut: int) -> None:
+def test_a_cut_archive_is_refused(configured: App, cut: int) -> None:
     digest = arrive(configured)
     path = configured.incoming(digest)
     path.write_bytes(path.read_bytes()[:cut])
@@ -297,13 +291,13 @@ def test_a_cut_archive_is_refused(configured: Places, cut: int) -> None:
         make(configured, digest)
 
 
-def test_another_archive_is_refused(configured: Places) -> None:
+def test_another_archive_is_refused(configured: App) -> None:
     configured.incoming("abc").write_bytes(gzip.compress(b"other"))
     with pytest.raises(ReleaseError, match="not the one that was announced"):
         make(configured, "abc")
 
 
-def test_a_damaged_archive_is_an_error_in_words(configured: Places) -> None:
+def test_a_damaged_archive_is_an_error_in_words(configured: App) -> None:
     configured.incoming("abc").write_bytes(gzip.compress(b"")[:10] + b"\xff" * 20)
     with pytest.raises(ReleaseError, match=r"The archive can't be read.* \(abc"):
         make(configured, "abc")
@@ -312,7 +306,7 @@ def test_a_damaged_archive_is_an_error_in_words(configured: Places) -> None:
 @pytest.mark.usefixtures("uv")
 @pytest.mark.parametrize("step", [(Builder, "install"), (handover, "take_over")])
 def test_packages_that_can_not_be_had_leave_no_environment(
-    configured: Places, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
+    configured: App, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
 ) -> None:
     def fail(*_: object) -> None:
         raise ReleaseError("no such package")
@@ -324,7 +318,7 @@ def test_packages_that_can_not_be_had_leave_no_environment(
 
 
 @pytest.mark.usefixtures("uv")
-def test_a_full_disk_leaves_no_release(configured: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_release(configured: App, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "full")
 
@@ -336,7 +330,7 @@ def test_a_full_disk_leaves_no_release(configured: Places, monkeypatch: pytest.M
 
 
 @pytest.mark.usefixtures("uv")
-def test_what_an_earlier_death_left_half_made_is_made_anew(configured: Places) -> None:
+def test_what_an_earlier_death_left_half_made_is_made_anew(configured: App) -> None:
     half = configured.home / "releases/.a-1.new/app"
     half.mkdir(parents=True)
     (half / "stale.py").touch()

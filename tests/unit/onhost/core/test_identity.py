@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from onebox_release.app import App
 from onebox_release.core import identity
 from onebox_release.errors import RefusedError
-from onebox_release.paths import Places
 
 
 @pytest.fixture
-def configured(places: Places) -> Places:
+def configured(app: App) -> App:
     for name in identity.CONFIGURATION:
-        (places.configuration / name).write_text(name)
-    return places
+        (app.configuration / name).write_text(name)
+    return app
 
 
-def unit(places: Places, name: str) -> Path:
-    return places.root / "etc/systemd/system" / name
+def unit(app: App, name: str) -> Path:
+    return app.root / "etc/systemd/system" / name
 
 
-def test_a_release_is_artifact_and_configuration(configured: Places) -> None:
+def test_a_release_is_artifact_and_configuration(configured: App) -> None:
     release = identity.release_id("digest", configured, [])
     artifact, _, configuration = release.partition("-")
     assert artifact == identity.artifact("digest")
@@ -35,14 +35,14 @@ def test_a_release_is_artifact_and_configuration(configured: Places) -> None:
 
 
 @pytest.mark.parametrize("name", identity.CONFIGURATION)
-def test_a_changed_file_is_another_configuration(configured: Places, name: str) -> None:
+def test_a_changed_file_is_another_configuration(configured: App, name: str) -> None:
     before = identity.configuration(configured, [])
     (configured.configuration / name).write_text("changed")
     assert identity.configuration(configured, []) != before
 
 
 def test_a_changed_unit_is_another_configuration_and_other_apps_units_are_not(
-    configured: Places,
+    configured: App,
 ) -> None:
     before = identity.configuration(configured, ["queue"])
     unit(configured, "links-other-web@.service").write_text("another app's")
@@ -51,7 +51,7 @@ def test_a_changed_unit_is_another_configuration_and_other_apps_units_are_not(
     assert identity.configuration(configured, ["queue"]) != before
 
 
-def test_content_that_moves_from_one_file_to_the_next_is_seen(configured: Places) -> None:
+def test_content_that_moves_from_one_file_to_the_next_is_seen(configured: App) -> None:
     folder = configured.configuration
     seen = set()
     for first, second in (("ab", "c"), ("a", "bc"), ("abc", "")):
@@ -61,13 +61,13 @@ def test_content_that_moves_from_one_file_to_the_next_is_seen(configured: Places
     assert len(seen) == 3
 
 
-def test_another_server_has_another_key(configured: Places) -> None:
+def test_another_server_has_another_key(configured: App) -> None:
     before = identity.configuration(configured, [])
     configured.key.unlink()
     assert identity.configuration(configured, []) != before
 
 
-def test_the_key_is_made_once_for_root_alone(configured: Places) -> None:
+def test_the_key_is_made_once_for_root_alone(configured: App) -> None:
     identity.configuration(configured, [])
     key = configured.key.read_bytes()
     identity.configuration(configured, [])
@@ -78,7 +78,7 @@ def test_the_key_is_made_once_for_root_alone(configured: Places) -> None:
 
 
 def test_of_two_that_make_the_key_at_once_the_first_wins(
-    configured: Places, monkeypatch: pytest.MonkeyPatch
+    configured: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = os.link
 
@@ -92,14 +92,14 @@ def test_of_two_that_make_the_key_at_once_the_first_wins(
 
 
 def test_another_python_or_architecture_is_another_artifact(
-    places: Places,
+    app: App,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = {identity.artifact("digest") + identity.environment_key(b"lock", places)}
+    made = {identity.artifact("digest") + identity.environment_key(b"lock", app)}
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    made.add(identity.artifact("digest") + identity.environment_key(b"lock", places))
+    made.add(identity.artifact("digest") + identity.environment_key(b"lock", app))
     monkeypatch.setattr(platform, "python_version_tuple", lambda: ("3", "99", "1"))
-    made.add(identity.artifact("digest") + identity.environment_key(b"lock", places))
+    made.add(identity.artifact("digest") + identity.environment_key(b"lock", app))
     assert len(made) == 3
 
 
@@ -110,7 +110,7 @@ def test_a_patch_release_of_python_is_the_same(monkeypatch: pytest.MonkeyPatch) 
     assert identity.artifact("digest") == before
 
 
-def test_a_renewed_release_and_environment_are_others(configured: Places) -> None:
+def test_a_renewed_release_and_environment_are_others(configured: App) -> None:
     def ids() -> tuple[str, str]:
         key = identity.environment_key(b"lock", configured)
         return identity.release_id("digest", configured, []), key
@@ -127,17 +127,17 @@ def test_a_renewed_release_and_environment_are_others(configured: Places) -> Non
 
 
 def test_two_archives_that_become_the_same_release_are_refused(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a prepared pair does: the second would be deployed as "live already"."""
-    places.incoming("aa").write_bytes(b"")
-    identity.check_unique(places, "aa")
-    identity.check_unique(places, "bb")
+    app.incoming("aa").write_bytes(b"")
+    identity.check_unique(app, "aa")
+    identity.check_unique(app, "bb")
     monkeypatch.setattr(identity, "artifact", lambda _: "0123456789ab")
-    identity.check_unique(places, "aa")
+    identity.check_unique(app, "aa")
     with pytest.raises(RefusedError, match="bb and aa have the same release id, 0123456789ab"):
-        identity.check_unique(places, "bb")
+        identity.check_unique(app, "bb")
 
 
-def test_an_environments_name_can_not_be_searched_for(places: Places) -> None:
-    assert len(identity.environment_key(b"lock", places)) == 32
+def test_an_environments_name_can_not_be_searched_for(app: App) -> None:
+    assert len(identity.environment_key(b"lock", app)) == 32

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from onebox_release.app import App
 from onebox_release.core import integrity
 from onebox_release.host import systemd
-from onebox_release.paths import Places
 
-from tests.unit.onhost.server import PARAMETERS, Server
+from tests.unit.onhost.server import Server
 
 UNIT = "# Made by onebox.\n[Unit]\n"
 
 
 @pytest.fixture
-def release(server: Server) -> Places:
+def release(server: Server) -> App:
     """A release as build leaves it."""
-    places = server.places
+    app = server.app
     server.make("a-1", live="a-1")
-    folder = places.release("a-1")
+    folder = app.release("a-1")
     (folder / "app/main.py").write_text("app = None\n")
     (folder / "app/helper.py").write_text("x = 1\n")
     venv = folder / "venv"
@@ -30,11 +29,11 @@ def release(server: Server) -> Places:
     (venv / "lib/fastapi.py").write_text("good\n")
     integrity.write_manifest(venv.resolve(), contents=False)
     (venv / ".complete").touch()
-    integrity.write_manifest(folder, places.environment("a-1"), contents=True)
-    return places
+    integrity.write_manifest(folder, app.environment("a-1"), contents=True)
+    return app
 
 
-def test_a_release_that_nobody_touched_is_as_it_was(release: Places) -> None:
+def test_a_release_that_nobody_touched_is_as_it_was(release: App) -> None:
     assert integrity.altered(release, "a-1") == []
 
 
@@ -52,20 +51,20 @@ def test_a_release_that_nobody_touched_is_as_it_was(release: Places) -> None:
     ],
 )
 def test_what_was_altered_is_named(
-    release: Places, path: str, alter: Callable[[Path], object], how: str
+    release: App, path: str, alter: Callable[[Path], object], how: str
 ) -> None:
     file = release.release("a-1") / path
     alter(file)
     assert integrity.altered(release, "a-1") == [(str(file), how)]
 
 
-def test_the_environment_of_a_release_belongs_to_it(release: Places) -> None:
+def test_the_environment_of_a_release_belongs_to_it(release: App) -> None:
     path = release.environment("a-1")
     path.write_text("DEBUG=1\n")
     assert integrity.altered(release, "a-1") == [(str(path), "was altered")]
 
 
-def test_bytecode_that_root_left_is_no_change(release: Places) -> None:
+def test_bytecode_that_root_left_is_no_change(release: App) -> None:
     folder = release.release("a-1") / "app/__pycache__"
     folder.mkdir()
     (folder / "main.cpython-311.pyc").touch()
@@ -74,57 +73,57 @@ def test_bytecode_that_root_left_is_no_change(release: Places) -> None:
 
 def test_a_release_of_an_older_onebox_can_not_be_told(server: Server) -> None:
     server.make("a-1")
-    assert integrity.altered(server.places, "a-1") == []
-    assert integrity.altered(server.places, "gone") == []
+    assert integrity.altered(server.app, "a-1") == []
+    assert integrity.altered(server.app, "gone") == []
 
 
-def unit(places: Places, name: str, text: str = UNIT, folder: str = "etc/systemd/system") -> Path:
-    path = places.root / folder / name
+def unit(app: App, name: str, text: str = UNIT, folder: str = "etc/systemd/system") -> Path:
+    path = app.root / folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
-def test_what_overrides_a_unit_is_found_and_set_aside(places: Places) -> None:
+def test_what_overrides_a_unit_is_found_and_set_aside(app: App) -> None:
     for name in (
         "links@.target",
         "links-web@.service",
         "links-web@.socket",
         "links-queue@.service",
     ):
-        unit(places, name)
-    unit(places, "links-x-web@.service.d/theirs.conf")
-    unit(places, "nginx.service.d/theirs.conf")
+        unit(app, name)
+    unit(app, "links-x-web@.service.d/theirs.conf")
+    unit(app, "nginx.service.d/theirs.conf")
     drop_ins = [
-        unit(places, "links-web@.service.d/a.conf"),
-        unit(places, "links-web@a-1.service.d/b.conf"),
-        unit(places, "links-queue@a-1.service.d/50.conf", folder="run/systemd/system.control"),
+        unit(app, "links-web@.service.d/a.conf"),
+        unit(app, "links-web@a-1.service.d/b.conf"),
+        unit(app, "links-queue@a-1.service.d/50.conf", folder="run/systemd/system.control"),
     ]
-    mask = places.root / "etc/systemd/system/links-queue@a-1.service"
+    mask = app.root / "etc/systemd/system/links-queue@a-1.service"
     mask.symlink_to("/dev/null")
-    assert integrity.overrides(places, PARAMETERS) == sorted([*drop_ins, mask])
-    integrity.set_aside(places, PARAMETERS)
-    assert integrity.overrides(places, PARAMETERS) == []
+    assert integrity.overrides(app) == sorted([*drop_ins, mask])
+    integrity.set_aside(app)
+    assert integrity.overrides(app) == []
     assert all(path.with_name(f"{path.name}.set-aside").exists() for path in drop_ins)
     assert not mask.is_symlink()
-    assert (places.root / "etc/systemd/system/links-x-web@.service.d/theirs.conf").exists()
+    assert (app.root / "etc/systemd/system/links-x-web@.service.d/theirs.conf").exists()
 
 
 def test_the_unit_of_a_process_that_is_no_more_is_swept(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
     monkeypatch.setattr(systemd, "systemctl", calls.append)
     kept = [
-        unit(places, "links-queue@.service"),
-        unit(places, "links-x-web@.service"),  # of the app links-x
-        unit(places, "links-backup@.service", "[Unit]\n"),  # somebody's own
+        unit(app, "links-queue@.service"),
+        unit(app, "links-x-web@.service"),  # of the app links-x
+        unit(app, "links-backup@.service", "[Unit]\n"),  # somebody's own
     ]
-    gone = unit(places, "links-mailer@.service")
-    assert integrity.leftovers(places, PARAMETERS) == [gone]
-    assert integrity.leftovers(places, replace(PARAMETERS, units=[])) == []
-    integrity.sweep(places, PARAMETERS)
-    integrity.sweep(places, PARAMETERS)
+    gone = unit(app, "links-mailer@.service")
+    assert integrity.leftovers(app) == [gone]
+    assert integrity.leftovers(app.having(units=[])) == []
+    integrity.sweep(app)
+    integrity.sweep(app)
     assert calls == ["daemon-reload"]
     assert not gone.exists()
     assert all(path.exists() for path in kept)
@@ -132,12 +131,12 @@ def test_the_unit_of_a_process_that_is_no_more_is_swept(
 
 @pytest.mark.parametrize(("started", "told"), [("@1000", True), ("@3000", False), ("", False)])
 def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
-    release: Places, monkeypatch: pytest.MonkeyPatch, started: str, *, told: bool
+    release: App, monkeypatch: pytest.MonkeyPatch, started: str, *, told: bool
 ) -> None:
     path = unit(release, "links-web@.service")
     os.utime(path, (2000, 2000))
     monkeypatch.setattr(systemd, "show", lambda *_: {"ActiveEnterTimestamp": started})
-    found = integrity.unlike(release, PARAMETERS, "a-1")
+    found = integrity.unlike(release, "a-1")
     words = "was started before its files were changed"
     names = ["links-web@a-1.service", "links-queue@a-1.service"]
     assert found == [(name, words) for name in names] * told
@@ -145,11 +144,11 @@ def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
 
 def test_a_live_release_that_does_not_answer_is_told(server: Server) -> None:
     server.make("a-1", live="a-1")
-    assert integrity.silent(server.places, PARAMETERS, "a-1") == []
+    assert integrity.silent(server.app, "a-1") == []
     server.up = set()
-    [(what, how)] = integrity.silent(server.places, PARAMETERS, "a-1")
+    [(what, how)] = integrity.silent(server.app, "a-1")
     assert (what, how[:16]) == ("release a-1", "does not serve: ")
-    assert f"the release does not listen on socket {server.places.socket('a-1')}" in how
+    assert f"the release does not listen on socket {server.app.socket('a-1')}" in how
 
 
 def test_a_live_release_whose_process_keeps_crashing_is_told(
@@ -161,8 +160,8 @@ def test_a_live_release_whose_process_keeps_crashing_is_told(
     monkeypatch.setattr(
         systemd, "show", lambda unit, *_: state if unit == crashing else {"NRestarts": "1"}
     )
-    assert integrity.silent(server.places, PARAMETERS, "a-1") == [
+    assert integrity.silent(server.app, "a-1") == [
         ("release a-1", "does not serve: links-queue@a-1.service keeps crashing")
     ]
     state["Result"] = "success"  # a worker that ends by itself, to be started afresh
-    assert integrity.silent(server.places, PARAMETERS, "a-1") == []
+    assert integrity.silent(server.app, "a-1") == []

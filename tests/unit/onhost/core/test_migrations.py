@@ -40,7 +40,7 @@ def psql(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             return subprocess.CompletedProcess(command, said["dump"], None, b"no dump")
         heads = said["heads"]
         if f"start {MIGRATION}" in server.calls and server.calls[-1].startswith("start"):
-            versions = server.places.release("a-2") / "app/migrations/versions"
+            versions = server.app.release("a-2") / "app/migrations/versions"
             all_ = "".join(f"{path.stem}\n" for path in versions.glob("*.py"))
             heads = all_ if said["after"] is None else said["after"]
         answer = said["tables"] if "pg_class" in command[-1] else heads
@@ -59,7 +59,7 @@ def psql(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def project(server: Server, release: str, *revisions: str) -> None:
     """Make a release whose revisions follow each other; ! ends the names of unmarked ones."""
     server.make(release)
-    app = server.places.release(release) / "app"
+    app = server.app.release(release) / "app"
     (app / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
     (app / "migrations/versions").mkdir(parents=True)
     before = None
@@ -79,7 +79,8 @@ def migrate(
     consent: bool = False,
     parameters: Parameters = PARAMETERS,
 ) -> bool:
-    return migrations.migrate(server.places, parameters, "a-2", before, consent=consent)
+    app = replace(server.app, given=parameters)
+    return migrations.migrate(app, "a-2", before, consent=consent)
 
 
 def test_an_app_without_migrations_can_always_go_back(server: Server) -> None:
@@ -132,10 +133,10 @@ def test_with_consent_it_is_run_after_a_dump_and_going_back_is_off(
     assert server.calls == [f"start {MIGRATION}"]
     assert psql["ran"] == ["psql", "dump=True", "pg_dump", "psql"]
     assert psql["as"][1] == ["runuser", "-u", "postgres", "--"]
-    [dump] = server.places.dumps.iterdir()
+    [dump] = server.app.dumps.iterdir()
     assert re.fullmatch(r"a-2\.\d{8}-\d{6}\.dump", dump.name)
     assert dump.read_bytes() == b"dumped"
-    assert server.places.dumps.stat().st_mode & 0o777 == 0o700
+    assert server.app.dumps.stat().st_mode & 0o777 == 0o700
     told = capsys.readouterr().err
     assert (
         "AUTOMATIC ROLLBACK IS DISABLED: The live release may not be able to run on r2.\n" in told
@@ -148,7 +149,7 @@ def test_a_dump_that_fails_stops_the_migration(server: Server, psql: dict[str, A
     with pytest.raises(ReleaseError, match="The dump of the database links failed: no dump"):
         migrate(server, consent=True)
     assert server.calls == []
-    assert not list(server.places.dumps.glob("*.dump"))
+    assert not list(server.app.dumps.glob("*.dump"))
 
 
 @pytest.mark.usefixtures("psql")
@@ -166,21 +167,21 @@ def test_a_dump_is_on_the_disk_before_it_gets_its_name(
     monkeypatch.setattr(durable, "rename", renamed)
     project(server, "a-2", "r1!")
     assert not migrate(server, consent=True)
-    [name] = (path.name for path in server.places.dumps.iterdir())
+    [name] = (path.name for path in server.app.dumps.iterdir())
     new = name.replace(".dump", ".new")
     assert done == [f"sync {new}", f"rename {new} {name}"]
 
 
 @pytest.mark.usefixtures("psql")
 def test_the_last_three_dumps_are_kept(server: Server) -> None:
-    server.places.dumps.mkdir()
+    server.app.dumps.mkdir()
     for age, name in enumerate("zyxw"):
-        dump = server.places.dumps / f"{name}.dump"
+        dump = server.app.dumps / f"{name}.dump"
         dump.touch()
         os.utime(dump, (1000 - age, 1000 - age))
     project(server, "a-2", "r1!")
     migrate(server, consent=True)
-    [new, *kept] = sorted(path.name for path in server.places.dumps.iterdir())
+    [new, *kept] = sorted(path.name for path in server.app.dumps.iterdir())
     assert new.startswith("a-2.")
     assert kept == ["y.dump", "z.dump"]
 
@@ -188,14 +189,14 @@ def test_the_last_three_dumps_are_kept(server: Server) -> None:
 @pytest.mark.usefixtures("psql")
 def test_a_dump_of_an_earlier_attempt_stays(server: Server) -> None:
     """A migration that failed half-way may have dropped what only that dump has."""
-    server.places.dumps.mkdir()
+    server.app.dumps.mkdir()
     for age, name in enumerate(("z", "y", "x", "a-2.20261119-030000", "w")):
-        dump = server.places.dumps / f"{name}.dump"
+        dump = server.app.dumps / f"{name}.dump"
         dump.touch()
         os.utime(dump, (1000 - age, 1000 - age))
     project(server, "a-2", "r1!")
     migrate(server, consent=True)
-    kept = sorted(path.name for path in server.places.dumps.iterdir())
+    kept = sorted(path.name for path in server.app.dumps.iterdir())
     assert kept[0] == "a-2.20261119-030000.dump"
     assert kept[2:] == ["y.dump", "z.dump"]
 
@@ -275,7 +276,7 @@ def test_the_revision_that_failed_is_the_last_one_begun(
     server.refuses = {"start"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.places, PARAMETERS, "a-2")
+        migrations._run(server.app, "a-2")
     told = f"The migration failed{failed}.\nThe database is at r0.\nIts last lines:\n"
     assert str(error.value).startswith(told)
 
@@ -287,7 +288,7 @@ def test_a_long_log_of_a_migration_keeps_its_heading(
     server.refuses = {"start"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError, match=r"r0\.\nIts last lines:\n  \| x"):
-        migrations._run(server.places, PARAMETERS, "a-2")
+        migrations._run(server.app, "a-2")
 
 
 def test_a_failing_first_migration_left_the_database_at_no_revision(
@@ -296,7 +297,7 @@ def test_a_failing_first_migration_left_the_database_at_no_revision(
     server.refuses = {"start"}
     psql["error"] = NO_TABLE
     with pytest.raises(ReleaseError, match=r"failed\.\nThe database is at no revision\.\nIts"):
-        migrations._run(server.places, PARAMETERS, "a-2")
+        migrations._run(server.app, "a-2")
 
 
 def test_a_migration_that_failed_because_the_database_is_gone_says_no_more_than_it_knows(
@@ -305,7 +306,7 @@ def test_a_migration_that_failed_because_the_database_is_gone_says_no_more_than_
     psql["error"] = "no such socket"
     server.refuses = {"start"}
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.places, PARAMETERS, "a-2")
+        migrations._run(server.app, "a-2")
     assert str(error.value) == (
         f"The migration failed.\nIts last lines:\n  | last words of {MIGRATION}"
     )
@@ -317,7 +318,7 @@ def test_a_migration_that_takes_too_long_names_the_setting(
     server.refuses, server.results = {f"start {MIGRATION}"}, {MIGRATION: "timeout"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.places, replace(PARAMETERS, migrate_timeout=7), "a-2")
+        migrations._run(server.app.having(migrate_timeout=7), "a-2")
     assert str(error.value).startswith(
         "The migration was not done after 7 s (`migrate_timeout`), and was stopped.\n"
         "The database is at r0.\n"
@@ -332,7 +333,7 @@ def test_a_dump_that_takes_too_long_names_the_setting(server: Server, psql: dict
     psql["dump"] = 124
     with pytest.raises(ReleaseError, match=r"links failed: not done within 1800 s \(`migrate_time"):
         migrate(server, consent=True)
-    assert not list(server.places.dumps.iterdir())
+    assert not list(server.app.dumps.iterdir())
 
 
 def test_what_an_archive_names_reaches_no_terminal_as_it_is(
@@ -344,7 +345,7 @@ def test_what_an_archive_names_reaches_no_terminal_as_it_is(
     server.refuses = {"start"}
     psql["heads"] = "\x1b[2Jr1\n" * 500
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.places, PARAMETERS, "a-2")
+        migrations._run(server.app, "a-2")
     told = str(error.value)
     assert len(told) < 6000
     assert "\x1b" not in told + migrations._named(["\x1b"])
@@ -378,14 +379,14 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
     described = LAYOUTS[layout]
     for release in ("b-1", "a-2"):
         project(server, release, "r1")
-        app = server.places.release(release) / "app"
+        app = server.app.release(release) / "app"
         with (app / "alembic.ini").open("a") as ini:
             ini.write(described.get("ini", ""))
         (app / "migrations/env.py").write_text(described.get("env", ""))
         (app / "pyproject.toml").write_text(described.get("toml", ""))
         if "more" in described:
             (app / "migrations/versions/r9.py").write_text(described["more"])
-        server.places.environment(release).write_text(described.get("environment", ""))
+        server.app.environment(release).write_text(described.get("environment", ""))
     psql["heads"] = psql["after"] = heads
     parameters = replace(PARAMETERS, migrate=described.get("command", "alembic upgrade head"))
 
@@ -396,7 +397,7 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
     assert "--data allow_incompatible=true: a dump is taken first" in told
     assert server.calls == []
     with pytest.raises(RefusedError, match="Whether release b-1 runs on today's database is unk"):
-        migrations.check_back(server.places, parameters, "b-1", "a-2")
+        migrations.check_back(server.app, "b-1", "a-2")
 
     assert migrate(server, before=None, parameters=parameters), "a first deploy"
     assert migrate(server, before="a-1", parameters=parameters), "the same code"
@@ -488,21 +489,21 @@ def test_revisions_of_a_database_elsewhere_are_not_believed(
 @pytest.mark.parametrize("error", ["", NO_TABLE])
 def test_an_empty_database_is_at_nothing(server: Server, psql: dict[str, Any], error: str) -> None:
     psql["error"] = error
-    assert migrations.at(server.places) == []
+    assert migrations.at(server.app) == []
 
 
 def test_a_database_may_have_several_heads_and_its_owner_is_asked(
     server: Server, psql: dict[str, Any]
 ) -> None:
     psql["heads"] = "r1\nr2\n"
-    assert migrations.at(server.places) == ["r1", "r2"]
+    assert migrations.at(server.app) == ["r1", "r2"]
     assert psql["as"] == [["runuser", "-u", "links-migrate", "--"]]
 
 
 def test_a_database_that_does_not_answer_is_an_error(server: Server, psql: dict[str, Any]) -> None:
     psql["error"] = "no such socket"
     with pytest.raises(ReleaseError, match="role links-migrate got an error from links: no such"):
-        migrations.at(server.places)
+        migrations.at(server.app)
 
 
 def test_a_database_that_never_answers_is_an_error_too(
@@ -510,7 +511,7 @@ def test_a_database_that_never_answers_is_an_error_too(
 ) -> None:
     psql |= {"error": "killed", "code": 124}
     with pytest.raises(ReleaseError, match="database: no answer within 20 s to the role links-mi"):
-        migrations.at(server.places)
+        migrations.at(server.app)
 
 
 def test_a_table_of_another_role_is_told_as_what_it_is(
@@ -518,7 +519,7 @@ def test_a_table_of_another_role_is_told_as_what_it_is(
 ) -> None:
     psql["error"] = DENIED
     with pytest.raises(ReleaseError) as error:
-        migrations.at(server.places)
+        migrations.at(server.app)
     assert str(error.value) == (
         "database: the role links-migrate cannot read the table alembic_version (permission"
         " denied): it belongs to another role, or the schema does. A deploy from the inventory"
@@ -536,7 +537,7 @@ def test_no_setting_of_an_apps_reaches_our_queries(
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(postgresql, "captured", run)
-    migrations.at(server.places)
+    migrations.at(server.app)
     postgresql.exists("links")
     for command in seen:
         assert command[4] == "env"
@@ -602,7 +603,7 @@ def three(server: Server, psql: dict[str, Any]) -> Server:
 
 
 def back(server: Server, to: str, **changes: Any) -> None:
-    migrations.check_back(server.places, replace(PARAMETERS, **changes), to, "three-1")
+    migrations.check_back(server.app.having(**changes), to, "three-1")
 
 
 def test_a_contraction_is_not_readable_two_releases_back(three: Server) -> None:
@@ -631,15 +632,15 @@ def test_what_was_not_marked_is_not_readable_one_release_back(
 
 
 def test_without_a_history_no_mark_speaks_of_a_release(three: Server) -> None:
-    three.places.history.unlink()
-    assert history.successor(three.places, "two") is None
+    three.app.history.unlink()
+    assert history.successor(three.app, "two") is None
     with pytest.raises(RefusedError):
         back(three, "two")
 
 
 def test_a_broken_revision_of_another_release_is_not_in_the_way(three: Server) -> None:
     project(three, "broken", "base")
-    broken: Path = three.places.release("broken") / "app/migrations/versions/base.py"
+    broken: Path = three.app.release("broken") / "app/migrations/versions/base.py"
     broken.write_text("def upgrade(:\n")
     back(three, "two")
 
@@ -649,11 +650,11 @@ def test_another_external_database_is_not_rolled_back_to_unasked(
     server: Server, *, own: bool
 ) -> None:
     """What was written since is not there."""
-    places = server.places
+    app = server.app
     server.make("one-1", "three-1")
-    (places.configuration / "secrets.env").write_text('DATABASE_URL="postgresql://u:p@new/x"\n')
-    places.environment("three-1").write_text('DATABASE_URL="postgresql+asyncpg://u:p@new/x"\n')
-    places.environment("one-1").write_text('DATABASE_URL="postgresql://u:p@old/x"\n' * own)
+    (app.configuration / "secrets.env").write_text('DATABASE_URL="postgresql://u:p@new/x"\n')
+    app.environment("three-1").write_text('DATABASE_URL="postgresql+asyncpg://u:p@new/x"\n')
+    app.environment("one-1").write_text('DATABASE_URL="postgresql://u:p@old/x"\n' * own)
     if not own:  # of an older onebox: it uses today's secret
         back(server, "one-1", database="external", migrates=False)
         return

@@ -20,8 +20,8 @@ def test_all_that_an_app_runs_is_stopped_after_no_job_can_begin(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.make("r1", live="r1")
-    pause.pause(server.places, WITH)
-    assert pause.is_paused(server.places)
+    pause.pause(replace(server.app, given=WITH))
+    assert pause.is_paused(server.app)
     assert server.waited == [("links-report@*.service", 0)]
     assert server.patience == pause.PATIENCE
     [call] = server.calls
@@ -40,14 +40,14 @@ def test_a_job_that_does_not_end_is_stopped(
         raise ReleaseError("still running")
 
     monkeypatch.setattr(systemd, "wait_until_inactive", busy)
-    pause.pause(server.places, WITH)
+    pause.pause(replace(server.app, given=WITH))
     assert "links-report@*.service" in server.calls[-1]
 
 
 def test_no_job_of_a_paused_app_is_run(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.make("r1", live="r1")
-    server.places.paused.touch()
-    timers.run(server.places, "report")
+    server.app.paused.touch()
+    timers.run(server.app, "report")
     assert server.calls == []
     assert "links is paused: report is not run" in capsys.readouterr().err
 
@@ -57,15 +57,15 @@ def test_a_boot_leaves_a_paused_app_down_and_resume_starts_it(
 ) -> None:
     started: list[str] = []
     monkeypatch.setattr(release, "recover", lambda *_: started.append("up"))
-    server.places.paused.touch()
-    cli._recover(server.places, PARAMETERS, argparse.Namespace())
+    server.app.paused.touch()
+    cli._recover(server.app, argparse.Namespace())
     assert started == []
-    cli._resume(server.places, PARAMETERS, argparse.Namespace())
+    cli._resume(server.app, argparse.Namespace())
     assert started == ["up"]
-    assert not pause.is_paused(server.places)
-    cli._recover(server.places, PARAMETERS, argparse.Namespace())
+    assert not pause.is_paused(server.app)
+    cli._recover(server.app, argparse.Namespace())
     assert started == ["up", "up"]
 
 
 def test_a_paused_app_that_is_removed_leaves_no_mark(server: Server) -> None:
-    assert server.places.paused in server.places.belongings()
+    assert server.app.paused in server.app.belongings()

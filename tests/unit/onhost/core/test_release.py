@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from onebox_release import faults
+from onebox_release.app import App
 from onebox_release.core import (
     history,
     identity,
@@ -22,8 +23,6 @@ from onebox_release.core import (
 )
 from onebox_release.errors import PutBackError, RefusedError, ReleaseError
 from onebox_release.host import durable, lock, resources
-from onebox_release.parameters import Parameters
-from onebox_release.paths import Places
 
 from tests.unit.onhost.server import PARAMETERS, Server, stop_of
 
@@ -51,7 +50,7 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def build(*_: object) -> None:
         taken.append("build")
-        if not server.places.release("new").exists():
+        if not server.app.release("new").exists():
             server.make("new")
 
     def switched(
@@ -59,7 +58,7 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ) -> None:
         taken.append(f"switch {can_go_back}" + " patiently" * patient)
         server.up.add(name)
-        durable.point(server.places.current, f"releases/{name}")
+        durable.point(server.app.current, f"releases/{name}")
 
     monkeypatch.setattr(release, "build", build)
     monkeypatch.setattr(release, "switch", switched)
@@ -67,11 +66,11 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def deploy(server: Server, *, consent: bool = False) -> None:
-    release.deploy(server.places, PARAMETERS, "digest", consent=consent)
+    release.deploy(server.app, "digest", consent=consent)
 
 
 def rollback(server: Server, to: str | None = None, *, force: bool = False) -> None:
-    release.rollback(server.places, PARAMETERS, to, force=force)
+    release.rollback(server.app, to, force=force)
 
 
 def failing(error: Exception) -> Callable[..., Any]:
@@ -130,12 +129,12 @@ def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
     assert ("forget" in steps) is (what == "altered")
     assert "switch True" in steps
     assert server.pointer() == "new"
-    assert server.places.made_anew.read_text() == {"altered": "1 1", "unlike": "1 0"}[what]
+    assert server.app.made_anew.read_text() == {"altered": "1 1", "unlike": "1 0"}[what]
     altered = [("verify", "old", "altered")] * (what == "altered")
     assert server.history() == [
         ("deploy", "old", "live"), *altered, ("deploy", "new", "live"),
     ]  # fmt: skip
-    assert history.healthy(server.places) == ["new"] + ["old"] * (what == "unlike")
+    assert history.healthy(server.app) == ["new"] + ["old"] * (what == "unlike")
 
 
 def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
@@ -149,7 +148,7 @@ def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
     deploy(server)
     assert "does not serve: /health answered 503" in capsys.readouterr().err
     assert "switch True" in steps
-    assert server.places.made_anew.read_text() == "1 0"
+    assert server.app.made_anew.read_text() == "1 0"
     assert server.history() == [("deploy", "old", "live"), ("deploy", "new", "live")]
 
 
@@ -158,8 +157,8 @@ def test_a_live_release_that_is_just_starting_is_waited_for(
 ) -> None:
     server.make("new", live="new")
     server.remember(("deploy", "new", "live"))
-    server.places.socket("new").parent.mkdir(parents=True)
-    server.places.socket("new").touch()
+    server.app.socket("new").parent.mkdir(parents=True)
+    server.app.socket("new").touch()
     server.answers["new"] = lambda: 503 if server.now < PARAMETERS.start_timeout - 1 else 200
     deploy(server)
     assert steps == []
@@ -180,11 +179,11 @@ def test_a_first_release_that_failed_and_stays_live_is_recorded_once_it_holds(
 ) -> None:
     server.make("new", live="new")
     history.record(
-        server.places, what="deploy", release="new", before="", result="failed", serves="new"
+        server.app, what="deploy", release="new", before="", result="failed", serves="new"
     )
     monkeypatch.setattr(unit_states, "keeps_crashing", lambda _: crashing)
-    release.recover(server.places, PARAMETERS)
-    assert history.healthy(server.places) == ([] if crashing else ["new"])
+    release.recover(server.app)
+    assert history.healthy(server.app) == ([] if crashing else ["new"])
 
 
 def test_going_back_without_a_live_release_is_to_the_newest_that_held(
@@ -192,7 +191,7 @@ def test_going_back_without_a_live_release_is_to_the_newest_that_held(
 ) -> None:
     server.make("older", "old")
     server.remember(("deploy", "older", "live"), ("deploy", "old", "live"))
-    durable.point(server.places.current, "releases/gone")
+    durable.point(server.app.current, "releases/gone")
     rollback(server)
     assert "switch True patiently" in steps
     assert server.pointer() == "old"
@@ -213,7 +212,7 @@ def test_a_release_whose_configuration_changed_meanwhile_is_not_switched_to(
     with pytest.raises(ReleaseError, match="configuration of links changed while"):
         deploy(server)
     assert "switch True" not in steps
-    assert not server.places.release("new").exists()
+    assert not server.app.release("new").exists()
     assert server.pointer() == "old"
 
 
@@ -253,7 +252,7 @@ def test_one_that_leaks_can_be_released_over_and_gone_back_from(
     asked: list[object] = []
     for name, before, memory in (("two", "one", 150), ("three", "two", 200)):
         entry = {"what": "deploy", "release": name, "before": before, "result": "live"}
-        history.record(three.places, **entry, memory=memory)
+        history.record(three.app, **entry, memory=memory)
     monkeypatch.setattr(resources, "memory_of", lambda _units: 900)
     monkeypatch.setattr(resources, "check_memory", asked.append)
     deploy(three)
@@ -311,10 +310,10 @@ def test_a_step_that_fails_leaves_the_old_release_and_says_so(
     assert str(raised.value) == (
         f"{told}\nRelease old serves, as before. Fix the app and deploy again."
     )
-    last = history.read(server.places)[-1]
+    last = history.read(server.app)[-1]
     assert (last["what"], last["release"], last["before"]) == ("deploy", "new", "old")
     assert (last["result"], last["why"]) == (result, told)
-    releases = {path.name for path in (server.places.home / "releases").iterdir()}
+    releases = {path.name for path in (server.app.home / "releases").iterdir()}
     assert releases == ({"old", "new"} if made else {"old"})
     assert (server.pointer(), server.up) == ("old", {"old"})
 
@@ -335,7 +334,7 @@ def test_a_failed_release_that_stays_live_is_not_said_to_serve_as_before(
     server.make("old", live="old")
 
     def stays(*_: object, **__: object) -> None:
-        durable.point(server.places.current, "releases/new")
+        durable.point(server.app.current, "releases/new")
         raise ReleaseError("It stays live: the database has moved on.")
 
     monkeypatch.setattr(release, "switch", stays)
@@ -366,9 +365,9 @@ def test_the_release_before_is_there_until_it_is_stopped(
     there: list[bool] = []
     stop = switch.stop
 
-    def look(places: Any, parameters: Any, name: str) -> None:
-        there.append(places.release(name).exists())
-        stop(places, parameters, name)
+    def look(app: Any, name: str) -> None:
+        there.append(app.release(name).exists())
+        stop(app, name)
 
     monkeypatch.setattr(switch, "stop", look)
     deploy(server)
@@ -380,7 +379,7 @@ def test_the_release_before_can_be_gone_back_to_whatever_its_age(server: Server)
     server.make("one", "two", "three", live="one")
     server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
     deploy(server)
-    kept = {path.name for path in (server.places.home / "releases").iterdir()}
+    kept = {path.name for path in (server.app.home / "releases").iterdir()}
     assert kept == {"one", "three", "two", "new"}
     rollback(server)
     assert server.pointer() == "one"
@@ -391,7 +390,7 @@ def test_what_failed_deploys_left_does_not_keep_the_next_one_out(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build(*_: object) -> None:
-        if server.places.release("broken").exists():
+        if server.app.release("broken").exists():
             raise RefusedError("The disk has 1 MiB free")
         server.make("new")
 
@@ -506,10 +505,10 @@ def test_a_failed_rollback_does_not_throw_its_release_away(
     monkeypatch.setattr(f"onebox_release.{step}", failing(error))
     with pytest.raises(ReleaseError, match=str(error)):
         rollback(three)
-    assert three.places.release("two").exists()
+    assert three.app.release("two").exists()
     assert three.history()[-1] == ("rollback", "two", getattr(error, "result", ""))
     monkeypatch.undo()
-    assert history.previous(three.places, "three") == "two"
+    assert history.previous(three.app, "three") == "two"
 
 
 @pytest.mark.usefixtures("steps")
@@ -531,22 +530,22 @@ def test_a_restart_goes_to_the_twin_and_back(
     hops: list[str] = []
     given = switch.switch
 
-    def switched(places: Places, parameters: Parameters, name: str, **options: bool) -> None:
-        assert parameters.watch == 0
-        assert (places.release(name) / "app").is_dir()
+    def switched(app: App, name: str, **options: bool) -> None:
+        assert app.parameters.watch == 0
+        assert (app.release(name) / "app").is_dir()
         hops.append(name)
-        given(places, parameters, name, **options)
+        given(app, name, **options)
 
     monkeypatch.setattr(release, "switch", switched)
     server.make("one", live="one")
-    server.places.environment("one").write_text("A=1\nONEBOX_RELEASE=one\n")
+    server.app.environment("one").write_text("A=1\nONEBOX_RELEASE=one\n")
     server.remember(("deploy", "one", "live"))
-    release.restart(server.places, PARAMETERS)
+    release.restart(server.app)
     assert hops == ["one.twin", "one"]
     assert (server.pointer(), server.up) == ("one", {"one"})
     assert server.history()[-1] == ("restart", "one", "live")
-    assert not server.places.release("one.twin").exists()
-    assert not server.places.environment("one.twin").exists()
+    assert not server.app.release("one.twin").exists()
+    assert not server.app.environment("one.twin").exists()
     del steps
 
 
@@ -558,42 +557,42 @@ def test_a_restart_whose_twin_does_not_start_leaves_all_as_it_was(
     monkeypatch.setattr(resources, "check_memory", lambda _: None)
     server.answers["one.twin"] = lambda: 503
     with pytest.raises(ReleaseError, match=r"one\.twin did not become ready"):
-        release.restart(server.places, PARAMETERS)
+        release.restart(server.app)
     assert (server.pointer(), server.up) == ("one", {"one"})
-    assert history.healthy(server.places) == ["one"]
-    assert not server.places.release("one.twin").exists()
+    assert history.healthy(server.app) == ["one"]
+    assert not server.app.release("one.twin").exists()
 
 
 @pytest.mark.usefixtures("steps")
 def test_a_restart_that_died_at_the_twin_is_finished_by_whoever_comes_next(server: Server) -> None:
     server.make("old", "new", live="new")
     server.remember(("deploy", "old", "live"), ("deploy", "new", "live"))
-    twin.make(server.places, "new")
-    durable.point(server.places.current, "releases/new.twin")
+    twin.make(server.app, "new")
+    durable.point(server.app.current, "releases/new.twin")
     server.up = {"new.twin"}
-    release.recover(server.places, PARAMETERS)
+    release.recover(server.app)
     assert len(server.history()) == 2, "a twin is no release of its own"
-    release.deploy(server.places, PARAMETERS, "digest", consent=False)
+    release.deploy(server.app, "digest", consent=False)
     assert server.history()[-1] == ("restart", "new", "live")
     assert server.pointer() == "new"
-    assert history.previous(server.places, "new") == "old"
+    assert history.previous(server.app, "new") == "old"
 
 
 def test_a_restart_that_failed_says_nothing_against_its_release(server: Server) -> None:
     server.make("one", live="one")
     server.remember(("deploy", "one", "live"), ("restart", "one", "put back"))
-    assert history.healthy(server.places) == ["one"]
+    assert history.healthy(server.app) == ["one"]
 
 
 def test_nothing_can_not_be_started_anew(server: Server) -> None:
     with pytest.raises(RefusedError, match="Deploy first"):
-        release.restart(server.places, PARAMETERS)
+        release.restart(server.app)
 
 
 def test_recovery_brings_up_what_is_live_and_down_what_is_not(server: Server) -> None:
     server.make("old", "new", live="new")
     server.up = {"old"}
-    release.recover(server.places, PARAMETERS)
+    release.recover(server.app)
     assert server.calls == ["start --no-block links@new.target", stop_of("old")]
     assert server.up == {"new"}
     assert server.history() == [("deploy", "new", "live")]
@@ -604,7 +603,7 @@ def test_a_migration_that_still_runs_is_waited_for_by_all_but_the_live_release(
 ) -> None:
     server.make("a", live="a")
     server.up.add("b")
-    release.recover(server.places, PARAMETERS)
+    release.recover(server.app)
     assert server.waited == [("links-migrate@*.service", 1)]
     assert server.calls[:2] == ["start --no-block links@a.target", stop_of("b")]
 
@@ -613,10 +612,10 @@ def test_a_death_in_between_leaves_no_two_processes_that_must_run_alone(server: 
     server.make("old", "new", live="new")
     server.up.add("old")
     for name in ("old", "new"):
-        folder = server.places.units_folder
+        folder = server.app.units_folder
         (folder / f"links@{name}.target").write_text("Wants=links-queue@%i.service\n")
         (folder / f"links-queue@{name}.service").write_text("[Unit]\nX-Onebox-Alone=yes\n")
-    release.recover(server.places, PARAMETERS)
+    release.recover(server.app)
     assert server.calls[:2] == [
         "stop links-queue@old.service", "start --no-block links@new.target",
     ]  # fmt: skip
@@ -627,16 +626,16 @@ def test_after_a_death_past_the_switch_the_release_before_can_be_gone_back_to(
 ) -> None:
     server.make("older", "old", "new", live="new")
     server.remember(("deploy", "older", "live"), ("deploy", "old", "live"))
-    release.recover(server.places, PARAMETERS)
+    release.recover(server.app)
     assert server.history()[-1] == ("deploy", "new", "live")
-    assert history.previous(server.places, "new") == "old"
-    assert history.successor(server.places, "old") == "new"
+    assert history.previous(server.app, "new") == "old"
+    assert history.successor(server.app, "old") == "new"
 
 
 def test_recovery_of_a_server_in_order_asks_for_what_is_there(server: Server) -> None:
     server.make("a", live="a")
     server.remember(("deploy", "a", "live"))
-    release.recover(server.places, PARAMETERS)
+    release.recover(server.app)
     assert server.calls == ["start --no-block links@a.target"]
     assert (server.pointer(), server.up, server.now) == ("a", {"a"}, 0)
     assert server.history() == [("deploy", "a", "live")]
@@ -645,9 +644,9 @@ def test_recovery_of_a_server_in_order_asks_for_what_is_there(server: Server) ->
 def test_recovery_without_a_pointer_stops_what_is_up(server: Server) -> None:
     server.make("a")
     server.up = {"a"}
-    release.recover(server.places, PARAMETERS)
+    release.recover(server.app)
     assert server.up == set()
-    assert not server.places.history.exists()
+    assert not server.app.history.exists()
 
 
 @pytest.mark.parametrize(
@@ -669,8 +668,8 @@ def test_after_a_death_anywhere_in_the_switch_exactly_one_release_serves(
     monkeypatch.setattr(resources, "memory", lambda: (1, 1))
     monkeypatch.setattr(faults, "point", die)
     with pytest.raises(DiedError):
-        switch.switch(server.places, PARAMETERS, "new", can_go_back=True)
-    release.recover(server.places, PARAMETERS)
+        switch.switch(server.app, "new", can_go_back=True)
+    release.recover(server.app)
     serving = "old" if died in {"started", "settled", "put back"} else "new"
     assert (server.pointer(), server.up) == (serving, {serving})
 
@@ -733,20 +732,18 @@ def test_a_release_that_a_job_still_runs_in_is_kept(
     names = ("first", "second", "third", "fourth")
     server.remember(*(("deploy", name, "live") for name in names))
     deploy(server)
-    assert server.places.release("first").exists()
-    assert not server.places.release("second").exists()
+    assert server.app.release("first").exists()
+    assert not server.app.release("second").exists()
     running.clear()
     server.make("last")
     monkeypatch.setattr(identity, "release_id", lambda *_: "last")
     deploy(server)
-    assert not server.places.release("first").exists()
+    assert not server.app.release("first").exists()
 
 
-def test_recovery_removes_what_a_killed_deploy_left_half_made(
-    places: Places, server: Server
-) -> None:
+def test_recovery_removes_what_a_killed_deploy_left_half_made(app: App, server: Server) -> None:
     server.make("a-1", live="a-1")
     server.remember(("deploy", "a-1", "live"))
-    (places.release(".b-1.new") / "app").mkdir(parents=True)
-    release.recover(places, PARAMETERS)
-    assert [path.name for path in (places.home / "releases").iterdir()] == ["a-1"]
+    (app.release(".b-1.new") / "app").mkdir(parents=True)
+    release.recover(app)
+    assert [path.name for path in (app.home / "releases").iterdir()] == ["a-1"]

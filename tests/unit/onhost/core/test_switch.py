@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def two(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def go(server: Server, *, can_go_back: bool = True) -> None:
-    switch(server.places, PARAMETERS, "new", can_go_back=can_go_back)
+    switch(server.app, "new", can_go_back=can_go_back)
 
 
 def after(server: Server, seconds: float, status: int) -> Callable[[], int]:
@@ -67,12 +66,12 @@ def test_a_good_release_goes_live_and_the_old_one_stays_warm(
 
 
 def test_a_release_is_asked_where_it_was_made_to_answer(two: Server) -> None:
-    two.places.environment("new").write_text('A="1"\nONEBOX_HEALTH="/older"\n')
+    two.app.environment("new").write_text('A="1"\nONEBOX_HEALTH="/older"\n')
     two.paths["new"] = "/older"
     go(two)
     assert two.pointer() == "new"
-    assert own_answer(two.places, PARAMETERS, "old") == ""
-    assert own_answer(two.places, PARAMETERS, "new") == ""
+    assert own_answer(two.app, "old") == ""
+    assert own_answer(two.app, "new") == ""
 
 
 def test_the_pointer_moves_only_after_the_settling_time(
@@ -96,7 +95,7 @@ def test_the_first_release_is_watched_for_as_long_as_its_processes_take_to_start
 ) -> None:
     monkeypatch.setattr(resources, "memory", lambda: (1000, 1000))
     server.make("new")
-    switch(server.places, replace(PARAMETERS, watch=watch), "new", can_go_back=True)
+    switch(server.app.having(watch=watch), "new", can_go_back=True)
     assert server.pointer() == "new"
     assert least <= server.now - PARAMETERS.settle < least + 3
 
@@ -162,7 +161,7 @@ def test_one_that_hangs_or_is_too_slow_fails_by_the_setting(
 
 def test_going_back_never_fails_for_slowness_alone(two: Server) -> None:
     slow(two, 60 * PARAMETERS.start_timeout, cpu=0.1)
-    switch(two.places, PARAMETERS, "new", can_go_back=True, patient=True)
+    switch(two.app, "new", can_go_back=True, patient=True)
     assert two.pointer() == "new"
 
 
@@ -179,7 +178,7 @@ def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
 ) -> None:
     two.answers["new"] = lambda: status
     with pytest.raises(ReleaseError) as error:
-        switch(two.places, replace(PARAMETERS, start_timeout=60), "new", can_go_back=True)
+        switch(two.app.having(start_timeout=60), "new", can_go_back=True)
     assert f"/health answered {status}" in str(error.value)
     assert hint in str(error.value)
     assert 5 <= two.now < 6
@@ -190,7 +189,7 @@ def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
 def test_refusals_while_it_starts_are_none(two: Server, status: int) -> None:
     until = {404: 4.5, 429: 20}[status]
     two.answers["new"] = lambda: status if two.now < until else 200
-    switch(two.places, replace(PARAMETERS, start_timeout=60), "new", can_go_back=True)
+    switch(two.app.having(start_timeout=60), "new", can_go_back=True)
     assert two.pointer() == "new"
 
 
@@ -372,7 +371,7 @@ def test_two_misses_in_a_row_do_not(two: Server) -> None:
 
 
 def test_a_jump_of_the_error_rate_puts_back(two: Server) -> None:
-    log = two.places.access_log
+    log = two.app.access_log
     log.write_text('1 "GET / HTTP/1.1" 200 5 "-" "-" "200"\n' * 100)
 
     def answer() -> int:
@@ -506,7 +505,7 @@ def test_a_release_before_that_systemd_refuses_to_start_is_live_all_the_same(two
 def test_all_but_the_live_release_are_stopped(server: Server) -> None:
     server.make("a", "b", "c", live="b")
     server.up = {"a", "b", "c"}
-    retire(server.places, PARAMETERS)
+    retire(server.app)
     assert server.up == {"b"}
     assert server.calls == [stop_of("a"), stop_of("c")]
     assert server.now == 2 * 0.5, "nginx may be on its way to an old socket"
@@ -525,7 +524,7 @@ def test_a_candidate_that_never_went_live_is_not_waited_for(
     server.make("a", "b", live="b")
     server.up.add("a")
     with pytest.raises(ReleaseError):
-        switch(server.places, PARAMETERS, "a", can_go_back=True)
+        switch(server.app, "a", can_go_back=True)
     assert server.up == {"b"}
     assert server.now == 0
 
@@ -536,35 +535,35 @@ def test_a_release_is_drained_before_it_is_stopped(
     looked: list[list[str]] = []
 
     def busy_at_first(path: Path) -> int:
-        assert path == server.places.socket("a")
+        assert path == server.app.socket("a")
         looked.append(list(server.calls))
         return len(looked) < 3
 
     monkeypatch.setattr("onebox_release.core.switch.connections", busy_at_first)
     server.up = {"a"}
-    retire(server.places, PARAMETERS)
+    retire(server.app)
     assert looked == [[], [], []]
     assert server.calls == [stop_of("a")]
 
 
 def test_nothing_to_retire_takes_no_time(server: Server) -> None:
     server.make("a", live="a")
-    retire(server.places, PARAMETERS)
+    retire(server.app)
     assert (server.calls, server.now) == ([], 0)
 
 
 def test_a_failed_process_is_forgotten_when_stopped(server: Server) -> None:
     server.failed = {"links-queue@a.service"}
-    stop(server.places, PARAMETERS, "a")
+    stop(server.app, "a")
     assert server.calls == [stop_of("a"), "reset-failed links-queue@a.service"]
 
 
 def test_live_is_what_the_pointer_leads_to_if_it_is_there(server: Server) -> None:
-    assert live(server.places) is None
+    assert live(server.app) is None
     server.make("a", live="a")
-    assert live(server.places) == "a"
-    server.places.release("a").rename(server.places.release("gone"))
-    assert live(server.places) is None
+    assert live(server.app) == "a"
+    server.app.release("a").rename(server.app.release("gone"))
+    assert live(server.app) is None
 
 
 # Real sockets.
@@ -639,7 +638,7 @@ def test_a_connection_that_stays_gets_the_drain_time_and_no_more(
 
 def own(server: Server, release: str, *, alone: bool) -> None:
     """Give a release unit files of its own, with a queue that runs alone or not."""
-    folder = server.places.units_folder
+    folder = server.app.units_folder
     wants = "Wants=links-web@%i.service links-queue@%i.service\n"
     (folder / f"links@{release}.target").write_text(wants)
     (folder / f"links-queue@{release}.service").write_text(

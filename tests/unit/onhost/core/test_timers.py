@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from onebox_release.app import App
 from onebox_release.core import hooks, requester, timers
 from onebox_release.host import lock, problems, systemd
-from onebox_release.paths import Places
 
 from tests.unit.onhost.server import PARAMETERS, Server
 
@@ -24,55 +24,53 @@ def looked(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     monkeypatch.setattr(systemd, "look", lambda: done.append("look"))
     monkeypatch.setattr(systemd, "reset", lambda unit: done.append(f"reset {unit}"))
-    server.places.job("report").parent.mkdir()
+    server.app.job("report").parent.mkdir()
     return done
 
 
 def test_a_job_runs_in_the_live_release_and_is_written_down(
-    server: Server, looked: list[str], places: Places
+    server: Server, looked: list[str], app: App
 ) -> None:
     server.make("r1", live="r1")
-    timers.run(places, "report")
+    timers.run(app, "report")
     assert server.calls == [f"start {UNIT}"]
     assert server.waited == [
         ("onebox-release-links.service", 0),
         ("links-report@*.service", 0),
     ], "no deploy is under way, and no other run"
-    run = json.loads(places.job("report").read_text())
+    run = json.loads(app.job("report").read_text())
     assert (run["result"], run["release"]) == ("success", "r1")
-    assert timers.last(places, WITH) == {"report": run}
+    assert timers.last(replace(app, given=WITH)) == {"report": run}
     assert looked == []
 
 
-def test_a_job_that_fails_is_looked_at_at_once(
-    server: Server, looked: list[str], places: Places
-) -> None:
+def test_a_job_that_fails_is_looked_at_at_once(server: Server, looked: list[str], app: App) -> None:
     server.make("r1", live="r1")
     server.crashed.add(UNIT)
-    timers.run(places, "report")
-    run = json.loads(places.job("report").read_text())
+    timers.run(app, "report")
+    run = json.loads(app.job("report").read_text())
     assert (run["result"], run["excerpt"]) == ("exit-code", f"last words of {UNIT}")
     assert looked == [f"reset {UNIT}", "look"]
 
 
 def test_a_job_that_systemd_does_not_know_did_not_run(
-    server: Server, looked: list[str], places: Places
+    server: Server, looked: list[str], app: App
 ) -> None:
     server.make("r1", live="r1")
     server.refuses.add(UNIT)
-    timers.run(places, "report")
-    assert json.loads(places.job("report").read_text())["result"] == "not started"
+    timers.run(app, "report")
+    assert json.loads(app.job("report").read_text())["result"] == "not started"
     assert "look" in looked
 
 
 def test_without_a_live_release_there_is_nothing_to_run_in(
-    server: Server, looked: list[str], places: Places
+    server: Server, looked: list[str], app: App
 ) -> None:
-    timers.run(places, "report")
-    assert (server.calls, looked, timers.last(places, WITH)) == ([], [], {})
+    timers.run(app, "report")
+    assert (server.calls, looked, timers.last(replace(app, given=WITH))) == ([], [], {})
 
 
-def test_releases_that_a_job_runs_in(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_releases_that_a_job_runs_in(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
     def units(*filters: str) -> list[str]:
@@ -80,13 +78,13 @@ def test_releases_that_a_job_runs_in(places: Places, monkeypatch: pytest.MonkeyP
         return [UNIT, "links-report@r1.0.service"]
 
     monkeypatch.setattr(systemd, "units", units)
-    assert timers.running(places, WITH) == {"r1", "r1.0"}
+    assert timers.running(replace(app, given=WITH)) == {"r1", "r1.0"}
     assert asked == [("--state=activating,active,deactivating", "links-report@*.service")]
-    assert timers.running(places, PARAMETERS) == set()
+    assert timers.running(app) == set()
 
 
 def test_a_hook_is_told_all_and_runs_in_the_release(
-    server: Server, looked: list[str], places: Places, monkeypatch: pytest.MonkeyPatch
+    server: Server, looked: list[str], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.make("r1", live="r1")
     why = 'two\nlines of "$HOME"'
@@ -95,26 +93,24 @@ def test_a_hook_is_told_all_and_runs_in_the_release(
     def start(*arguments: str, within: float | None = 0) -> None:
         del within
         server.calls.append(" ".join(arguments))
-        placed["text"] = places.hook.read_text()
-        placed["mode"] = f"{places.hook.stat().st_mode & 0o777:o}"
+        placed["text"] = app.hook.read_text()
+        placed["mode"] = f"{app.hook.stat().st_mode & 0o777:o}"
 
     monkeypatch.setattr(systemd, "systemctl", start)
-    hooks.run(places, WITH, "after", within="r1", RELEASE="r1", WHY=why)
+    hooks.run(replace(app, given=WITH), "after", within="r1", RELEASE="r1", WHY=why)
     assert server.calls == ["start links-hook@r1.service"]
     text = placed["text"]
     assert 'ONEBOX_HOOK_COMMAND="true"\n' in text
     assert 'ONEBOX_HOOK_WHY="two\nlines of \\"\\$HOME\\""\n' in text
     assert placed["mode"] == "600"
-    assert not places.hook.exists()
+    assert not app.hook.exists()
     assert looked == []
 
 
-def test_a_hook_that_fails_changes_nothing(
-    server: Server, looked: list[str], places: Places
-) -> None:
+def test_a_hook_that_fails_changes_nothing(server: Server, looked: list[str], app: App) -> None:
     server.make("r1", live="r1")
     server.refuses.add("links-hook")
-    hooks.run(places, WITH, "after", within="r1")
+    hooks.run(replace(app, given=WITH), "after", within="r1")
     assert looked == ["reset links-hook@r1.service"]
 
 
@@ -122,9 +118,9 @@ def test_a_hook_that_fails_changes_nothing(
     ("event", "within"), [("rollback", "r1"), ("failed", None), ("failed", "gone")]
 )
 def test_a_hook_that_is_not_there_or_has_no_release_is_passed_over(
-    server: Server, places: Places, event: str, within: str | None
+    server: Server, app: App, event: str, within: str | None
 ) -> None:
-    hooks.run(places, WITH, event, within=within)
+    hooks.run(replace(app, given=WITH), event, within=within)
     assert server.calls == []
 
 

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from onebox_release.app import App
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import postgresql, resources, systemd
 from onebox_release.host.resources import MIB
-from onebox_release.paths import Places
 
 
 def disk(monkeypatch: pytest.MonkeyPatch, *, free: int, inodes: int, files: int = 1) -> None:
@@ -25,11 +25,11 @@ def disk(monkeypatch: pytest.MonkeyPatch, *, free: int, inodes: int, files: int 
     [(108, 2000, 1, False), (408, 12_000, 1, True), (108, 0, 0, False)],
 )
 def test_room_enough_is_let_through(
-    places: Places, monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, files: int,
+    app: App, monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, files: int,
     *, environment: bool,
 ) -> None:  # fmt: skip
     disk(monkeypatch, free=free, inodes=inodes, files=files)
-    resources.check_disk(places, 8 * MIB, environment=resources.ENVIRONMENT * environment)
+    resources.check_disk(app, 8 * MIB, environment=resources.ENVIRONMENT * environment)
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_room_enough_is_let_through(
     ],
 )
 def test_too_little_is_refused_with_figures(
-    places: Places, monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, told: str,
+    app: App, monkeypatch: pytest.MonkeyPatch, free: int, inodes: int, told: str,
     *, environment: bool,
 ) -> None:  # fmt: skip
     disk(monkeypatch, free=free, inodes=inodes)
     with pytest.raises(RefusedError, match=told):
-        resources.check_disk(places, 8 * MIB, environment=resources.ENVIRONMENT * environment)
+        resources.check_disk(app, 8 * MIB, environment=resources.ENVIRONMENT * environment)
 
 
 SIZE = "select pg_database_size('links')"
@@ -62,24 +62,22 @@ def asked(monkeypatch: pytest.MonkeyPatch, code: int, output: str) -> None:
     monkeypatch.setattr(postgresql, "captured", run)
 
 
-def test_a_dump_needs_as_much_as_the_database(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dump_needs_as_much_as_the_database(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     asked(monkeypatch, 0, f"{50 * MIB}\n")
     disk(monkeypatch, free=150, inodes=2000)
-    resources.check_disk(places, dump=True)
+    resources.check_disk(app, dump=True)
     disk(monkeypatch, free=149, inodes=2000)
-    resources.check_disk(places)
+    resources.check_disk(app)
     with pytest.raises(RefusedError, match="has 149 MiB free, a dump of the database needs 150"):
-        resources.check_disk(places, dump=True)
+        resources.check_disk(app, dump=True)
 
 
 def test_a_database_that_can_not_be_measured_is_not_dumped(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked(monkeypatch, 2, "no such socket\n")
     with pytest.raises(ReleaseError, match=r"got an error from postgres: no such socket$"):
-        resources.check_disk(places, dump=True)
+        resources.check_disk(app, dump=True)
 
 
 def test_memory_for_two_releases_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,13 +89,13 @@ def test_memory_for_two_releases_must_be_there(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("limit", [str(100 * MIB), "infinity", ""])
 def test_two_releases_must_fit_in_the_apps_own_limit(
-    places: Places, monkeypatch: pytest.MonkeyPatch, limit: str
+    app: App, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setattr(systemd, "show", lambda unit, _: {"MemoryMax": limit} if unit else {})
-    resources.check_limit(places, 100 * MIB)
+    resources.check_limit(app, 100 * MIB)
     if limit.isdigit():
         with pytest.raises(RefusedError, match=r"need 101 MiB.*limit is 100 MiB \(onebox-links"):
-            resources.check_limit(places, 101 * MIB)
+            resources.check_limit(app, 101 * MIB)
 
 
 def test_memory_is_read_from_the_kernel() -> None:
@@ -124,36 +122,34 @@ def test_scarce_memory_shortens_the_watch(wanted: int, available: int, seconds: 
     assert resources.watch_time(wanted, available, 100) == seconds
 
 
-def test_a_dump_is_measured_where_it_is_written(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dump_is_measured_where_it_is_written(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """/var may be another file system than /srv."""
     asked(monkeypatch, 0, f"{50 * MIB}\n")
-    free = {places.home: 9999, places.state: 149}
+    free = {app.home: 9999, app.state: 149}
 
     def statvfs(path: Any) -> SimpleNamespace:
         return SimpleNamespace(f_bavail=free[path], f_frsize=MIB, f_favail=9999, f_files=1)
 
     monkeypatch.setattr(os, "statvfs", statvfs)
     with pytest.raises(RefusedError, match="has 149 MiB free, a dump of the database needs 150"):
-        resources.check_disk(places, dump=True)
-    free[places.state] = 150
-    resources.check_disk(places, dump=True)
-    free[places.home] = 99
+        resources.check_disk(app, dump=True)
+    free[app.state] = 150
+    resources.check_disk(app, dump=True)
+    free[app.home] = 99
     with pytest.raises(RefusedError, match="a release needs 100"):
-        resources.check_disk(places, dump=True)
+        resources.check_disk(app, dump=True)
 
 
 def test_a_last_copy_is_measured_where_it_is_written(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked(monkeypatch, 0, f"{50 * MIB}\n")
-    places.copies.mkdir(parents=True)
+    app.copies.mkdir(parents=True)
     disk(monkeypatch, free=160, inodes=9999)
-    resources.check_copy(places, 10 * MIB, dump=True)
+    resources.check_copy(app, 10 * MIB, dump=True)
     with pytest.raises(RefusedError, match=r"a last copy needs 161.*--no-dump"):
-        resources.check_copy(places, 11 * MIB, dump=True)
-    resources.check_copy(places, 60 * MIB, dump=False)
+        resources.check_copy(app, 11 * MIB, dump=True)
+    resources.check_copy(app, 60 * MIB, dump=False)
 
 
 @pytest.mark.parametrize(("wheels", "needed"), [(0, 300), (10 << 20, 300), (900 << 20, 9000)])

@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 
 import pytest
+from onebox_release.app import App
 from onebox_release.core import identity, release
 from onebox_release.install import credentials
 from onebox_release.install.credentials import Credentials
-from onebox_release.paths import Places
 
-from tests.unit.onhost.server import PARAMETERS, Server
+from tests.unit.onhost.server import Server
 
 DOCUMENT = json.dumps({"environment": {"UV_INDEX_CORP_PASSWORD": "s3cret"}, "key": "KEY\n"})
 
 
-def test_they_are_for_root_alone_and_taken_once(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    credentials.put(places, "what a dead one left")
-    path = credentials.put(places, DOCUMENT)
+def test_they_are_for_root_alone_and_taken_once(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials.put(app, "what a dead one left")
+    path = credentials.put(app, DOCUMENT)
     assert path.stat().st_mode & 0o777 == 0o600
     monkeypatch.setenv(credentials.VARIABLE, str(path))
     assert credentials.take() == Credentials({"UV_INDEX_CORP_PASSWORD": "s3cret"}, "KEY\n")
@@ -40,7 +38,7 @@ def test_a_deploy_with_nothing_to_do_leaves_none(
     server.make("new", live="new")
     server.remember(("deploy", "new", "live"))
     monkeypatch.setattr(identity, "release_id", lambda *_: "new")
-    path = credentials.put(server.places, DOCUMENT)
+    path = credentials.put(server.app, DOCUMENT)
     monkeypatch.setenv(credentials.VARIABLE, str(path))
-    release.deploy(server.places, PARAMETERS, "digest", consent=False)
+    release.deploy(server.app, "digest", consent=False)
     assert not path.exists()

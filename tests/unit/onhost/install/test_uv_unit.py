@@ -11,13 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from onebox_release.app import App
 from onebox_release.errors import ReleaseError
 from onebox_release.host import resources
 from onebox_release.install import uv_unit
 from onebox_release.install.credentials import Credentials
 from onebox_release.install.packages import Project
 from onebox_release.install.uv_unit import Builder
-from onebox_release.paths import Places
 
 
 def project(*, locked: bool, builds: bool) -> Project:
@@ -66,19 +66,19 @@ def pretend_systemd(monkeypatch: pytest.MonkeyPatch, script: str) -> list[list[s
 
 
 def install(
-    places: Places, what: Project = LOCKED, *, by_key: bool = False, given: Credentials = GIVEN
+    app: App, what: Project = LOCKED, *, by_key: bool = False, given: Credentials = GIVEN
 ) -> None:
-    venv = places.home / "venvs/abc"
-    Builder(places, by_key).install(what, venv, venv.with_name(".abc.new"), given)
+    venv = app.home / "venvs/abc"
+    Builder(app, by_key).install(what, venv, venv.with_name(".abc.new"), given)
 
 
 def test_the_unit_sees_what_is_listed_and_credentials_are_on_its_input_alone(
-    places: Places, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    app: App, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    run = places.root / "run/onebox-build-links"
+    run = app.root / "run/onebox-build-links"
     copy = f"cat > {tmp_path}/input; cp -r {run}/project {tmp_path}/seen"
     started = pretend_systemd(monkeypatch, copy)
-    install(places)
+    install(app)
     [command] = started
     assert "s3cret" not in str(command)
     assert GIVEN.key not in command
@@ -94,13 +94,13 @@ def test_the_unit_sees_what_is_listed_and_credentials_are_on_its_input_alone(
     seen = [str(p.relative_to(tmp_path / "seen")) for p in (tmp_path / "seen").rglob("*.*")]
     assert sorted(seen) == ["a/pyproject.toml", "uv.lock"]
     properties = [word.removeprefix("--property=") for word in command]
-    home = places.home
+    home = app.home
     for line in (
         "User=links-build", f"RootDirectory={run}/root", "ProtectSystem=strict",
         "NoNewPrivileges=yes", "CapabilityBoundingSet=", "IPAddressDeny=link-local",
         "RuntimeMaxSec=1800", "BindsTo=onebox-release-links.service",
         f"BindPaths={home}/venvs/.abc.new:{home}/venvs/abc",
-        f"BindPaths={places.caches}/by-person:/cache",
+        f"BindPaths={app.caches}/by-person:/cache",
     ):  # fmt: skip
         assert line in properties
     visible = [line.partition("=")[2] for line in properties if line.startswith("Bind")]
@@ -111,13 +111,11 @@ def test_the_unit_sees_what_is_listed_and_credentials_are_on_its_input_alone(
     assert ran[0][:2] == ["systemctl", "stop"]
 
 
-def test_requirements_are_installed_into_a_new_environment(
-    places: Places, ran: list[list[str]]
-) -> None:
+def test_requirements_are_installed_into_a_new_environment(app: App, ran: list[list[str]]) -> None:
     del ran
     pinned = project(locked=False, builds=True)
-    job = json.loads(uv_unit._job(pinned, places.home / "venvs/abc", GIVEN))
-    venv = str(places.home / "venvs/abc")
+    job = json.loads(uv_unit._job(pinned, app.home / "venvs/abc", GIVEN))
+    venv = str(app.home / "venvs/abc")
     assert job["commands"] == [
         [uv_unit.UV, "venv", "--quiet", "--allow-existing", venv],
         [uv_unit.UV, "pip", "sync", "--python", venv, "requirements.txt"],
@@ -125,24 +123,22 @@ def test_requirements_are_installed_into_a_new_environment(
 
 
 @pytest.mark.usefixtures("ran")
-def test_a_deploy_key_uses_a_cache_of_its_own(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deploy_key_uses_a_cache_of_its_own(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     started = pretend_systemd(monkeypatch, "cat > /dev/null")
-    install(places, by_key=True)
-    assert f"--property=BindPaths={places.caches}/by-key:/cache" in started[0]
+    install(app, by_key=True)
+    assert f"--property=BindPaths={app.caches}/by-key:/cache" in started[0]
 
 
 @pytest.mark.usefixtures("ran")
 @pytest.mark.parametrize("by_key", [True, False])
 def test_what_a_failed_deploy_of_a_key_left_in_its_cache_is_gone(
-    places: Places, monkeypatch: pytest.MonkeyPatch, *, by_key: bool
+    app: App, monkeypatch: pytest.MonkeyPatch, *, by_key: bool
 ) -> None:
     pretend_systemd(monkeypatch, "exit 1")
     with pytest.raises(ReleaseError):
-        install(places, by_key=by_key)
+        install(app, by_key=by_key)
     name = "by-key" if by_key else "by-person"
-    assert (places.caches / name).exists() != by_key
+    assert (app.caches / name).exists() != by_key
 
 
 @pytest.mark.parametrize(
@@ -157,56 +153,56 @@ def test_what_a_failed_deploy_of_a_key_left_in_its_cache_is_gone(
 )  # fmt: skip
 @pytest.mark.usefixtures("ran")
 def test_why_it_failed_is_told(
-    places: Places, monkeypatch: pytest.MonkeyPatch, script: str, told: str
+    app: App, monkeypatch: pytest.MonkeyPatch, script: str, told: str
 ) -> None:
     pretend_systemd(monkeypatch, script)
     with pytest.raises(ReleaseError, match=told) as error:
-        install(places)
+        install(app)
     assert len(str(error.value)) < 2 * uv_unit.TOLD
-    assert not (places.root / "run/onebox-build-links").exists()
+    assert not (app.root / "run/onebox-build-links").exists()
 
 
 def test_it_is_killed_before_the_disk_is_full(
-    places: Places, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
+    app: App, ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resources, "is_full", lambda _: True)
     pretend_systemd(monkeypatch, "cat > /dev/null; sleep 1; exit 1")
     with pytest.raises(ReleaseError, match="last of the disk's space"):
-        install(places)
+        install(app)
     kill = ["systemctl", "kill", "--signal=KILL", "onebox-build-links.service"]
     assert ran.count(kill) == 1
 
 
 @pytest.mark.usefixtures("ran")
 def test_nothing_is_taken_over_while_a_process_is_left(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uv_unit, "_processes", lambda _: [4711])
     with pytest.raises(ReleaseError, match=r"links-build still runs \[4711\]"):
-        install(places)
+        install(app)
 
 
 def test_a_server_without_the_user_says_what_to_do(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(_: str) -> None:
         raise KeyError
 
     monkeypatch.setattr(pwd, "getpwnam", none)
     with pytest.raises(ReleaseError, match=r"no user links-build\. Deploy the whole configuration"):
-        install(places)
+        install(app)
 
 
 @pytest.mark.usefixtures("ran")
 @pytest.mark.parametrize(("size", "kept"), [(10, True), (20, False)])
 def test_a_cache_that_outgrew_its_use_is_emptied(
-    places: Places, monkeypatch: pytest.MonkeyPatch, size: int, *, kept: bool
+    app: App, monkeypatch: pytest.MonkeyPatch, size: int, *, kept: bool
 ) -> None:
     monkeypatch.setattr(uv_unit, "KEPT", 15)
     monkeypatch.setattr(resources, "used", lambda path: size if path.name == "by-person" else 1)
     pretend_systemd(monkeypatch, "cat > /dev/null")
-    install(places)
-    assert (places.caches / "by-person").exists() == kept
+    install(app)
+    assert (app.caches / "by-person").exists() == kept
 
 
 def test_processes_are_found_by_their_user() -> None:

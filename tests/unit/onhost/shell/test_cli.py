@@ -11,10 +11,10 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from onebox_release.app import App
 from onebox_release.core import history, identity, release
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import lock, systemd
-from onebox_release.paths import Places
 from onebox_release.shell import cli, keys, submit, transient_unit
 
 from tests.unit.onhost.server import PARAMETERS, Server
@@ -23,10 +23,10 @@ Captured = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def command(places: Places, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def command(app: App, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run a command as root, on a server with the app `links`."""
-    places.parameters.write_text(json.dumps({"schema": 1, "data": asdict(PARAMETERS)}))
-    monkeypatch.setattr(cli, "Places", lambda app: Places(app, places.root))
+    app.parameters_file.write_text(json.dumps({"schema": 1, "data": asdict(PARAMETERS)}))
+    monkeypatch.setattr(cli, "App", lambda name: App(name, app.root))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
 
     def run(*arguments: str) -> int:
@@ -96,12 +96,12 @@ def test_what_went_wrong_is_one_exit_code_and_one_message(
 
 
 def test_a_deploy_key_s_archive_is_brought_when_its_deploy_begins(
-    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transient_unit, "run", lambda *_, **__: LockedError.code)
     monkeypatch.setattr(release, "deploy", lambda *_, **__: None)
-    places.uploads.mkdir()
-    waiting, brought = places.upload("2", "abc"), places.incoming("abc")
+    app.uploads.mkdir()
+    waiting, brought = app.upload("2", "abc"), app.incoming("abc")
     waiting.write_text("archive")
     monkeypatch.setattr(keys, "apps", {"SHA256:abc": ["links"]}.__getitem__)
     arguments = ["deploy", "links", "abc", "--by-key", "SHA256:abc", "--upload", "2"]
@@ -116,7 +116,7 @@ def test_a_deploy_key_s_archive_is_brought_when_its_deploy_begins(
 @pytest.mark.parametrize("by_key", [True, False])
 def test_a_deploy_that_waited_begins_only_if_it_still_may(
     command: Callable[..., int],
-    places: Places,
+    app: App,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Captured,
     *,
@@ -125,7 +125,7 @@ def test_a_deploy_that_waited_begins_only_if_it_still_may(
     """Deploys are on hold since, or the key was taken out of the settings."""
     begun: list[object] = []
     rights = ["links"]
-    monkeypatch.setattr(lock, "HOLD", places.root / "hold.json")
+    monkeypatch.setattr(lock, "HOLD", app.root / "hold.json")
     monkeypatch.setattr(keys, "apps", lambda _: rights)
     monkeypatch.setattr(submit, "bring", lambda *_: begun.append("brought"))
     monkeypatch.setattr(release, "deploy", lambda *_, **__: begun.append("deployed"))
@@ -165,7 +165,7 @@ def test_what_changes_something_runs_in_its_unit(
         return lambda _p, _s, what, **options: calls.append((name, what, options))
 
     def in_unit(
-        _: Places, given: list[str], *, mend: bool, wait: float, secret: str, check: object
+        _: App, given: list[str], *, mend: bool, wait: float, secret: str, check: object
     ) -> int:
         del check
         assert (mend, wait, secret) == (True, 600, "")
@@ -191,7 +191,7 @@ def test_what_changes_something_runs_in_its_unit(
 )
 def test_one_change_at_a_time(
     command: Callable[..., int],
-    places: Places,
+    app: App,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Captured,
     arguments: list[str],
@@ -201,7 +201,7 @@ def test_one_change_at_a_time(
 
     def change(*_: object, **__: object) -> None:
         calls.append(arguments[0])
-        with places.lock.open() as file:
+        with app.lock.open() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -209,7 +209,7 @@ def test_one_change_at_a_time(
 
     monkeypatch.setattr(release, arguments[0], change)
     monkeypatch.setattr(lock, "WAIT", 0.3)
-    with places.lock.open("w") as file:
+    with app.lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert command(*arguments) == 3
     told = "A deploy of links is under way. Gave up after 0.3 s.\n"
@@ -220,21 +220,21 @@ def test_one_change_at_a_time(
 
 
 def test_the_lock_is_for_root_alone(
-    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release, "recover", lambda *_: None)
     before = os.umask(0o022)
     command("recover", "links")
     os.umask(before)
-    assert places.lock.stat().st_mode & 0o777 == 0o600
+    assert app.lock.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.usefixtures("server")
 def test_looking_waits_for_nobody(
-    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
-    with places.lock.open("w") as file:
+    with app.lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert command("status", "links") == command("plan", "links", "abc") == 0
 
@@ -251,7 +251,7 @@ def test_status_for_programs_and_for_people(
 ) -> None:
     server.make("a-1", "b-2", live="b-2")
     for before, name in (("", "a-1"), ("a-1", "b-2")):
-        history.record(server.places, what="deploy", release=name, before=before, result="live")
+        history.record(server.app, what="deploy", release=name, before=before, result="live")
     assert command("status", "links", "--json") == 0
     data = told(capsys)
     assert data["last"]["release"] == "b-2"
@@ -304,11 +304,11 @@ def test_a_plan_for_the_live_releases_own_archive(
     serving = f"{identity.artifact('abc')}-1"
     server.make(serving, live=serving)
     history.record(
-        server.places, what="deploy", release=serving, result="live", who="A deploy key of links"
+        server.app, what="deploy", release=serving, result="live", who="A deploy key of links"
     )
     assert command("plan", "links", "live") == 0
     assert told(capsys)["digest"] is None
-    server.places.incoming("abc").write_bytes(b"")
+    server.app.incoming("abc").write_bytes(b"")
     assert command("plan", "links", "live") == 0
     data = told(capsys)
     assert (data["digest"], data["by_key"]) == ("abc", True)
@@ -316,9 +316,9 @@ def test_a_plan_for_the_live_releases_own_archive(
 
 
 def test_a_hold_is_written_with_its_reason_and_lifted(
-    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "HOLD", places.state / "hold.json")
+    monkeypatch.setattr(lock, "HOLD", app.state / "hold.json")
     monkeypatch.setenv("SUDO_USER", "ann")
     assert command("hold", "the sale") == 0
     assert lock.held().endswith(", by ann: the sale")
@@ -327,9 +327,9 @@ def test_a_hold_is_written_with_its_reason_and_lifted(
 
 
 def test_a_hold_may_be_somebody_elses(
-    command: Callable[..., int], places: Places, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "HOLD", places.state / "hold.json")
+    monkeypatch.setattr(lock, "HOLD", app.state / "hold.json")
     assert command("hold", "the sale", "--who", "bob at home") == 0
     assert lock.held().endswith(", by bob at home: the sale")
 
@@ -339,7 +339,7 @@ def test_a_removal_has_to_be_meant_and_mends_nothing_at_its_end(
 ) -> None:
     mended: list[bool] = []
 
-    def run(_: Places, arguments: list[str], *, mend: bool, **more: object) -> int:
+    def run(_: App, arguments: list[str], *, mend: bool, **more: object) -> int:
         del arguments, more
         mended.append(mend)
         return 0
@@ -354,11 +354,11 @@ def test_a_removal_has_to_be_meant_and_mends_nothing_at_its_end(
 
 def test_a_hold_that_can_not_be_written_is_told_in_words(
     command: Callable[..., int],
-    places: Places,
+    app: App,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Captured,
 ) -> None:
-    monkeypatch.setattr(lock, "HOLD", places.state / "absent/hold.json")
+    monkeypatch.setattr(lock, "HOLD", app.state / "absent/hold.json")
     assert command("hold", "the sale") == 1
     assert capsys.readouterr().err.startswith("The server's system refused: ")
 

@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from onebox_release.app import App
 from onebox_release.errors import ReleaseError
-from onebox_release.paths import Places
 from onebox_release.shell import logs
 from onebox_release.shell.logs import Line
-
-from tests.unit.onhost.server import PARAMETERS
 
 WEB = {"_SYSTEMD_UNIT": "links-web@a-1.service"}
 AT = datetime(2026, 11, 20, 7, 0, 1, 500_000, UTC).timestamp()
@@ -104,29 +102,25 @@ def test_what_is_looked_for() -> None:
         logs.finder("(", "")
 
 
-def test_all_of_them_merged_rotated_ones_too(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_of_them_merged_rotated_ones_too(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_output", lambda _command: iter([]))
-    places.access_log.write_text(f"third {AT + 2:.3f}\nfifth {AT + 4:.3f}\n")
-    with gzip.open(f"{places.access_log}.2.gz", "wt") as file:
+    app.access_log.write_text(f"third {AT + 2:.3f}\nfifth {AT + 4:.3f}\n")
+    with gzip.open(f"{app.access_log}.2.gz", "wt") as file:
         file.write(f"too old {AT - 9:.3f}\nfirst {AT:.3f}\n")
-    folder = places.root / "var/log/postgresql"
+    folder = app.root / "var/log/postgresql"
     folder.mkdir(parents=True)
     (folder / "postgresql-15-main.log").write_text(
         "2026-11-20 07:00:02.500 UTC [1] second\n2026-11-20 07:00:04.500 UTC [1] fourth\n"
     )
-    os.utime(f"{places.access_log}.2.gz", (AT, AT))
-    found = logs.read(
-        places, PARAMETERS, since="2026-11-20 07:00", wanted=logs.finder("", ""), newest=4
-    )
+    os.utime(f"{app.access_log}.2.gz", (AT, AT))
+    found = logs.read(app, since="2026-11-20 07:00", wanted=logs.finder("", ""), newest=4)
     assert [line.text for line in found] == ["second", "third", "fourth", "fifth"]
 
 
 def test_a_rotation_in_the_middle_loses_and_repeats_nothing(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = places.access_log
+    log = app.access_log
     earlier = log.with_name(f"{log.name}.1")
 
     def rotate(_command: list[str]) -> Iterator[str]:
@@ -144,21 +138,21 @@ def test_a_rotation_in_the_middle_loses_and_repeats_nothing(
     # Half of it: it is being compressed while its source is there.
     log.with_name(f"{log.name}.1.gz").write_bytes(gzip.compress(b"first")[:9])
     monkeypatch.setattr(logs, "_output", rotate)
-    found = logs.read(places, PARAMETERS, since="2026-11-20 07:00", wanted=str, newest=9)
+    found = logs.read(app, since="2026-11-20 07:00", wanted=str, newest=9)
     assert [line.text for line in found] == ["first", "second"]
 
 
-def test_following_ends_with_its_reader(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_ends_with_its_reader(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "_journal", lambda *_: ["true"])
-    places.access_log.write_text("")
+    app.access_log.write_text("")
     reader, writer = os.pipe()
     keep = os.dup(0)
     os.dup2(reader, 0)
     try:
-        lines = logs.follow(places, PARAMETERS, logs.finder("", ""))
+        lines = logs.follow(app, logs.finder("", ""))
         os.write(writer, b"typed")
         subprocess.run(
-            ["sh", "-c", f"(sleep 1; echo said {AT:.3f} >> {places.access_log}) &"], check=True
+            ["sh", "-c", f"(sleep 1; echo said {AT:.3f} >> {app.access_log}) &"], check=True
         )
         assert next(lines).text == "said"
         os.write(writer, b"\x03")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from onebox_release import terminal
+from onebox_release.app import App
 from onebox_release.core import history
 from onebox_release.host import lock
-from onebox_release.paths import Places
 from onebox_release.shell import status
 
-from tests.unit.onhost.server import PARAMETERS, Server
+from tests.unit.onhost.server import Server
 
 WELL: dict[str, Any] = {
     "live": "b-2",
@@ -97,7 +96,7 @@ def test_the_lock_is_only_looked_at(
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
 
     def gather() -> object:
-        return status.gather(server.places, PARAMETERS)["lock"]
+        return status.gather(server.app)["lock"]
 
     assert gather() is None
     with (tmp_path / "lock").open("w+") as file:
@@ -109,24 +108,22 @@ def test_the_lock_is_only_looked_at(
 
 def test_what_was_and_what_can_be_gone_back_to(server: Server) -> None:
     server.make("a-1", "b-2", live="b-2")
-    history.record(server.places, what="deploy", release="a-1", before="", result="live", seconds=1)
+    history.record(server.app, what="deploy", release="a-1", before="", result="live", seconds=1)
     history.record(
-        server.places, what="deploy", release="c-3", before="a-1", result="failed", why="no\nmore"
+        server.app, what="deploy", release="c-3", before="a-1", result="failed", why="no\nmore"
     )
-    history.record(server.places, what="deploy", release="b-2", before="a-1", result="live")
-    first, second, why, third = history.told(history.read(server.places)).splitlines()
+    history.record(server.app, what="deploy", release="b-2", before="a-1", result="live")
+    first, second, why, third = history.told(history.read(server.app)).splitlines()
     assert first.endswith("deploy  a-1  live    1 s")
     assert second.endswith("deploy  c-3  failed  ? s")
     assert (why, third.split()[4]) == ("  no", "live")
-    kept = history.releases(server.places, "b-2")
+    kept = history.releases(server.app, "b-2")
     assert [(entry["release"], entry["live"]) for entry in kept] == [("b-2", True), ("a-1", False)]
     assert history.told_releases([]) == "No release is here."
     assert history.told([]) == "Nothing has been deployed."
 
 
-def test_a_deploy_key_is_told_of_its_app_alone(
-    places: Places, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deploy_key_is_told_of_its_app_alone(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [
         "answer:links", "answer:links-2", "memory:server", "job:links-report", "job:links-2-x",
         "deploy:links", "disk:/",
@@ -138,7 +135,7 @@ def test_a_deploy_key_is_told_of_its_app_alone(
         "jobs": {}, "lock": "ann at laptop", "hold": {"who": "ann", "why": "the sale", "at": "t"},
     }  # fmt: skip
     monkeypatch.setattr(status, "gather", lambda *_: state)
-    told = status.for_key(places, replace(PARAMETERS, jobs=["report"]))
+    told = status.for_key(app.having(jobs=["report"]))
     assert [each["key"] for each in told["problems"]["open"]] == [
         "answer:links",
         "job:links-report",

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release import parameters
+from onebox_release.app import App
 from onebox_release.core import identity
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import lock, resources
 from onebox_release.install.archive import Limits
-from onebox_release.paths import Places
 from onebox_release.shell import keys, status, submit
 from onebox_release.shell.transient_unit import PROGRAM
+
+from tests.unit.onhost.server import PARAMETERS
 
 DIGEST = "0" * 64
 KEY = "SHA256:abc"
@@ -50,16 +51,15 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     monkeypatch.setattr(lock, "HOLD", tmp_path / "hold.json")
     monkeypatch.setattr(keys, "FILE", tmp_path / "authorized_keys")
     keys.FILE.write_text(LINE.format("SHA256:other blog") + LINE.format(f"{KEY} links shop"))
-    monkeypatch.setattr(parameters, "read", lambda _: None)
     monkeypatch.setattr(submit, "received", received)
-    monkeypatch.setattr(submit, "Places", lambda app: Places(app, tmp_path))
+    monkeypatch.setattr(submit, "App", lambda name: App(name, tmp_path, PARAMETERS))
     return commands
 
 
 def test_status_is_told_without_the_server_s_name(
     ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(status, "for_key", lambda places, _: {"live": places.app})
+    monkeypatch.setattr(status, "for_key", lambda app: {"live": app.name})
     assert submit.serve("status shop", KEY) == 0
     assert ran == []
     assert json.loads(capsys.readouterr().out) == {
@@ -135,68 +135,66 @@ def test_only_the_user_s_processes_end_with_a_connection() -> None:
         process.kill()
 
 
-def test_an_archive_whose_deploy_never_begins_leaves_nothing(places: Places) -> None:
+def test_an_archive_whose_deploy_never_begins_leaves_nothing(app: App) -> None:
     """Or else a key fills the disk while one deploy of its app runs."""
     source, digest = packed(tar(a=b"x"))
-    with submit.received(source, places, digest) as slot:
-        assert places.upload(slot, digest).exists()
-        assert not places.incoming(digest).exists()
-    assert left(places) == []
-    assert not places.incoming(digest).exists()
+    with submit.received(source, app, digest) as slot:
+        assert app.upload(slot, digest).exists()
+        assert not app.incoming(digest).exists()
+    assert left(app) == []
+    assert not app.incoming(digest).exists()
 
 
-def test_an_archive_has_its_slot_until_its_deploy_is_over(places: Places) -> None:
+def test_an_archive_has_its_slot_until_its_deploy_is_over(app: App) -> None:
     source, digest = packed(tar(a=b"x"))
-    with submit.received(source, places, digest) as slot:
-        submit.bring(places, slot, digest)
-        with submit._slot(places) as (other, _):
+    with submit.received(source, app, digest) as slot:
+        submit.bring(app, slot, digest)
+        with submit._slot(app) as (other, _):
             assert other.name != f"{slot}.tar.gz"
             other.unlink()
         with pytest.raises(ReleaseError, match="Submit it again"):
-            submit.bring(places, slot, digest)
-    assert left(places) == []
-    assert places.incoming(digest).stat().st_mtime == 0, "what people sent is newer, and waits"
-    assert places.incoming(digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
+            submit.bring(app, slot, digest)
+    assert left(app) == []
+    assert app.incoming(digest).stat().st_mtime == 0, "what people sent is newer, and waits"
+    assert app.incoming(digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_same_archive_of_a_person_still_waits(places: Places) -> None:
+def test_the_same_archive_of_a_person_still_waits(app: App) -> None:
     source, digest = packed(tar(a=b"x"))
-    places.incoming(digest).write_bytes(b"the same")
-    sent = places.incoming(digest).stat().st_mtime_ns
-    with submit.received(source, places, digest) as slot:
-        submit.bring(places, slot, digest)
-    assert places.incoming(digest).stat().st_mtime_ns == sent
+    app.incoming(digest).write_bytes(b"the same")
+    sent = app.incoming(digest).stat().st_mtime_ns
+    with submit.received(source, app, digest) as slot:
+        submit.bring(app, slot, digest)
+    assert app.incoming(digest).stat().st_mtime_ns == sent
 
 
 def test_an_archive_with_anothers_release_id_is_not_brought(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, digest = packed(tar(a=b"x"))
-    places.incoming("another").write_bytes(b"")
+    app.incoming("another").write_bytes(b"")
     monkeypatch.setattr(identity, "artifact", lambda _: "0123456789ab")
-    with submit.received(source, places, digest) as slot, pytest.raises(RefusedError):
-        submit.bring(places, slot, digest)
-    assert not places.incoming(digest).exists()
+    with submit.received(source, app, digest) as slot, pytest.raises(RefusedError):
+        submit.bring(app, slot, digest)
+    assert not app.incoming(digest).exists()
 
 
 @pytest.mark.parametrize("brought", [True, False])
-def test_what_a_killed_upload_left_waiting_goes_with_its_slot(
-    places: Places, *, brought: bool
-) -> None:
+def test_what_a_killed_upload_left_waiting_goes_with_its_slot(app: App, *, brought: bool) -> None:
     """And what its deploy took is not written over."""
     source, digest = packed(tar(a=b"x"))
-    kept = places.uploads.with_name("kept")
-    with submit.received(source, places, digest) as slot:
-        shutil.copytree(places.uploads, kept, copy_function=os.link)
-    shutil.rmtree(places.uploads)
-    kept.rename(places.uploads)  # as its death leaves it
+    kept = app.uploads.with_name("kept")
+    with submit.received(source, app, digest) as slot:
+        shutil.copytree(app.uploads, kept, copy_function=os.link)
+    shutil.rmtree(app.uploads)
+    kept.rename(app.uploads)  # as its death leaves it
     if brought:
-        submit.bring(places, slot, digest)
-    with submit._slot(places) as (_, file):
+        submit.bring(app, slot, digest)
+    with submit._slot(app) as (_, file):
         file.write(b"other")
-    assert places.incoming(digest).exists() == brought
+    assert app.incoming(digest).exists() == brought
     if brought:
-        assert places.incoming(digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
+        assert app.incoming(digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -237,17 +235,17 @@ def _room(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "check_disk", lambda *_, **__: None)
 
 
-def left(places: Places) -> list[str]:
-    return [path.name for path in places.uploads.iterdir()]
+def left(app: App) -> list[str]:
+    return [path.name for path in app.uploads.iterdir()]
 
 
-def test_what_comes_is_there_until_it_is_taken(places: Places) -> None:
+def test_what_comes_is_there_until_it_is_taken(app: App) -> None:
     source, digest = packed(tar(a=b"x" * 200_000))
-    with submit.received(source, places, digest) as slot:
-        path = places.upload(slot, digest)
+    with submit.received(source, app, digest) as slot:
+        path = app.upload(slot, digest)
         assert hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() == digest
         assert path.stat().st_mode & 0o777 == 0o600
-    assert left(places) == []
+    assert left(app) == []
 
 
 @pytest.mark.parametrize(
@@ -262,64 +260,64 @@ def test_what_comes_is_there_until_it_is_taken(places: Places) -> None:
     ],
 )
 def test_what_is_not_what_was_announced_leaves_nothing(
-    places: Places, monkeypatch: pytest.MonkeyPatch, content: bytes, why: str
+    app: App, monkeypatch: pytest.MonkeyPatch, content: bytes, why: str
 ) -> None:
     monkeypatch.setattr(submit, "BY_KEY", Limits(1000, 10))
     source = io.BufferedReader(io.BytesIO(content))
-    with pytest.raises(RefusedError, match=why), submit.received(source, places, DIGEST):
+    with pytest.raises(RefusedError, match=why), submit.received(source, app, DIGEST):
         pass
-    assert left(places) == []
+    assert left(app) == []
 
 
 def test_too_many_files_are_refused_and_leave_nothing(
-    places: Places, monkeypatch: pytest.MonkeyPatch
+    app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submit, "BY_KEY", Limits(1 << 20, 10))
     source, digest = packed(tar(**{f"{number}/{number}": b"" for number in range(6)}))
     with pytest.raises(RefusedError, match="more than 10 files and folders"):  # noqa: SIM117
-        with submit.received(source, places, digest):
+        with submit.received(source, app, digest):
             pass
-    assert left(places) == []
+    assert left(app) == []
 
 
-def test_the_disks_reserve_is_left_alone(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_disks_reserve_is_left_alone(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise RefusedError("no room")
 
     monkeypatch.setattr(resources, "check_disk", full)
     source = io.BufferedReader(io.BytesIO(os.urandom(9 << 20)))
-    with pytest.raises(RefusedError, match="no room"), submit.received(source, places, DIGEST):
+    with pytest.raises(RefusedError, match="no room"), submit.received(source, app, DIGEST):
         pass
-    assert left(places) == []
+    assert left(app) == []
 
 
-def test_what_stalls_is_given_up(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stalls_is_given_up(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit, "STALLED", 1)
     reader, writer = os.pipe()
     os.write(writer, b"beginning")
     with (
         os.fdopen(reader, "rb") as source,
         pytest.raises(RefusedError, match="did not come: nothing for 1 s"),
-        submit.received(source, places, DIGEST),
+        submit.received(source, app, DIGEST),
     ):
         pass
     os.close(writer)
-    assert left(places) == []
+    assert left(app) == []
 
 
-def test_so_many_archives_may_come_at_once(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_many_archives_may_come_at_once(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(submit, "SLOTS", 1)
     source, digest = packed(tar(a=b"x"))
-    with submit.received(source, places, digest):
+    with submit.received(source, app, digest):
         again = pytest.raises(LockedError, match="1 archives of links are being sent already")
-        with again, submit.received(source, places, digest):
+        with again, submit.received(source, app, digest):
             pass
 
 
-def test_what_a_killed_upload_left_is_written_over(places: Places) -> None:
-    places.uploads.mkdir()
-    (places.uploads / "0.tar.gz").write_bytes(b"x" * 100_000)
+def test_what_a_killed_upload_left_is_written_over(app: App) -> None:
+    app.uploads.mkdir()
+    (app.uploads / "0.tar.gz").write_bytes(b"x" * 100_000)
     source, digest = packed(tar(a=b"x"))
-    with submit.received(source, places, digest) as slot:
-        assert places.upload(slot, digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
-    assert left(places) == []
+    with submit.received(source, app, digest) as slot:
+        assert app.upload(slot, digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
+    assert left(app) == []

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from onebox_release.app import App
 from onebox_release.errors import LockedError
 from onebox_release.host import systemd
 from onebox_release.install import credentials
-from onebox_release.paths import Places
 from onebox_release.shell import transient_unit
 
 LOCKED = (
@@ -29,8 +29,8 @@ def systemd_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def progress(places: Places) -> Path:
-    return places.progress(os.getpid())
+def progress(app: App) -> Path:
+    return app.progress(os.getpid())
 
 
 def script(path: Path, text: str) -> None:
@@ -38,16 +38,14 @@ def script(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def test_what_is_removed_is_not_started_again(
-    places: Places, systemd_run: Path, tmp_path: Path
-) -> None:
+def test_what_is_removed_is_not_started_again(app: App, systemd_run: Path, tmp_path: Path) -> None:
     script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
-    assert transient_unit.run(places, ["remove", "links"], mend=False) == 0
+    assert transient_unit.run(app, ["remove", "links"], mend=False) == 0
     assert "recover" not in (tmp_path / "asked").read_text()
 
 
 def test_the_command_line_is_exact(
-    places: Places,
+    app: App,
     systemd_run: Path,
     progress: Path,
     tmp_path: Path,
@@ -55,7 +53,7 @@ def test_the_command_line_is_exact(
 ) -> None:
     monkeypatch.setenv("SUDO_USER", "alice")
     script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
-    assert transient_unit.run(places, ["deploy", "links", "abc"]) == 0
+    assert transient_unit.run(app, ["deploy", "links", "abc"]) == 0
     assert (tmp_path / "asked").read_text().splitlines() == [
         "--quiet",
         "--wait",
@@ -74,13 +72,13 @@ def test_the_command_line_is_exact(
         "abc",
         "--inside",
     ]
-    transient_unit.run(places, ["rollback", "links"])
+    transient_unit.run(app, ["rollback", "links"])
     assert "Nice" not in (tmp_path / "asked").read_text(), "a rollback is wanted at once"
 
 
 @pytest.mark.parametrize("code", [0, 1, 3, 4])
 def test_exit_code_and_words_are_passed_on(
-    places: Places,
+    app: App,
     systemd_run: Path,
     progress: Path,
     capsys: pytest.CaptureFixture[str],
@@ -88,19 +86,19 @@ def test_exit_code_and_words_are_passed_on(
 ) -> None:
     script(systemd_run, f"echo first >> {progress}; echo last >> {progress}; exit {code}")
     progress.write_text("of an earlier deploy\n")
-    assert transient_unit.run(places, []) == code
+    assert transient_unit.run(app, []) == code
     assert capsys.readouterr() == ("", "first\nlast\n")
     assert not progress.exists()
 
 
 def test_the_second_of_two_is_locked_out_and_leaves_the_first_ones_words(
-    places: Places,
+    app: App,
     systemd_run: Path,
     progress: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = places.progress(os.getpid() + 1)
+    first = app.progress(os.getpid() + 1)
     first.write_text("of the first\n")
     state = {
         "ActiveEnterTimestamp": f"@{time.time() - 125:.0f}",
@@ -109,7 +107,7 @@ def test_the_second_of_two_is_locked_out_and_leaves_the_first_ones_words(
     monkeypatch.setattr(systemd, "show", lambda *_: state)
     script(systemd_run, f"echo '{LOCKED}' >&2; exit 1")
     with pytest.raises(LockedError) as error:
-        transient_unit.run(places, [])
+        transient_unit.run(app, [])
     assert str(error.value) == (
         "A deploy of links by ann at home is under way, for 2 min."
         " Follow it: journalctl -fu onebox-release-links.service"
@@ -121,7 +119,7 @@ def test_the_second_of_two_is_locked_out_and_leaves_the_first_ones_words(
 
 
 def test_a_deploy_waits_for_its_app_s_and_then_runs(
-    places: Places,
+    app: App,
     systemd_run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -132,14 +130,14 @@ def test_a_deploy_waits_for_its_app_s_and_then_runs(
     monkeypatch.setattr(time, "sleep", slept.append)
     busy = tmp_path / "busy"
     script(systemd_run, f"[ -e {busy} ] && exit 0; touch {busy}; echo '{LOCKED}' >&2; exit 1")
-    assert transient_unit.run(places, [], wait=30) == 0
+    assert transient_unit.run(app, [], wait=30) == 0
     told = "A deploy of links is under way. Waiting for at most 30 s.\n"
     assert capsys.readouterr().err == told
     assert 1 in slept
 
 
 def test_what_may_not_begin_any_more_waits_no_longer(
-    places: Places, systemd_run: Path, monkeypatch: pytest.MonkeyPatch
+    app: App, systemd_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check() -> None:
         if len(slept) > 2:
@@ -150,11 +148,11 @@ def test_what_may_not_begin_any_more_waits_no_longer(
     monkeypatch.setattr(time, "sleep", slept.append)
     script(systemd_run, f"echo '{LOCKED}' >&2; exit 1")
     with pytest.raises(LockedError, match="on hold"):
-        transient_unit.run(places, [], wait=3600, check=check)
+        transient_unit.run(app, [], wait=3600, check=check)
 
 
 def test_ctrl_c_ends_the_waiting(
-    places: Places,
+    app: App,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -164,32 +162,32 @@ def test_ctrl_c_ends_the_waiting(
     monkeypatch.setattr(systemd, "show", lambda *_: {})
     monkeypatch.setattr(transient_unit, "_run", lambda *_, **__: None)
     monkeypatch.setattr(time, "sleep", interrupt)
-    assert transient_unit.run(places, [], wait=30) == 1
+    assert transient_unit.run(app, [], wait=30) == 1
     assert capsys.readouterr().err.splitlines()[-1] == "Nothing was begun."
 
 
 def test_secrets_wait_in_a_file_of_their_own_and_are_in_no_argument(
-    places: Places, systemd_run: Path, tmp_path: Path
+    app: App, systemd_run: Path, tmp_path: Path
 ) -> None:
     script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
-    transient_unit.run(places, ["deploy", "links", "abc"], secret="s3cret")
+    transient_unit.run(app, ["deploy", "links", "abc"], secret="s3cret")
     asked = (tmp_path / "asked").read_text()
-    path = places.credentials(os.getpid())
+    path = app.credentials(os.getpid())
     assert f"--setenv={credentials.VARIABLE}={path}" in asked
     assert "s3cret" not in asked
     assert not path.exists()
 
 
 def test_what_else_systemd_refuses_is_told_in_its_words(
-    places: Places, systemd_run: Path, capsys: pytest.CaptureFixture[str]
+    app: App, systemd_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script(systemd_run, "echo 'Failed to connect to bus' >&2; exit 1")
-    assert transient_unit.run(places, []) == 1
+    assert transient_unit.run(app, []) == 1
     assert capsys.readouterr() == ("", "Failed to connect to bus\n")
 
 
 def test_an_interrupt_leaves_the_unit_alone_and_says_where_to_look(
-    places: Places,
+    app: App,
     systemd_run: Path,
     progress: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -201,7 +199,7 @@ def test_an_interrupt_leaves_the_unit_alone_and_says_where_to_look(
 
     script(systemd_run, "exit 130")
     monkeypatch.setattr(transient_unit, "_follow", interrupt)
-    assert transient_unit.run(places, []) == 1
+    assert transient_unit.run(app, []) == 1
     assert capsys.readouterr().err == (
         "The server goes on by itself. Follow it: journalctl -fu onebox-release-links.service\n"
     )
@@ -209,11 +207,11 @@ def test_an_interrupt_leaves_the_unit_alone_and_says_where_to_look(
 
 
 def test_progress_is_for_root_alone(
-    places: Places, systemd_run: Path, progress: Path, capsys: pytest.CaptureFixture[str]
+    app: App, systemd_run: Path, progress: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script(systemd_run, f"stat -c %a {progress} >> {progress}")
     before = os.umask(0o022)
-    transient_unit.run(places, [])
+    transient_unit.run(app, [])
     os.umask(before)
     assert capsys.readouterr().err == "600\n"
 

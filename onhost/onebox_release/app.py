@@ -1,22 +1,41 @@
-"""Where everything of an app is. All paths and unit names derive from its name, here alone."""
+"""An app on this server: where its files are, how its units are called, and how it is released.
+
+All paths and unit names derive from its name, here alone.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+from onebox_release.parameters import Parameters, read
 
 
 @dataclass(frozen=True)
-class Places:
-    """The paths and units of one app; `root` is another than / in tests alone."""
+class App:
+    """An app, by its name; `root` is another than / in tests alone."""
 
-    app: str
+    name: str
     root: Path = Path("/")
+    given: Parameters | None = field(default=None, compare=False)
+    """Parameters to go by instead of the file's."""
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """Return how it is released. Raises ReleaseError where the app is unknown here."""
+        return self.given or read(self.parameters_file)
+
+    def having(self, **changes: Any) -> App:
+        """Return the same app with other parameters."""
+        return replace(self, given=replace(self.parameters, **changes))
 
     @property
     def home(self) -> Path:
         """Return the folder of releases, environments and the pointer."""
-        return self.root / "srv" / self.app
+        return self.root / "srv" / self.name
 
     @property
     def current(self) -> Path:
@@ -26,12 +45,12 @@ class Places:
     @property
     def configuration(self) -> Path:
         """Return the folder of environments and secrets, for root alone."""
-        return self.root / "etc" / self.app
+        return self.root / "etc" / self.name
 
     @property
-    def parameters(self) -> Path:
+    def parameters_file(self) -> Path:
         """Return the file that says how the app is released."""
-        return self.root / "etc/onebox" / f"{self.app}.json"
+        return self.root / "etc/onebox" / f"{self.name}.json"
 
     @property
     def key(self) -> Path:
@@ -41,7 +60,7 @@ class Places:
     @property
     def state(self) -> Path:
         """Return the folder of history and incoming artifacts."""
-        return self.root / "var/lib/onebox" / self.app
+        return self.root / "var/lib/onebox" / self.name
 
     @property
     def uploads(self) -> Path:
@@ -65,11 +84,11 @@ class Places:
     @property
     def lock(self) -> Path:
         """Return the file that is locked while a release is made or switched."""
-        return self.root / "run" / f"onebox-{self.app}.lock"
+        return self.root / "run" / f"onebox-{self.name}.lock"
 
     def credentials(self, follower: int) -> Path:
         """Return where credentials wait, in memory, for the deploy that a process starts."""
-        return self.root / "run" / f"onebox-{self.app}.credentials.{follower}"
+        return self.root / "run" / f"onebox-{self.name}.credentials.{follower}"
 
     @property
     def dumps(self) -> Path:
@@ -79,16 +98,16 @@ class Places:
     @property
     def caches(self) -> Path:
         """Return the folder of uv's caches, which the app's build user writes to."""
-        return self.root / "var/cache/onebox/build" / self.app
+        return self.root / "var/cache/onebox/build" / self.name
 
     def progress(self, follower: int) -> Path:
         """Return where a deploy says what it is at, for the process that follows it."""
-        return self.root / "run" / f"onebox-release-{self.app}.{follower}"
+        return self.root / "run" / f"onebox-release-{self.name}.{follower}"
 
     @property
     def access_log(self) -> Path:
         """Return nginx's log of this app's requests."""
-        return self.root / "var/log/nginx" / f"{self.app}.access.log"
+        return self.root / "var/log/nginx" / f"{self.name}.access.log"
 
     def job(self, job: str) -> Path:
         """Return where the last run of one of the app's jobs is written down."""
@@ -106,31 +125,31 @@ class Places:
     @property
     def hook(self) -> Path:
         """Return the environment of the hook that is run; a reboot empties it."""
-        return self.root / "run" / f"onebox-hook-{self.app}.env"
+        return self.root / "run" / f"onebox-hook-{self.name}.env"
 
     def command(self, token: str) -> Path:
         """Return where a command waits, in memory, for the run of it by that token."""
-        return self.root / "run" / f"onebox-run-{self.app}.{token}"
+        return self.root / "run" / f"onebox-run-{self.name}.{token}"
 
     @property
     def maintenance(self) -> Path:
         """Return the file that has nginx show a page in the app's place."""
-        return self.root / "var/lib/onebox" / f"{self.app}.maintenance"
+        return self.root / "var/lib/onebox" / f"{self.name}.maintenance"
 
     @property
     def paused(self) -> Path:
         """Return the file that keeps an app's processes and jobs from being started."""
-        return self.root / "var/lib/onebox" / f"{self.app}.paused"
+        return self.root / "var/lib/onebox" / f"{self.name}.paused"
 
     @property
     def certificate(self) -> Path:
         """Return the certificate that nginx serves, with its chain."""
-        return self.root / "etc/letsencrypt/live" / self.app / "fullchain.pem"
+        return self.root / "etc/letsencrypt/live" / self.name / "fullchain.pem"
 
     @property
     def data(self) -> Path:
         """Return the folder that the app may write to."""
-        return self.root / "var/lib" / self.app
+        return self.root / "var/lib" / self.name
 
     @property
     def generated(self) -> Path:
@@ -155,33 +174,33 @@ class Places:
     @property
     def boot_unit(self) -> Path:
         """Return the unit file that starts the app at boot."""
-        return self.units_folder / f"{self.app}.service"
+        return self.units_folder / f"{self.name}.service"
 
     @property
     def slice(self) -> Path:
         """Return the unit file that bounds all its processes."""
-        return self.units_folder / f"onebox-{self.app.replace('-', '_')}.slice"
+        return self.units_folder / f"onebox-{self.name.replace('-', '_')}.slice"
 
     @property
     def listen_unit(self) -> Path:
         """Return the unit file that has the live release's socket listen early at boot."""
-        return self.units_folder / f"onebox-listen-{self.app}.service"
+        return self.units_folder / f"onebox-listen-{self.name}.service"
 
     @property
     def web_unit(self) -> Path:
         """Return the unit file of its web processes."""
-        return self.units_folder / f"{self.app}-web@.service"
+        return self.units_folder / f"{self.name}-web@.service"
 
     def belongings(self) -> list[Path]:
         """Return all files and folders of the app but units, logs and parameters."""
         letsencrypt = self.root / "etc/letsencrypt"
         return [
-            letsencrypt / "renewal" / f"{self.app}.conf",
+            letsencrypt / "renewal" / f"{self.name}.conf",
             self.certificate.parent,
-            letsencrypt / "archive" / self.app,
-            self.root / "etc/sysusers.d" / f"{self.app}.conf",
-            self.root / "etc/needrestart/conf.d" / f"onebox-{self.app}.conf",
-            self.root / "etc/tmpfiles.d" / f"onebox-{self.app}.conf",
+            letsencrypt / "archive" / self.name,
+            self.root / "etc/sysusers.d" / f"{self.name}.conf",
+            self.root / "etc/needrestart/conf.d" / f"onebox-{self.name}.conf",
+            self.root / "etc/tmpfiles.d" / f"onebox-{self.name}.conf",
             self.maintenance,
             self.paused,
             self.home,
@@ -189,20 +208,20 @@ class Places:
             self.data,
             self.state,
             self.caches,
-            self.root / "run" / self.app,
+            self.root / "run" / self.name,
             self.lock,
         ]
 
     @property
     def unit(self) -> str:
         """Return the unit that a deploy or rollback of this app runs in."""
-        return f"onebox-release-{self.app}.service"
+        return f"onebox-release-{self.name}.service"
 
     def units(self, processes: list[str]) -> list[Path]:
         """Return the app's templates that are there. Other apps' names may begin the same."""
         kinds = ["@.target", "-web@.socket", "-migrate@.service"]
         kinds += [f"-{process}@.service" for process in ("web", *processes)]
-        return [p for kind in kinds if (p := self.units_folder / f"{self.app}{kind}").exists()]
+        return [p for kind in kinds if (p := self.units_folder / f"{self.name}{kind}").exists()]
 
     def release(self, release: str) -> Path:
         """Return a release's folder."""
@@ -214,24 +233,35 @@ class Places:
 
     def socket(self, release: str) -> Path:
         """Return the socket that a release answers on."""
-        return self.root / "run" / self.app / release / "web.sock"
+        return self.root / "run" / self.name / release / "web.sock"
 
     def target(self, release: str) -> str:
         """Return the unit that groups a release's processes."""
-        return f"{self.app}@{release}.target"
+        return f"{self.name}@{release}.target"
 
     def web_socket(self, release: str) -> str:
         """Return the unit that holds a release's socket."""
-        return f"{self.app}-web@{release}.socket"
+        return f"{self.name}-web@{release}.socket"
 
     def process(self, process: str, release: str) -> str:
         """Return the unit of one of a release's processes."""
-        return f"{self.app}-{process}@{release}.service"
+        return f"{self.name}-{process}@{release}.service"
 
     def migration(self, release: str) -> str:
         """Return the unit that migrates the database for a release."""
-        return f"{self.app}-migrate@{release}.service"
+        return f"{self.name}-migrate@{release}.service"
 
     def incoming(self, digest: str) -> Path:
         """Return where the archive with this SHA-256 arrives."""
         return self.state / "incoming" / f"{digest}.tar.gz"
+
+    def health_path(self, release: str) -> str:
+        """Return where a release reports its health.
+
+        It was made with that: a later deploy may have brought another path, and failed or been
+        rolled back. Releases of an older onebox know none, and use today's.
+        """
+        path = self.environment(release)
+        text = path.read_text() if path.exists() else ""
+        found = re.search(r'^ONEBOX_HEALTH="(.+)"$', text, re.MULTILINE)
+        return found[1] if found else self.parameters.health
