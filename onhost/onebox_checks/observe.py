@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import http.client
-import json
 import os
 import re
 import ssl
@@ -16,8 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from onebox_release.app import App
-from onebox_release.core import history, pause, release_units
-from onebox_release.core.switch import live, missing
+from onebox_release.core.state import observe
 from onebox_release.errors import ReleaseError
 from onebox_release.host import certificates, health, lock, resources, systemd
 from onebox_release.host.certificates import Certificate
@@ -78,33 +76,29 @@ def _app(app: App) -> observation.App | None:
         settings = app.parameters
     except (ReleaseError, ValueError, TypeError, KeyError):
         return None
-    release, domain = live(app), settings.domains[0]
-    entries = history.read(app)
-    silence, certificate, units = "", None, []
+    state, release, domain = observe(app), app.live(), settings.domains[0]
+    silence, certificate = "", None
     if release:
-        silence, certificate = _answer(domain, app.health_path(release))
-        if silence and not (file := app.socket(release)).exists():
+        silence, certificate = _answer(domain, release.health_path)
+        if silence and not (file := release.socket).exists():
             silence = f"the release's socket {file} is missing"
-        units = release_units.services(app, release)
-    states = {unit: systemd.show(unit, "ActiveState", "NRestarts") for unit in units}
     own = certificates.of_file(app.certificate)
     certified = own.domains if own else ()
-    up = systemd.releases_up(app.name, release_units.known(app))
     return observation.App(
         name=app.name,
         domain=domain,
-        live=release,
-        paused=pause.is_paused(app),
-        missing=missing(app),
-        deploying=systemd.is_active(app.unit),
+        live=state.live,
+        paused=state.paused,
+        missing=state.missing,
+        deploying=state.deploying,
         silence=silence,
         certificate=certificate,
         uncertified=[name for name in settings.domains if name not in certified],
-        down=[unit for unit, state in states.items() if state.get("ActiveState") != "active"],
-        others=[other for other in up if other != release],
-        restarts={unit: int(state.get("NRestarts") or 0) for unit, state in states.items()},
-        last=entries[-1] if entries else None,
-        jobs={job: run for job in settings.jobs if (run := _job(app.job(job)))},
+        down=state.down,
+        others=state.others,
+        restarts={each.unit: each.restarts for each in state.units},
+        last=state.last,
+        jobs=state.timers,
     )
 
 
@@ -122,14 +116,6 @@ def _answer(domain: str, path: str) -> tuple[str, Certificate | None]:
         return health.unanswered(connection, error), certificate
     good = answer.status == http.client.OK
     return ("" if good else f"{path} answered {answer}"), certificate
-
-
-def _job(path: Path) -> dict[str, object] | None:
-    try:
-        run: dict[str, object] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return run
 
 
 def _disks(*mounts: str) -> Iterator[observation.Disk]:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from onebox_release.app import App
 from onebox_release.core import release_units
-from onebox_release.core.switch import live
 from onebox_release.errors import ReleaseError
 from onebox_release.host import lock, systemd
 
@@ -77,9 +76,9 @@ def _ways(settings: Wanted, found: dict[str, list[str]]) -> list[tuple[str, Call
 def _units(name: str) -> set[str]:
     """Return the units of an app's live release; none where it has none."""
     app = App(name)
-    release = live(app)
+    release = app.live()
     try:
-        return set(release_units.services(app, release)) if release else set()
+        return set(release_units.services(release)) if release else set()
     except (ReleaseError, ValueError, TypeError, KeyError):  # no parameters that can be read
         return set()
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 
+from onebox_release.host.resources import LOW
 from onebox_release.report import short
 
 from onebox_checks.observation import App, Seen
@@ -14,8 +15,8 @@ from onebox_checks.observation import App, Seen
 GIB = 1024**3
 DAY = 24 * 3600
 # Each pair: from where on it is wrong, and from where on it is right again.
-FULL = 0.90, 0.85  # of a disk, or of its inodes
-SCARCE = 0.10, 0.15  # of memory and swap available
+FULL = 1 - LOW, 0.85  # of a disk, or of its inodes
+SCARCE = LOW, 0.15  # of memory and swap available
 PRESSURE = 0.10, 0.05  # of five minutes lost to waiting for memory
 ROUNDS = 12  # what "lately" is: an hour, at 5 minutes a round
 RESTARTS = 5  # of one unit, lately

@@ -217,51 +217,87 @@ class App:
         """Return the unit that a deploy or rollback of this app runs in."""
         return f"onebox-release-{self.name}.service"
 
-    def units(self, processes: list[str]) -> list[Path]:
-        """Return the app's templates that are there. Other apps' names may begin the same."""
+    def templates(self) -> list[Path]:
+        """Return the app's template units that are there. Other apps' names may begin the same."""
         kinds = ["@.target", "-web@.socket", "-migrate@.service"]
-        kinds += [f"-{process}@.service" for process in ("web", *processes)]
+        kinds += [f"-{process}@.service" for process in ("web", *self.parameters.processes)]
         return [p for kind in kinds if (p := self.units_folder / f"{self.name}{kind}").exists()]
 
-    def release(self, release: str) -> Path:
-        """Return a release's folder."""
-        return self.home / "releases" / release
+    def release(self, release: str) -> Release:
+        """Return a release of this app by its id, whether it is here or not."""
+        return Release(self, release)
 
-    def environment(self, release: str) -> Path:
-        """Return the environment that a release runs with."""
-        return self.configuration / "releases" / f"{release}.env"
+    def live(self) -> Release | None:
+        """Return the release that `current` points to, if it is there."""
+        link = self.current
+        return self.release(link.readlink().name) if link.is_symlink() and link.exists() else None
 
-    def socket(self, release: str) -> Path:
-        """Return the socket that a release answers on."""
-        return self.root / "run" / self.name / release / "web.sock"
-
-    def target(self, release: str) -> str:
-        """Return the unit that groups a release's processes."""
-        return f"{self.name}@{release}.target"
-
-    def web_socket(self, release: str) -> str:
-        """Return the unit that holds a release's socket."""
-        return f"{self.name}-web@{release}.socket"
-
-    def process(self, process: str, release: str) -> str:
-        """Return the unit of one of a release's processes."""
-        return f"{self.name}-{process}@{release}.service"
-
-    def migration(self, release: str) -> str:
-        """Return the unit that migrates the database for a release."""
-        return f"{self.name}-migrate@{release}.service"
+    def missing(self) -> str | None:
+        """Return the id of the release that `current` points to, if it is not there."""
+        link = self.current
+        return link.readlink().name if link.is_symlink() and not link.exists() else None
 
     def incoming(self, digest: str) -> Path:
         """Return where the archive with this SHA-256 arrives."""
         return self.state / "incoming" / f"{digest}.tar.gz"
 
-    def health_path(self, release: str) -> str:
-        """Return where a release reports its health.
+
+@dataclass(frozen=True)
+class Release:
+    """One release of an app: its files and units."""
+
+    app: App = field(compare=False, repr=False)
+    id: str
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def artifact(self) -> str:
+        """Return the first part of its id: what its code and packages are."""
+        return self.id.partition("-")[0]
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of its code."""
+        return self.app.home / "releases" / self.id
+
+    @property
+    def environment(self) -> Path:
+        """Return the file of the environment that it runs with."""
+        return self.app.configuration / "releases" / f"{self.id}.env"
+
+    @property
+    def socket(self) -> Path:
+        """Return the socket that it answers on."""
+        return self.app.root / "run" / self.app.name / self.id / "web.sock"
+
+    @property
+    def target(self) -> str:
+        """Return the unit that groups its processes."""
+        return f"{self.app.name}@{self.id}.target"
+
+    @property
+    def web_socket(self) -> str:
+        """Return the unit that holds its socket."""
+        return f"{self.app.name}-web@{self.id}.socket"
+
+    def unit(self, process: str) -> str:
+        """Return the unit of one of its processes."""
+        return f"{self.app.name}-{process}@{self.id}.service"
+
+    @property
+    def migration(self) -> str:
+        """Return the unit that migrates the database for it."""
+        return self.unit("migrate")
+
+    @property
+    def health_path(self) -> str:
+        """Return where it reports its health.
 
         It was made with that: a later deploy may have brought another path, and failed or been
         rolled back. Releases of an older onebox know none, and use today's.
         """
-        path = self.environment(release)
-        text = path.read_text() if path.exists() else ""
+        text = self.environment.read_text() if self.environment.exists() else ""
         found = re.search(r'^ONEBOX_HEALTH="(.+)"$', text, re.MULTILINE)
-        return found[1] if found else self.parameters.health
+        return found[1] if found else self.app.parameters.health

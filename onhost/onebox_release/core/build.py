@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from onebox_release import faults
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core import identity, integrity, release_units
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, resources
@@ -23,13 +23,13 @@ MARKER = ".complete"
 SERVERS = Path("/etc/uv/uv.toml")  # an administrator's
 
 
-def build(app: App, digest: str, release: str, credentials: Credentials) -> None:
+def build(release: Release, digest: str, credentials: Credentials) -> None:
     """Make what is missing of a release: its folder, its packages, its environment.
 
     Raises RefusedError where there is no room, ReleaseError where the archive is absent or
     damaged, or its packages can't be had.
     """
-    folder = app.release(release)
+    app, folder = release.app, release.folder
     if not folder.exists():
         contents = _contents(app, digest)
         project = packages.read(contents.about_packages, _rules(app.parameters, credentials))
@@ -38,11 +38,11 @@ def build(app: App, digest: str, release: str, credentials: Credentials) -> None
         wheels = sum(project.wheels.values())
         room = 0 if (venv / MARKER).exists() else resources.environment(wheels)
         resources.check_disk(app, contents.size, contents.entries, environment=room)
-        _unpack(app.incoming(digest), venv, folder, app, release)
-    _install(app, folder, credentials)
-    _configure(app, release)
+        _unpack(app.incoming(digest), venv, release)
+    _install(release, credentials)
+    _configure(release)
     if not (folder / integrity.MANIFEST).exists():
-        integrity.write_manifest(folder, *integrity.beside(app, release), contents=True)
+        integrity.write_manifest(folder, *integrity.beside(release), contents=True)
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,16 @@ def _key(project: packages.Project, parameters: Parameters) -> bytes:
     return project.key + (b"\0by key" if parameters.by_key else b"")
 
 
-def _unpack(packed: Path, venv: Path, folder: Path, app: App, release: str) -> None:
+def _unpack(packed: Path, venv: Path, release: Release) -> None:
     """Make the folder under another name, and give it its own when all of it is on the disk."""
     say(f"Unpacking release {release}")
-    new = folder.with_name(f".{release}.new")
+    new = release.folder.with_name(f".{release}.new")
     shutil.rmtree(new, ignore_errors=True)
     try:
         _fill(packed, new / "app")
-        _complete(new, venv, app, release)
+        _complete(new, venv, release)
         os.sync()
-        durable.rename(new, folder)
+        durable.rename(new, release.folder)
     finally:  # a full disk, say: what is half made is not to keep it full
         shutil.rmtree(new, ignore_errors=True)
     faults.point("unpacked")
@@ -124,31 +124,33 @@ def _fill(packed: Path, folder: Path) -> None:
             path.chmod(0o755 if member.executable else 0o644)
 
 
-def _complete(new: Path, venv: Path, app: App, release: str) -> None:
+def _complete(new: Path, venv: Path, release: Release) -> None:
     """Add to a release's code what it is served with."""
+    app = release.app
     shutil.copy(app.configuration / "gunicorn.conf.py", new)
     (new / "venv").symlink_to(venv)
-    (new / "run").symlink_to(app.socket(release).parent)
+    (new / "run").symlink_to(release.socket.parent)
     _publish(new, (app.configuration / "static").read_text())
     # nginx must get through to `run`; the code is nobody's business but the app's.
     new.chmod(0o755)
     _own(new / "app", app.name)
 
 
-def _publish(release: Path, wanted: str) -> None:
+def _publish(new: Path, wanted: str) -> None:
     """Give folders of the code a twin where nginx may read them, under the path that it serves
     them at; links take no room."""
     lines = [line.split() for line in wanted.splitlines() if not line.startswith("#")]
     for path, folder in lines:
-        if not (release / "app" / folder).is_dir():
+        if not (new / "app" / folder).is_dir():
             raise ReleaseError(
                 f"The archive has no folder {folder} to serve. What git ignores is not in it."
             )
-        shutil.copytree(release / "app" / folder, release / "static" / path, copy_function=os.link)
+        shutil.copytree(new / "app" / folder, new / "static" / path, copy_function=os.link)
 
 
-def _install(app: App, folder: Path, credentials: Credentials) -> None:
+def _install(release: Release, credentials: Credentials) -> None:
     """Have packages installed by a user who may do nothing else, and make the result root's."""
+    app, folder = release.app, release.folder
     venv = (folder / "venv").readlink()
     if (venv / MARKER).exists():
         return
@@ -188,10 +190,10 @@ def _own(folder: Path, app: str) -> None:
     folder.chmod(0o750)
 
 
-def _configure(app: App, release: str) -> None:
-    path = app.environment(release)
+def _configure(release: Release) -> None:
+    path = release.environment
     if not path.exists():
-        release_units.make(app, release)
-        common = (app.configuration / "app.env").read_text()
+        release_units.make(release)
+        common = (release.app.configuration / "app.env").read_text()
         durable.write(path, f"{common}ONEBOX_RELEASE={release}\n")
         faults.point("configured")

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import re
 
-from onebox_release.app import App
+from onebox_release.app import App, Release
 
 DATABASE = "DATABASE_URL"
 
 
-def sets(app: App, release: str, name: str) -> bool:
+def sets(release: Release, name: str) -> bool:
     """Return whether a release's environment, or today's secrets, set a variable."""
-    texts = (_text(app, release), _secrets(app))
+    texts = (_text(release), _secrets(release.app))
     return any(re.search(rf"^{name}=", text, re.MULTILINE) for text in texts)
 
 
-def database(app: App, release: str) -> str:
+def database(release: Release) -> str:
     """Return a release's database address, without its driver; a secret. Releases of an older
     onebox have none of their own, and use today's."""
     line = re.compile(rf'^{DATABASE}="[^:]*(.*)"$', re.MULTILINE)
-    found = line.search(_text(app, release)) or line.search(_secrets(app))
+    found = line.search(_text(release)) or line.search(_secrets(release.app))
     return found[1] if found else ""
 
 
-def _text(app: App, release: str) -> str:
-    path = app.environment(release)
+def _text(release: Release) -> str:
+    path = release.environment
     return path.read_text() if path.exists() else ""
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core import identity, release_units
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, untrusted
@@ -52,18 +52,19 @@ def healthy(app: App) -> list[str]:
             held.pop(entry["release"], None)
         if entry["result"] == "live":
             held[entry["release"]] = None
-    return [release for release in reversed(held) if app.release(release).exists()]
+    return [release for release in reversed(held) if app.release(release).folder.exists()]
 
 
-def memory(app: App, release: str) -> int | None:
+def memory(release: Release) -> int | None:
     """Return the bytes that a release took when it last went live; None where nobody knows."""
-    entries = (e for e in reversed(read(app)) if e["release"] == release)
+    entries = (e for e in reversed(read(release.app)) if e["release"] == release.id)
     return next((e["memory"] for e in entries if e.get("memory")), None)
 
 
-def releases(app: App, live: str | None) -> list[Entry]:
+def releases(app: App) -> list[Entry]:
     """Return the releases that can be gone back to and the live one, the newest first."""
     at = {entry["release"]: entry["at"] for entry in read(app) if entry["result"] == "live"}
+    live = str(app.live())
     return [{"release": name, "at": at[name], "live": name == live} for name in healthy(app)]
 
 
@@ -130,7 +131,7 @@ def shorten(app: App) -> None:
 
 def _counts(app: App, entry: Entry) -> bool:
     said = entry["result"] in {"live", "altered", "put back"} or entry.get("serves")
-    return bool(entry["release"] and said and app.release(entry["release"]).exists())
+    return bool(entry["release"] and said and app.release(entry["release"]).folder.exists())
 
 
 def prune(app: App, keep: int, needed: set[str], digest: str) -> None:
@@ -145,7 +146,7 @@ def prune(app: App, keep: int, needed: set[str], digest: str) -> None:
         if file.stem not in kept:
             file.unlink()
     release_units.prune(app, kept)
-    links = (app.release(release) / "venv" for release in kept)
+    links = (app.release(release).folder / "venv" for release in kept)
     used = {link.readlink().name for link in links if link.is_symlink()}
     for venv in (app.home / "venvs").iterdir():
         if venv.name not in used:
@@ -161,17 +162,17 @@ def prune(app: App, keep: int, needed: set[str], digest: str) -> None:
         shorten(app)
 
 
-def forget(app: App, release: str) -> None:
+def forget(release: Release) -> None:
     """Remove a release that was never live."""
-    _remove(app.release(release))
-    app.environment(release).unlink(missing_ok=True)
-    release_units.remove(app, release)
+    _remove(release.folder)
+    release.environment.unlink(missing_ok=True)
+    release_units.remove(release)
 
 
-def bringer(app: App, release: str) -> str:
+def bringer(release: Release) -> str:
     """Return who deployed a release last; nothing where nobody knows."""
-    name = identity.original(release)
-    deploys = (e for e in reversed(read(app)) if e["what"] == "deploy" and e["release"] == name)
+    name, entries = identity.original(release).id, read(release.app)
+    deploys = (e for e in reversed(entries) if e["what"] == "deploy" and e["release"] == name)
     return next((str(entry.get("who") or "") for entry in deploys), "")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core.requester import who
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
@@ -13,7 +13,7 @@ BEFORE, AFTER = "before", "after"
 EVENTS = {"live": AFTER, "put back": "put_back", "failed": "failed", "refused": "failed"}
 
 
-def run(app: App, event: str, *, within: str | None, **told: str) -> None:
+def run(app: App, event: str, *, within: Release | None, **told: str) -> None:
     """Run the hook of an event with what is told about it, in the release `within`.
 
     Whatever comes of it is said, and changes nothing: its unit's time is bounded.
@@ -21,12 +21,12 @@ def run(app: App, event: str, *, within: str | None, **told: str) -> None:
     command = app.parameters.hooks.get(event)
     if not command:
         return
-    if within is None or not app.release(within).exists():
+    if within is None or not within.folder.exists():
         say(f"No release serves that the hook `{event}` could run in")
         return
     values = {"COMMAND": command, "EVENT": event, "WHO": who(), **told}
     lines = [f"ONEBOX_HOOK_{name}={environment_quote(value)}\n" for name, value in values.items()]
-    unit = app.process("hook", within)
+    unit = within.unit("hook")
     try:
         durable.write(app.hook, "".join(lines))
         systemd.systemctl("start", unit, within=None)  # the unit bounds it

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.errors import RefusedError
 from onebox_release.host import durable
 
@@ -18,9 +18,9 @@ TWIN = ".twin"
 CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py", "static")
 
 
-def release_id(digest: str, app: App, processes: list[str]) -> str:
+def release_of(app: App, digest: str) -> Release:
     """Return ARTIFACT-CONFIGURATION for an archive of this SHA-256 and today's configuration."""
-    return f"{artifact(digest)}-{configuration(app, processes)}"
+    return app.release(f"{artifact(digest)}-{configuration(app)}")
 
 
 def artifact(digest: str) -> str:
@@ -31,10 +31,10 @@ def artifact(digest: str) -> str:
     return _digest(digest, *_platform())[:12]
 
 
-def archived(app: App, release: str) -> str | None:
+def archived(release: Release) -> str | None:
     """Return the SHA-256 of the archive that a release was made from; None where it is gone."""
-    name = release.split("-")[0]
-    return next((each for each in _archives(app) if artifact(each) == name), None)
+    archives = _archives(release.app)
+    return next((each for each in archives if artifact(each) == release.artifact), None)
 
 
 def check_unique(app: App, digest: str) -> None:
@@ -68,7 +68,7 @@ def environment_key(pins: bytes, app: App) -> str:
     return _digest(hashlib.sha256(pins).hexdigest(), *_platform(), *again)[:32]
 
 
-def configuration(app: App, processes: list[str]) -> str:
+def configuration(app: App) -> str:
     """Return 8 digits of a keyed hash over environment, secrets, Gunicorn's file and the units.
 
     Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
@@ -77,15 +77,15 @@ def configuration(app: App, processes: list[str]) -> str:
     releases, _ = _made_anew(app)
     if releases:
         mac.update(str(releases).encode())
-    for path in files(app, processes):
+    for path in files(app):
         content = path.read_bytes()
         mac.update(f"{path.name}\0{len(content)}\0".encode() + content)
     return mac.hexdigest()[:8]
 
 
-def files(app: App, processes: list[str]) -> list[Path]:
+def files(app: App) -> list[Path]:
     """Return the files that a release is started from."""
-    return [app.configuration / name for name in CONFIGURATION] + app.units(processes)
+    return [app.configuration / name for name in CONFIGURATION] + app.templates()
 
 
 def renew(app: App, *, environment: bool) -> None:
@@ -103,14 +103,14 @@ def _made_anew(app: App) -> tuple[int, int]:
     return int(releases), int(environments)
 
 
-def twin(release: str) -> str:
-    """Return the name of a release's twin, which serves while the release is started anew."""
-    return f"{release}{TWIN}"
+def twin(release: Release) -> Release:
+    """Return a release's twin, which serves while the release is started anew."""
+    return release.app.release(f"{release}{TWIN}")
 
 
-def original(release: str) -> str:
-    """Return the release that a twin stands in for; any other's own name."""
-    return release.removesuffix(TWIN)
+def original(release: Release) -> Release:
+    """Return the release that a twin stands in for; any other itself."""
+    return release.app.release(release.id.removesuffix(TWIN))
 
 
 def _platform() -> tuple[str, str]:

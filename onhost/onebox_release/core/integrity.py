@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core import identity, release_units, unit_states
 from onebox_release.host import durable, systemd
 
@@ -37,61 +37,61 @@ def write_manifest(folder: Path, *more: Path, contents: bool) -> None:
     durable.write(folder / MANIFEST, json.dumps(_marks(folder, *more, contents=contents)))
 
 
-def altered(app: App, release: str) -> list[Difference]:
+def altered(release: Release) -> list[Difference]:
     """Return what of a release is not as it was made; nothing of one that isn't here."""
-    folder = app.release(release)
+    folder = release.folder
     return [
-        *_compared(folder, *beside(app, release), contents=True),
+        *_compared(folder, *beside(release), contents=True),
         *_compared(folder / "venv", contents=False),
     ]
 
 
-def beside(app: App, release: str) -> list[Path]:
+def beside(release: Release) -> list[Path]:
     """Return the files of a release that are not in its folder."""
-    return [app.environment(release), *release_units.of(app, release)]
+    return [release.environment, *release_units.of(release)]
 
 
-def unlike(app: App, release: str) -> list[Difference]:
+def unlike(release: Release) -> list[Difference]:
     """Return how the live release runs otherwise than described, so that it must be made anew."""
-    found = [(str(path), "overrides our unit") for path in overrides(app)]
-    own = release_units.of(app, release)
-    secrets = [app.configuration / name for name in ("secrets.env", "generated.env")]
-    files = [*own, *secrets] if own else identity.files(app, app.parameters.processes)
+    found = [(str(path), "overrides our unit") for path in overrides(release.app)]
+    own = release_units.of(release)
+    secrets = [release.app.configuration / name for name in ("secrets.env", "generated.env")]
+    files = [*own, *secrets] if own else identity.files(release.app)
     newest = max((int(path.stat().st_mtime) for path in files if path.exists()), default=0)
-    for unit in release_units.services(app, release):
+    for unit in release_units.services(release):
         started = systemd.show(unit, "ActiveEnterTimestamp").get("ActiveEnterTimestamp")
         if started and int(started.removeprefix("@")) < newest:
             found.append((unit, "was started before its files were changed"))
     return found
 
 
-def stopped(app: App, release: str) -> list[Difference]:
+def stopped(release: Release) -> list[Difference]:
     """Return the live release's units that are not up; a start mends that."""
-    units = release_units.services(app, release)
-    units += [app.target(release), app.web_socket(release)]
+    units = release_units.services(release)
+    units += [release.target, release.web_socket]
     return [(unit, "is stopped") for unit in units if not systemd.is_active(unit)]
 
 
-def differences(app: App, release: str | None) -> list[Difference]:
+def differences(app: App, release: Release | None) -> list[Difference]:
     """Return all that the next deploy would mend of the live release."""
     left = [(str(path), "is of no process") for path in leftovers(app)]
     if release is None:
         return left
     kinds = (unlike, stopped)
-    found = [difference for kind in kinds for difference in kind(app, release)]
-    return [*altered(app, release), *found, *silent(app, release), *left]
+    found = [difference for kind in kinds for difference in kind(release)]
+    return [*altered(release), *found, *silent(release), *left]
 
 
-def silent(app: App, release: str) -> list[Difference]:
+def silent(release: Release) -> list[Difference]:
     """Return that the live release does not serve, and why; the next deploy replaces it."""
-    problem = unit_states.live_problem(app, release)
+    problem = unit_states.live_problem(release)
     return [(f"release {release}", f"does not serve: {problem}")] if problem else []
 
 
 def overrides(app: App) -> list[Path]:
     """Return what changes a release's units and is not ours: drop-ins, masks, single units."""
     own = _own(app)
-    own |= {path for path, whose in release_units.every(app) if app.release(whose).exists()}
+    own |= {path for path, whose in release_units.every(app) if whose.folder.exists()}
     found: list[Path] = []
     for folder in (app.root / name for name in UNIT_FOLDERS):
         for pattern in (path.name.replace("@.", "@*.") for path in own if "@." in path.name):

@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from onebox_release import faults
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core import environment, history, revisions
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import postgresql, resources, systemd
-from onebox_release.parameters import Parameters
 from onebox_release.report import last_lines, plain, say
 
 NO_TABLE, NO_PERMISSION = "42P01", "42501"  # SQLSTATE
@@ -30,70 +29,70 @@ CONSENT_UNKNOWN = (
 )
 
 
-def migrate(app: App, release: str, before: str | None, *, consent: bool) -> bool:
+def migrate(release: Release, before: Release | None, *, consent: bool) -> bool:
     """Run the migration of a release, always; return whether `before` can run on what it leaves.
 
     Raises RefusedError where it couldn't and nobody consented, ReleaseError where it fails.
     """
-    if not app.parameters.migrates:
+    if not release.app.parameters.migrates:
         return True
-    own, heads = _read(app, release), None
+    own, heads = _read(release), None
     if not isinstance(own, revisions.Unknown):
-        heads = at(app)
-        own = _trusted(app, own, heads)
+        heads = at(release.app)
+        own = _trusted(release.app, own, heads)
     if isinstance(own, revisions.Unknown):
-        can_go_back = runs_blindly(app.parameters, release, before)
+        can_go_back = runs_blindly(release, before)
         if not can_go_back:
-            _agree_unknown(app, release, own, consent=consent)
-        _run(app, release)
+            _agree_unknown(release, own, consent=consent)
+        _run(release)
         return can_go_back
     heads = heads or []
-    _check_forward(app, release, before, heads)
+    _check_forward(release, before, heads)
     missing = revisions.pending(own, heads)
-    applied = _applied(app, heads) | {revision.name for revision in missing}
-    behind = _known(app, before) if before else own
+    applied = _applied(release.app, heads) | {revision.name for revision in missing}
+    behind = _known(before) if before else own
     way = revisions.in_the_way(behind, own, applied)
     if missing:
         told = f"The live release may not be able to run on {_named(way)}."
         if way:
-            _agree(app, release, told, CONSENT, consent=consent)
+            _agree(release, told, CONSENT, consent=consent)
         say(f"Pending revisions: {_named(revision.name for revision in missing)}")
-    _run(app, release)
-    left = revisions.pending(own, at(app))
+    _run(release)
+    left = revisions.pending(own, at(release.app))
     if left and before:
         say(
             f"AUTOMATIC ROLLBACK IS DISABLED: `migrate` ended well, and the table alembic_version"
             f" lacks {_named(revision.name for revision in left)}"
         )
-    return not way and (not left or runs_blindly(app.parameters, release, before))
+    return not way and (not left or runs_blindly(release, before))
 
 
-def check_back(app: App, release: str, live: str | None) -> None:
+def check_back(release: Release, live: Release | None) -> None:
     """Raise RefusedError unless an earlier release can be said to run on today's database."""
-    elsewhere = live and environment.database(app, release) != environment.database(app, live)
-    if elsewhere and app.parameters.database == "external":
+    elsewhere = live and environment.database(release) != environment.database(live)
+    if elsewhere and release.app.parameters.database == "external":
         raise RefusedError(
             f"Release {release} has another DATABASE_URL than the live release {live}: what was"
             " written since is not there, or its password is an old one. Deploy its code again, or"
             " roll back all the same with --force."
         )
-    if not app.parameters.migrates:
+    if not release.app.parameters.migrates:
         return
-    own, heads = _read(app, release), None
+    own, heads = _read(release), None
     if not isinstance(own, revisions.Unknown):
-        heads = at(app)
-        own = _trusted(app, own, heads)
+        heads = at(release.app)
+        own = _trusted(release.app, own, heads)
     if isinstance(own, revisions.Unknown):
-        if not runs_blindly(app.parameters, release, live):
+        if not runs_blindly(release, live):
             raise RefusedError(
                 f"Whether release {release} runs on today's database is unknown: {own.why}."
                 " Set `migrations_compatible` if every migration keeps the previous release"
                 " working, or roll back all the same with --force."
             )
         return
-    successor = history.successor(app, release)
-    newer = _known(app, successor) if successor else {}
-    if way := revisions.in_the_way(own, newer, _applied(app, heads or [])):
+    successor = history.successor(release.app, release.id)
+    newer = _known(release.app.release(successor)) if successor else {}
+    if way := revisions.in_the_way(own, newer, _applied(release.app, heads or [])):
         raise RefusedError(
             f"Release {release} may not run on today's database, which has moved on since:"
             f" {_named(way)} came after it, and nothing there says that it can live with that."
@@ -102,11 +101,11 @@ def check_back(app: App, release: str, live: str | None) -> None:
         )
 
 
-def runs_blindly(parameters: Parameters, release: str, other: str | None) -> bool:
+def runs_blindly(release: Release, other: Release | None) -> bool:
     """Tell whether two releases can run on each other's database, where revisions can't be read:
     the same artifact can, others if the settings promise it."""
-    same = other is None or other.partition("-")[0] == release.partition("-")[0]
-    return same or parameters.migrations_compatible
+    same = other is None or other.artifact == release.artifact
+    return same or release.app.parameters.migrations_compatible
 
 
 def at(app: App) -> list[str]:
@@ -133,13 +132,13 @@ def at(app: App) -> list[str]:
         raise
 
 
-def _read(app: App, release: str) -> revisions.Read:
+def _read(release: Release) -> revisions.Read:
     """Return a release's revisions, or why nobody can tell."""
-    if app.parameters.database != "local":
+    if release.app.parameters.database != "local":
         return revisions.Unknown("its database is not on this server")
-    if environment.sets(app, release, "ALEMBIC_CONFIG"):
+    if environment.sets(release, "ALEMBIC_CONFIG"):
         return revisions.Unknown("its environment sets ALEMBIC_CONFIG")
-    return revisions.read(app.release(release) / "app", app.parameters.migrate)
+    return revisions.read(release.folder / "app", release.app.parameters.migrate)
 
 
 def _trusted(app: App, own: dict[str, revisions.Revision], heads: list[str]) -> revisions.Read:
@@ -162,9 +161,9 @@ def _has_tables(app: App) -> bool:
     return postgresql.query(sql, role=owner, database=app.name).strip() == "t"
 
 
-def _known(app: App, release: str) -> dict[str, revisions.Revision]:
+def _known(release: Release) -> dict[str, revisions.Revision]:
     """Return a release's revisions, none where they can't be read: nothing speaks for it then."""
-    found = _read(app, release)
+    found = _read(release)
     return {} if isinstance(found, revisions.Unknown) else found
 
 
@@ -173,7 +172,7 @@ def _applied(app: App, heads: list[str]) -> set[str]:
     known: dict[str, revisions.Revision] = {}
     for folder in (app.home / "releases").glob("*/app"):
         with suppress(ReleaseError):
-            known |= _known(app, folder.parent.name)
+            known |= _known(app.release(folder.parent.name))
     return revisions.ancestors(known, heads) | set(heads)
 
 
@@ -184,55 +183,55 @@ def _named(names: Iterable[str]) -> str:
     return ", ".join(found[:NAMES]) + more
 
 
-def _check_forward(app: App, release: str, before: str | None, heads: list[str]) -> None:
+def _check_forward(release: Release, before: Release | None, heads: list[str]) -> None:
     """Refuse older code on a database that has moved on without it."""
-    own = _known(app, release)
-    newer = _known(app, before) if before else {}
-    if way := revisions.in_the_way(own, newer, _applied(app, heads)):
+    own = _known(release)
+    newer = _known(before) if before else {}
+    if way := revisions.in_the_way(own, newer, _applied(release.app, heads)):
         raise RefusedError(
             f"The database is at {_named(heads)}, and this release does not know"
             f" {_named(way)}. Deploy code that has these revisions."
         )
 
 
-def _agree_unknown(app: App, release: str, own: revisions.Unknown, *, consent: bool) -> None:
-    dump = "a dump is taken first, and " if app.parameters.database == "local" else ""
+def _agree_unknown(release: Release, own: revisions.Unknown, *, consent: bool) -> None:
+    dump = "a dump is taken first, and " if release.app.parameters.database == "local" else ""
     told = (
         "The live release may not be able to run on what `migrate` leaves, which can't be read:"
         f" {own.why}."
     )
     fix = CONSENT_UNKNOWN.format(dump=dump)
-    _agree(app, release, told, fix, consent=consent)
+    _agree(release, told, fix, consent=consent)
 
 
-def _agree(app: App, release: str, told: str, fix: str, *, consent: bool) -> None:
+def _agree(release: Release, told: str, fix: str, *, consent: bool) -> None:
     """Go on with consent alone, after a dump."""
     if not consent:
         raise RefusedError(f"{told} {fix}")
-    if app.parameters.database == "local":
-        say(f"Dumped the database to {_dump(app, release)}")
+    if release.app.parameters.database == "local":
+        say(f"Dumped the database to {_dump(release)}")
     say(f"AUTOMATIC ROLLBACK IS DISABLED: {told}")
 
 
-def _dump(app: App, release: str) -> Path:
+def _dump(release: Release) -> Path:
     """Dump the database, and keep the last ones. Those that earlier attempts at this release took
     stay: they may have what a migration that failed half-way has dropped since."""
-    path = app.dumps / f"{release}.{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
-    app.dumps.mkdir(mode=0o700, exist_ok=True)
-    resources.check_disk(app, dump=True)
-    postgresql.dump(app.name, path, app.parameters.migrate_timeout)
+    path = release.app.dumps / f"{release}.{datetime.now(UTC):%Y%m%d-%H%M%S}.dump"
+    release.app.dumps.mkdir(mode=0o700, exist_ok=True)
+    resources.check_disk(release.app, dump=True)
+    postgresql.dump(release.app.name, path, release.app.parameters.migrate_timeout)
     faults.point("dumped")
-    dumps = sorted(app.dumps.glob("*.dump"), key=lambda dump: dump.stat().st_mtime)
+    dumps = sorted(release.app.dumps.glob("*.dump"), key=lambda dump: dump.stat().st_mtime)
     for old in (dump for dump in dumps[:-DUMPS] if not dump.name.startswith(f"{release}.")):
         old.unlink()
     return path
 
 
-def _run(app: App, release: str) -> None:
-    unit = app.migration(release)
+def _run(release: Release) -> None:
+    unit, most = release.migration, release.app.parameters.migrate_timeout
     say(
-        f"Running `migrate`, for {app.parameters.migrate_timeout} s at most (`migrate_timeout`);"
-        f" its progress: journalctl -fu {unit}"
+        f"Running `migrate`, for {most} s at most (`migrate_timeout`); its progress:"
+        f" journalctl -fu {unit}"
     )
     try:
         systemd.systemctl("start", unit, within=None)  # the unit bounds it
@@ -240,7 +239,7 @@ def _run(app: App, release: str) -> None:
         log = systemd.journal(unit)
         is_late = systemd.show(unit, "Result").get("Result") == "timeout"
         systemd.systemctl("reset-failed", unit)
-        raise ReleaseError(_failure(app, log, is_late=is_late)) from error
+        raise ReleaseError(_failure(release.app, log, is_late=is_late)) from error
     faults.point("migrated")
 
 

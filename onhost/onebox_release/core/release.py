@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from onebox_release import faults
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core import (
     history,
     hooks,
@@ -22,7 +22,7 @@ from onebox_release.core import (
 )
 from onebox_release.core.build import build, forget_packages, sweep
 from onebox_release.core.requester import who
-from onebox_release.core.switch import live, make_way, retire, switch
+from onebox_release.core.switch import make_way, retire, switch
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import lock, resources, systemd
 from onebox_release.install import credentials
@@ -39,7 +39,7 @@ def deploy(app: App, digest: str, *, consent: bool) -> None:
     given = credentials.take()
     identity.check_unique(app, digest)
     recover(app, replacing=True)
-    before = live(app)
+    before = app.live()
     release = _sound(app, digest, before)
     if release == before:
         integrity.sweep(app)
@@ -48,54 +48,57 @@ def deploy(app: App, digest: str, *, consent: bool) -> None:
     integrity.set_aside(app)
     # Where the twin of a restart that died still serves, this is the rest of that restart.
     what = "restart" if before and release == identity.original(before) else "deploy"
-    with _recorded(app, what, release, before):
+    with _recorded(what, release, before):
         # Now, because what earlier ones left could be what fills the disk.
-        needed = {release, before or release, *timers.running(app)}
+        needed = {release.id, (before or release).id, *timers.running(app)}
         history.prune(app, app.parameters.keep_releases, needed, digest)
         faults.point("pruned")
-        _check_memory(app, release, before)
-        is_new = not app.release(release).exists()
-        build(app, digest, release, given)
+        _check_memory(release, before)
+        is_new = not release.folder.exists()
+        build(release, digest, given)
         if is_new:
-            _check_unchanged(app, digest, release)
-        told = {"RELEASE": release, "BEFORE": before or ""}
+            _check_unchanged(release, digest)
+        told = {"RELEASE": str(release), "BEFORE": str(before or "")}
         hooks.run(app, hooks.BEFORE, within=release, **told)
-        can_go_back = migrations.migrate(app, release, before, consent=consent)
-        spoilt = before and integrity.altered(app, before)
-        switch(app, release, can_go_back=can_go_back)
+        can_go_back = migrations.migrate(release, before, consent=consent)
+        spoilt = before and integrity.altered(before)
+        switch(release, can_go_back=can_go_back)
         if spoilt:  # it is nothing to go back to
-            history.record(app, what="verify", release=before, before="", result="altered")
+            history.record(app, what="verify", release=str(before), before="", result="altered")
     retire(app)
     integrity.sweep(app)
 
 
-def rollback(app: App, release: str | None, *, force: bool) -> None:
+def rollback(app: App, name: str | None, *, force: bool) -> None:
     """Go back to an earlier release, by the same gate.
 
     Raises RefusedError where its files were altered, or the database has moved on without it,
     unless forced.
     """
     recover(app, replacing=True)
-    before = live(app)
-    named = release is not None
-    if before:
-        release = release or history.previous(app, identity.original(before))
+    before = app.live()
+    healthy = history.healthy(app)
+    if name:
+        target: str | None = name
+    elif before:
+        target = history.previous(app, identity.original(before).id)
     else:  # what `current` points to is missing, or nothing was ever live
-        release = release or next(iter(history.healthy(app)), None)
-    if release is None or release not in history.healthy(app):
-        kept = ", ".join(name for name in history.healthy(app) if name != before)
+        target = next(iter(healthy), None)
+    if target not in healthy:
+        kept = ", ".join(each for each in healthy if each != str(before))
         nothing = f"Nothing was live before {before}" if before else "No release has been live"
-        what = "There is no such release" if named else nothing
+        what = "There is no such release" if name else nothing
         raise RefusedError(f"{what}. These are kept, to be named: {kept or 'none'}.")
+    release = app.release(target)
     if release == before:
         raise RefusedError(f"Release {release} is live already.")
     if not force:
-        _check_whole(app, release)
-        migrations.check_back(app, release, before)
-    with _recorded(app, "rollback", release, before):
+        _check_whole(release)
+        migrations.check_back(release, before)
+    with _recorded("rollback", release, before):
         if not force:
-            _check_memory(app, release, before)
-        switch(app, release, can_go_back=True, patient=True)
+            _check_memory(release, before)
+        switch(release, can_go_back=True, patient=True)
     retire(app)
     if before and not lock.HOLD.exists():
         say(
@@ -111,21 +114,21 @@ def restart(app: App) -> None:
     A death in between leaves the twin serving; the next restart or deploy goes on from there.
     """
     recover(app)
-    before = live(app)
+    before = app.live()
     if before is None:
         raise RefusedError(f"No release of {app.name} is live. Deploy first.")
-    release = identity.original(before)
-    unwatched = app.having(watch=0)  # the same code: nothing better to go back to
-    with _recorded(app, "restart", release, before):
-        _check_memory(app, release, before)
-        hops = [twin.make(app, release), release] if before == release else [release]
+    # Not watched: it is the same code, and there is nothing better to roll back to.
+    release = app.having(watch=0).release(identity.original(before).id)
+    with _recorded("restart", release, before):
+        _check_memory(release, before)
+        hops = [twin.make(release), release] if before == release else [release]
         try:
             for hop in hops:
-                switch(unwatched, hop, can_go_back=True, patient=True)
+                switch(hop, can_go_back=True, patient=True)
                 retire(app)
         finally:
-            if live(app) == release:
-                twin.remove(app, release)
+            if app.live() == release:
+                twin.remove(release)
 
 
 def recover(app: App, *, replacing: bool = False) -> None:
@@ -133,11 +136,11 @@ def recover(app: App, *, replacing: bool = False) -> None:
 
     Raises ReleaseError where the release can't be started, unless another one is `replacing` it.
     """
-    release = live(app)
+    release = app.live()
     if release:
         try:
-            make_way(app, release)
-            systemd.systemctl("start", "--no-block", app.target(release))
+            make_way(release)
+            systemd.systemctl("start", "--no-block", release.target)
         except ReleaseError as error:
             if not replacing:
                 raise
@@ -146,39 +149,40 @@ def recover(app: App, *, replacing: bool = False) -> None:
     systemd.wait_until_inactive(f"{app.name}-migrate@*.service", patience)
     retire(app)
     sweep(app)
-    if release and _is_unrecorded(app, release):
+    if release and _is_unrecorded(release):
         # A deploy died between its switch and its last word.
         earlier = next(iter(history.healthy(app)), "")
         history.record(
             app,
             what="deploy",
-            release=identity.original(release),
+            release=identity.original(release).id,
             before=earlier,
             result="live",
         )
 
 
-def _is_unrecorded(app: App, release: str) -> bool:
+def _is_unrecorded(release: Release) -> bool:
     """Check whether the history misses that a release went live. One whose deploy failed, and
     that stays live for want of another, has its line, and holds once its processes run."""
-    name = identity.original(release)
-    if name in history.healthy(app):
+    name = identity.original(release).id
+    if name in history.healthy(release.app):
         return False
-    last = next((entry for entry in reversed(history.read(app)) if entry["release"] == name), {})
+    entries = reversed(history.read(release.app))
+    last = next((entry for entry in entries if entry["release"] == name), {})
     if last.get("serves") != name:
         return True
-    units = release_units.services(app, release)
+    units = release_units.services(release)
     return not any(unit_states.keeps_crashing(unit) for unit in units)
 
 
-def _sound(app: App, digest: str, before: str | None) -> str:
+def _sound(app: App, digest: str, before: Release | None) -> Release:
     """Return the release that an archive becomes: another one, if the one that it became was
     altered since, or runs otherwise than described. It can't be mended while it serves."""
-    release = identity.release_id(digest, app, app.parameters.processes)
-    found = integrity.altered(app, release)
+    release = identity.release_of(app, digest)
+    found = integrity.altered(release)
     if not found and release == before:
-        found = integrity.unlike(app, release)
-    if not found and release == before and (why := starting.revived(app, release)):
+        found = integrity.unlike(release)
+    if not found and release == before and (why := starting.revived(release)):
         found = [(f"release {release}", f"does not serve: {why}")]
     if found:
         say("Making the release anew: " + " ".join(found[0]))
@@ -186,40 +190,40 @@ def _sound(app: App, digest: str, before: str | None) -> str:
         if environment:
             forget_packages(app)  # they may share their files with it
         identity.renew(app, environment=environment)
-    return identity.release_id(digest, app, app.parameters.processes)
+    return identity.release_of(app, digest)
 
 
-def _check_unchanged(app: App, digest: str, release: str) -> None:
+def _check_unchanged(release: Release, digest: str) -> None:
     """Raise ReleaseError where the app's configuration changed while a release was made of it, and
     forget that release: a whole deploy places files meanwhile, and it may have some of each."""
-    if identity.release_id(digest, app, app.parameters.processes) == release:
+    if identity.release_of(release.app, digest) == release:
         return
-    history.forget(app, release)
+    history.forget(release)
     raise ReleaseError(
-        f"The configuration of {app.name} changed while the release was made. Deploy again."
+        f"The configuration of {release.app.name} changed while the release was made. Deploy again."
     )
 
 
-def _check_memory(app: App, release: str, before: str | None) -> None:
+def _check_memory(release: Release, before: Release | None) -> None:
     """See whether there is memory for a release beside the live one: for what it took itself when
     it was live, or else for as much as the live one takes. One that leaks takes more than its
     successor will: what it took at first counts.
     """
     if not before:
         return
-    now = resources.memory_of(release_units.services(app, before))
-    needed = history.memory(app, release)
+    now = resources.memory_of(release_units.services(before))
+    needed = history.memory(release)
     if needed is None:
-        needed = min(now, history.memory(app, identity.original(before)) or now)
+        needed = min(now, history.memory(identity.original(before)) or now)
     resources.check_memory(needed)
-    resources.check_limit(app, now + needed)
+    resources.check_limit(release.app, now + needed)
 
 
 @contextmanager
-def _recorded(app: App, what: str, release: str, before: str | None) -> Iterator[None]:
+def _recorded(what: str, release: Release, before: Release | None) -> Iterator[None]:
     """Write to the history what came of it, and run its hook; on failure, say what serves now."""
-    old = identity.original(before or "")
-    entry = {"what": what, "release": release, "before": old, "who": who()}
+    app = release.app
+    entry = {"what": what, "release": release.id, "before": _name(before), "who": who()}
     start = time.monotonic()
     try:
         yield
@@ -227,15 +231,20 @@ def _recorded(app: App, what: str, release: str, before: str | None) -> Iterator
         known = error if isinstance(error, ReleaseError) else ReleaseError(_worded(error))
         why = short(str(known))
         took = round(time.monotonic() - start, 1)
-        serves = identity.original(live(app) or "")
+        serves = _name(app.live())
         history.record(app, **entry, result=known.result, why=why, seconds=took, serves=serves)
         _hook(app, entry, known.result, why)
-        raise type(known)(f"{known}\n{_now(app, what, release)}") from error
-    memory = resources.memory_of(release_units.services(app, release))
+        raise type(known)(f"{known}\n{_now(what, release)}") from error
+    memory = resources.memory_of(release_units.services(release))
     took = round(time.monotonic() - start, 1)
     history.record(app, **entry, result="live", seconds=took, memory=memory)
     faults.point("recorded")
     _hook(app, entry, "live")
+
+
+def _name(release: Release | None) -> str:
+    """Return the id of a release, or of that which it stands in for; nothing for none."""
+    return identity.original(release).id if release else ""
 
 
 def _hook(app: App, entry: dict[str, str], result: str, why: str = "") -> None:
@@ -244,16 +253,16 @@ def _hook(app: App, entry: dict[str, str], result: str, why: str = "") -> None:
     if result == "live" and entry["what"] == "rollback":
         event = "rollback"
     told = {"RELEASE": entry["release"], "BEFORE": entry["before"], "RESULT": result, "WHY": why}
-    hooks.run(app, event, within=live(app), **told)
+    hooks.run(app, event, within=app.live(), **told)
 
 
 def _worded(error: Exception) -> str:
     return f"The server's system refused: {error}" if isinstance(error, OSError) else repr(error)
 
 
-def _check_whole(app: App, release: str) -> None:
+def _check_whole(release: Release) -> None:
     """Raise RefusedError where a kept release is not what was built: nobody would notice."""
-    if found := integrity.altered(app, release):
+    if found := integrity.altered(release):
         told = "\n".join(f"  {what} {how}" for what, how in found[:10])
         raise RefusedError(
             f"Release {release} is not as it was made:\n{told}\n"
@@ -261,9 +270,9 @@ def _check_whole(app: App, release: str) -> None:
         )
 
 
-def _now(app: App, what: str, release: str) -> str:
+def _now(what: str, release: Release) -> str:
     """Say what serves after a failure, and what to do about it."""
-    serving = live(app)
+    serving = release.app.live()
     fix = " Fix the app and deploy again." if what == "deploy" else ""
     if serving == release:
         return f"Release {serving} serves.{fix}"

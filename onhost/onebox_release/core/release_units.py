@@ -12,72 +12,73 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.host import durable
 
 ALONE = "X-Onebox-Alone=yes"  # systemd passes over what begins with X-
 
 
-def make(app: App, release: str) -> None:
+def make(release: Release) -> None:
     """Give a release copies of today's templates."""
-    for template in _templates(app):
+    for template in _templates(release.app):
         durable.write(_named(template, release), template.read_text(), 0o644)
 
 
-def make_twin(app: App, release: str, twin: str) -> None:
+def make_twin(release: Release, twin: Release) -> None:
     """Give a release's twin what the release has."""
-    for path in of(app, release):
+    for path in of(release):
         name = path.name.replace(f"@{release}.", f"@{twin}.")
         durable.write(path.with_name(name), path.read_text(), 0o644)
 
 
-def of(app: App, release: str) -> list[Path]:
+def of(release: Release) -> list[Path]:
     """Return a release's own unit files; none of one that an older onebox made."""
-    return sorted(path for path, whose in every(app) if whose == release)
+    return sorted(path for path, whose in every(release.app) if whose == release)
 
 
-def remove(app: App, release: str) -> None:
+def remove(release: Release) -> None:
     """Delete a release's own unit files."""
-    for path in of(app, release):
+    for path in of(release):
         path.unlink()
 
 
 def prune(app: App, kept: set[str]) -> None:
     """Delete the unit files of all releases but these."""
     for path, release in every(app):
-        if release not in kept:
+        if release.id not in kept:
             path.unlink()
 
 
-def processes(app: App, release: str) -> list[str]:
+def processes(release: Release) -> list[str]:
     """Return the names of a release's processes, `web` first, as its target has them."""
-    target = app.units_folder / app.target(release)
+    target = release.app.units_folder / release.target
     if not target.is_file():
-        return ["web", *app.parameters.processes]
-    return re.findall(rf"[ =]{re.escape(app.name)}-([a-z0-9]+)@%i\.service", target.read_text())
+        return ["web", *release.app.parameters.processes]
+    name = re.escape(release.app.name)
+    return re.findall(rf"[ =]{name}-([a-z0-9]+)@%i\.service", target.read_text())
 
 
-def alone(app: App, release: str) -> set[str]:
+def alone(release: Release) -> set[str]:
     """Return the names of a release's processes that must not run beside another release's."""
-    paths = (path for path in of(app, release) if path.suffix == ".service")
+    paths = (path for path in of(release) if path.suffix == ".service")
     marked = (path.name for path in paths if ALONE in path.read_text().splitlines())
-    return {name.removeprefix(f"{app.name}-").partition("@")[0] for name in marked}
+    return {name.removeprefix(f"{release.app.name}-").partition("@")[0] for name in marked}
 
 
-def services(app: App, release: str) -> list[str]:
+def services(release: Release) -> list[str]:
     """Return the units of a release's processes, the one of `web` first."""
-    return [app.process(name, release) for name in processes(app, release)]
+    return [release.unit(name) for name in processes(release)]
 
 
 def known(app: App) -> list[str]:
     """Return the names of the processes beside `web` that any release here has."""
     found = set(app.parameters.processes)
     for release in {release for _, release in every(app)}:
-        found.update(processes(app, release))
+        found.update(processes(release))
     return sorted(found - {"web"})
 
 
-def every(app: App) -> Iterator[tuple[Path, str]]:
+def every(app: App) -> Iterator[tuple[Path, Release]]:
     """Yield the unit files of all releases of this app, each with its release.
 
     Other apps' names may begin the same: `links-x@a.target` is one of the app `links-x`, while
@@ -89,13 +90,13 @@ def every(app: App) -> Iterator[tuple[Path, str]]:
     for path in app.units_folder.glob(f"{app.name}*@*.*"):
         found = pattern.fullmatch(path.name)
         if found and found[3] in kinds.get(found[1], {"service"}):
-            yield path, found[2]
+            yield path, app.release(found[2])
 
 
 def _templates(app: App) -> list[Path]:
-    units = app.units(app.parameters.processes)
-    return [path for path in units if path.name != app.migration("")]
+    migration = app.release("").migration
+    return [path for path in app.templates() if path.name != migration]
 
 
-def _named(template: Path, release: str) -> Path:
+def _named(template: Path, release: Release) -> Path:
     return template.with_name(template.name.replace("@.", f"@{release}."))

@@ -166,7 +166,7 @@ def _delete(app: App) -> None:
 def _units(app: App) -> list[Path]:
     """Return the app's unit files, those of processes that it once had too."""
     boot = (app.boot_unit, app.listen_unit, app.slice)
-    found = app.units([]) + [path for path in boot if path.exists()]
+    found = app.having(processes=[]).templates() + [path for path in boot if path.exists()]
     for path in app.web_unit.parent.glob(f"{app.name}-*@.service"):
         if f"=/srv/{app.name}/" in path.read_text() and path not in found:
             found.append(path)

@@ -7,9 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core.hooks import environment_quote
-from onebox_release.core.switch import live
 from onebox_release.errors import RefusedError
 from onebox_release.host import durable, systemd
 
@@ -27,13 +26,13 @@ def run(app: App, command: str) -> int:
 
     The unit of the live release's web process says as whom, where and in which sandbox.
     """
-    release = live(app)
+    release = app.live()
     if release is None:
         raise RefusedError(f"No release of {app.name} is live. Deploy first.")
     unit = f"onebox-run-{app.name}@{os.getpid()}.service"
     file = app.command(str(os.getpid()))
     terminal = "--pty" if sys.stdin.isatty() and sys.stdout.isatty() else "--pipe"
-    options = [f"--property={line}" for line in properties(app, release)]
+    options = [f"--property={line}" for line in properties(release)]
     if "TERM" in os.environ:
         options.append(f"--setenv=TERM={os.environ['TERM']}")
     if command:
@@ -66,12 +65,12 @@ def take(app: App, token: str) -> str:
     return command
 
 
-def properties(app: App, release: str) -> Iterator[str]:
+def properties(release: Release) -> Iterator[str]:
     """Yield the lines of the web unit that say as whom, where and in which sandbox it runs."""
-    own = app.units_folder / app.process("web", release)
-    unit = own if own.is_file() else app.web_unit
+    own = release.app.units_folder / release.unit("web")
+    unit = own if own.is_file() else release.app.web_unit
     text = unit.read_text().partition("[Service]")[2]
     for line in text.splitlines():
         key, is_setting, _ = line.partition("=")
         if is_setting and not line.startswith("#") and key not in OWN and line != TERMINALS:
-            yield line.replace("%i", release)
+            yield line.replace("%i", release.id)

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from onebox_release.app import App
+from onebox_release.app import Release
 from onebox_release.core import unit_states
 from onebox_release.errors import ReleaseError
 from onebox_release.host import systemd
@@ -28,15 +28,15 @@ HINTS = {
 HINT = "`health` must name a path that answers 200 without a login: set `health`"
 
 
-def wait(app: App, release: str, *, patient: bool, cursor: str) -> None:
+def wait(release: Release, *, patient: bool, cursor: str) -> None:
     """Wait until a release that was just started answers, and goes on to for `settle` seconds.
 
     `patient` is for a release that was live before: it does not fail for slowness alone.
     Raises ReleaseError with its log since `cursor`.
     """
-    start = _Start(app, release, patient=patient)
+    start = _Start(release, patient=patient)
     if problem := start.problem():
-        unit = app.process("web", release)
+        unit = release.unit("web")
         log = systemd.journal(unit, after=cursor)
         if problem.endswith((unit_states.CRASHED, unit_states.KILLED, unit_states.FAILED)):
             problem += cause(log)
@@ -46,16 +46,16 @@ def wait(app: App, release: str, *, patient: bool, cursor: str) -> None:
         raise ReleaseError(f"Release {release} {problem}.\n{lines}")
 
 
-def revived(app: App, release: str) -> str:
+def revived(release: Release) -> str:
     """Return why the live release does not serve, or nothing; one that is starting has time to."""
-    state = systemd.show(app.process("web", release), "ActiveState", "InactiveExitTimestamp")
+    state = systemd.show(release.unit("web"), "ActiveState", "InactiveExitTimestamp")
     begun = float((state.get("InactiveExitTimestamp") or "").removeprefix("@") or 0)
-    missing = not app.socket(release).exists()
+    missing = not release.socket.exists()
     if state.get("ActiveState") in {"active", "activating"} and not missing:
-        deadline = begun + app.parameters.start_timeout
-        while time.time() < deadline and unit_states.own(app, release, 1).problem:
+        deadline = begun + release.app.parameters.start_timeout
+        while time.time() < deadline and unit_states.own(release, 1).problem:
             time.sleep(POLL)
-    return unit_states.live_problem(app, release)
+    return unit_states.live_problem(release)
 
 
 @dataclass
@@ -78,20 +78,20 @@ class _Work:
 class _Start:
     """One start of a release."""
 
-    def __init__(self, app: App, release: str, *, patient: bool) -> None:
-        self.app, self.release = app, release
-        self.unit = app.process("web", release)
-        self.limit = app.parameters.start_timeout
+    def __init__(self, release: Release, *, patient: bool) -> None:
+        self.release, self.parameters = release, release.app.parameters
+        self.unit = release.unit("web")
+        self.limit = self.parameters.start_timeout
         self.most = max(self.limit * STRETCH, PATIENT if patient else 0)
 
     def problem(self) -> str:
         """Return what went wrong, as the rest of a sentence about the release; or nothing."""
         if problem := self._until_ready():
             return problem
-        settled = time.monotonic() + self.app.parameters.settle
+        settled = time.monotonic() + self.parameters.settle
         while time.monotonic() < settled:
             time.sleep(POLL)
-            seen = unit_states.own(self.app, self.release)
+            seen = unit_states.own(self.release)
             if problem := unit_states.crash(self.unit) or seen.problem:
                 return f"did not become ready: {problem}"
         return ""
@@ -102,7 +102,7 @@ class _Start:
         while True:
             # Little patience: a starting app's socket takes connections long before they are
             # answered, and a long wait would only see a crash later.
-            seen = unit_states.own(self.app, self.release, 1)
+            seen = unit_states.own(self.release, 1)
             if crash := unit_states.crash(self.unit):  # says more than no answer
                 return f"did not become ready: {crash}"
             if not seen.problem:
@@ -126,8 +126,8 @@ class _Start:
             time.sleep(POLL)
 
     def _hint(self, status: int) -> str:
-        path = self.app.health_path(self.release)
-        hint = HINTS.get(status, HINT).format(domain=self.app.parameters.domains[0])
+        path = self.release.health_path
+        hint = HINTS.get(status, HINT).format(domain=self.parameters.domains[0])
         return f"{hint} (now {path!r})" if "`health`" in hint else f"{hint}, or set `health`"
 
 

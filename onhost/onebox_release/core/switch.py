@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from onebox_release import faults
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core import release_units, starting, unit_states
 from onebox_release.core.watch import AccessLog
 from onebox_release.errors import PutBackError, ReleaseError, WentBadError
@@ -27,21 +27,8 @@ MISSES = 3  # health answers in a row that must be bad before a live release cou
 FIRST, FIRST_STARTS = 10, 2  # seconds at least; times the start
 
 
-def live(app: App) -> str | None:
-    """Return the release that `current` points to, if it is there."""
-    link = app.current
-    return link.readlink().name if link.is_symlink() and link.exists() else None
-
-
-def missing(app: App) -> str | None:
-    """Return the release that `current` points to, if it is not there."""
-    link = app.current
-    return link.readlink().name if link.is_symlink() and not link.exists() else None
-
-
 def switch(
-    app: App,
-    release: str,
+    release: Release,
     *,
     can_go_back: bool,
     patient: bool = False,
@@ -53,33 +40,32 @@ def switch(
     Raises ReleaseError where it does not hold. What is stopped then is decided by `current`
     alone, so that whatever went wrong, what it points to serves.
     """
-    before = live(app)
+    before = release.app.live()
     cursor = systemd.cursor()
     try:
-        took = _start(app, release, patient=patient, cursor=cursor)
-        log = AccessLog(app.access_log)
-        durable.point(app.current, f"releases/{release}")
+        took = _start(release, patient=patient, cursor=cursor)
+        log = AccessLog(release.app.access_log)
+        durable.point(release.app.current, f"releases/{release}")
         faults.point("switched")
-        seconds = app.parameters.watch
+        seconds = release.app.parameters.watch
         if not before:
             seconds = min(seconds, max(FIRST, FIRST_STARTS * int(took)))
-        _hold(app, release, seconds, log, cursor)
+        _hold(release, seconds, log, cursor)
     except Exception as error:
-        went_live = live(app) == release
-        if went_live and (why := _why_it_stays(app, before, error, can_go_back)):
+        went_live = release.app.live() == release
+        if went_live and (why := _why_it_stays(before, error, can_go_back)):
             raise ReleaseError(f"{error}\nIt stays live: {why}.") from error
         if went_live:
-            _put_back(app, before)
+            _put_back(release.app, before)
         else:  # nobody but us asked it anything: there is nothing to wait for
-            stop(app, release)
-        retire(app)
+            stop(release)
+        retire(release.app)
         kind = PutBackError if went_live else ReleaseError
         raise kind(str(error)) from error
 
 
 def _why_it_stays(
-    app: App,
-    before: str | None,
+    before: Release | None,
     error: Exception,
     can_go_back: bool,  # noqa: FBT001
 ) -> str:
@@ -89,77 +75,78 @@ def _why_it_stays(
         return "there is no previous release to roll back to" if bad else ""
     if not can_go_back:
         return "the database has moved on"
-    problem = unit_states.live_problem(app, before)
+    problem = unit_states.live_problem(before)
     return f"the previous release, {before}, does not serve either ({problem})" if problem else ""
 
 
 def retire(app: App) -> None:
     """Stop all releases but the live one, once their connections are finished or time is up."""
-    for release in systemd.releases_up(app.name, release_units.known(app)):
-        if release == live(app):
+    for name in systemd.releases_up(app.name, release_units.known(app)):
+        release = app.release(name)
+        if release == app.live():
             continue
         say(f"Stopping release {release}")
         time.sleep(HANDOVER)
-        drain(app.socket(release), app.parameters.drain)
-        stop(app, release)
+        drain(release.socket, app.parameters.drain)
+        stop(release)
         faults.point("retired")
 
 
-def make_way(app: App, release: str) -> None:
+def make_way(release: Release) -> None:
     """Stop the processes of other releases that must not run beside this one's own."""
-    for other in {whose for _, whose in release_units.every(app)} - {release}:
-        names = release_units.alone(app, release) | release_units.alone(app, other)
-        own = release_units.processes(app, other)
-        units = [app.process(name, other) for name in sorted(names) if name in own]
+    for other in {whose for _, whose in release_units.every(release.app)} - {release}:
+        names = release_units.alone(release) | release_units.alone(other)
+        own = release_units.processes(other)
+        units = [other.unit(name) for name in sorted(names) if name in own]
         if up := [unit for unit in units if systemd.is_active(unit)]:
             systemd.systemctl("stop", *up)
 
 
-def stop(app: App, release: str) -> None:
+def stop(release: Release) -> None:
     """Stop all of a release; each process gets the time that its unit gives it."""
-    processes = release_units.services(app, release)
-    socket = app.web_socket(release)
-    systemd.systemctl("stop", app.target(release), *processes, socket)
+    processes = release_units.services(release)
+    socket = release.web_socket
+    systemd.systemctl("stop", release.target, *processes, socket)
     for unit in (*processes, socket):
         if systemd.show(unit, "ActiveState").get("ActiveState") == "failed":
             systemd.systemctl("reset-failed", unit)
 
 
-def _start(app: App, release: str, *, patient: bool, cursor: str) -> float:
+def _start(release: Release, *, patient: bool, cursor: str) -> float:
     """Start the web process, and wait until it answers and has gone on to for a while; return
     the seconds that took."""
     say(f"Starting release {release}")
     begun = time.monotonic()
     systemd.systemctl("daemon-reload")
-    systemd.systemctl("start", "--no-block", app.process("web", release))
+    systemd.systemctl("start", "--no-block", release.unit("web"))
     faults.point("started")
     # Its own: a candidate starts with no restarts counted.
-    starting.wait(app, release, patient=patient, cursor=cursor)
+    starting.wait(release, patient=patient, cursor=cursor)
     faults.point("settled")
     return time.monotonic() - begun
 
 
-def _hold(app: App, release: str, seconds: int, log: AccessLog, cursor: str) -> None:
+def _hold(release: Release, seconds: int, log: AccessLog, cursor: str) -> None:
     """See that the public gets the new release, start all of it, and watch it."""
-    check_public(app, release)
-    make_way(app, release)
-    systemd.systemctl("start", app.target(release))
+    check_public(release)
+    make_way(release)
+    systemd.systemctl("start", release.target)
     say(f"Release {release} is live")
     faults.point("joined")
     if seconds:
-        _watch(app, release, seconds, log, cursor)
+        _watch(release, seconds, log, cursor)
         faults.point("watched")
 
 
-def _watch(app: App, release: str, seconds: int, log: AccessLog, cursor: str) -> None:
+def _watch(release: Release, seconds: int, log: AccessLog, cursor: str) -> None:
     """Check a release while the previous one is still warm. Raises WentBadError if it is worse."""
     seconds = resources.watch_time(seconds, *resources.memory())
     say(f"Watching it for {seconds} s; stopping this command does not stop that")
     before, misses, end = log.before(), 0, time.monotonic() + seconds
-    units = release_units.services(app, release)
+    units = release_units.services(release)
     while time.monotonic() < end:
         time.sleep(LOOK)
-        problem = own_answer(app, release)
+        problem = own_answer(release)
         misses = misses + 1 if problem else 0
         since = log.since()
         if crashed := next((unit for unit in units if unit_states.crash(unit)), None):
@@ -172,28 +159,29 @@ def _watch(app: App, release: str, seconds: int, log: AccessLog, cursor: str) ->
             raise WentBadError(f"Release {release} went bad: {problem}.\n{told}")
 
 
-def _put_back(app: App, before: str | None) -> None:
+def _put_back(app: App, before: Release | None) -> None:
     """Make the release before live again, by the same rename."""
     if before:
         durable.point(app.current, f"releases/{before}")
         say(f"Put back release {before}")
-        make_way(app, before)
-        systemd.systemctl("start", "--no-block", app.target(before))
+        make_way(before)
+        systemd.systemctl("start", "--no-block", before.target)
     else:
         app.current.unlink(missing_ok=True)
         durable.sync_folder(app.home)
     faults.point("put back")
 
 
-def check_public(app: App, release: str) -> None:
+def check_public(release: Release) -> None:
     """Ask through nginx, over HTTPS or, without a certificate, HTTP, until the release answers."""
-    domain = app.parameters.domains[0]
-    path = app.health_path(release)
+    domain = release.app.parameters.domains[0]
+    path = release.health_path
 
     def problem() -> str:
-        over_tls = unit_states.ask(health.NginxConnection(domain), path, release).problem
+        over_tls = unit_states.ask(health.NginxConnection(domain), path, release.id).problem
         plain = (
-            over_tls and unit_states.ask(health.NginxPlainConnection(domain), path, release).problem
+            over_tls
+            and unit_states.ask(health.NginxPlainConnection(domain), path, release.id).problem
         )
         return over_tls if plain else ""
 
@@ -201,9 +189,9 @@ def check_public(app: App, release: str) -> None:
         raise ReleaseError(f"nginx is not serving release {release}: {found}.")
 
 
-def own_answer(app: App, release: str) -> str:
+def own_answer(release: Release) -> str:
     """Return what is wrong with a release's answer over its own socket, or nothing."""
-    return unit_states.own(app, release).problem
+    return unit_states.own(release).problem
 
 
 def _wait(problem: Callable[[], str], seconds: float) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from onebox_release.app import App
 from onebox_release.core import pause
-from onebox_release.core.switch import live
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
 from onebox_release.report import excerpt, say
 
+Run = dict[str, Any]
+"""When a run began, in which release, and how it ended."""
 LINES = 10  # of its own, for whoever is told that it failed
 
 
@@ -27,11 +30,11 @@ def run(app: App, job: str) -> None:
         return
     systemd.wait_until_inactive(app.unit)
     systemd.wait_until_inactive(f"{app.name}-{job}@*.service")  # somebody else started it
-    release = live(app)
+    release = app.live()
     if release is None:
         say(f"No release of {app.name} is live: {job} has nothing to run in")
         return
-    unit, at, start = app.process(job, release), datetime.now(UTC), time.monotonic()
+    unit, at, start = release.unit(job), datetime.now(UTC), time.monotonic()
     started = True
     try:
         systemd.systemctl("start", unit, within=None)  # the unit's own timeout bounds it
@@ -44,7 +47,7 @@ def run(app: App, job: str) -> None:
         result = "not started"
     entry = {
         "at": at.isoformat(timespec="seconds"),
-        "release": release,
+        "release": release.id,
         "result": result,
         "exit": int(state.get("ExecMainStatus") or 0),
         "seconds": round(time.monotonic() - start, 1),
@@ -58,13 +61,13 @@ def run(app: App, job: str) -> None:
         systemd.look()
 
 
-def last(app: App) -> dict[str, object]:
+def last(app: App) -> dict[str, Run]:
     """Return how each job's last run went; jobs that never ran have none."""
-    return {
-        job: json.loads(app.job(job).read_text())
-        for job in app.parameters.jobs
-        if app.job(job).exists()
-    }
+    found: dict[str, Run] = {}
+    for job in app.parameters.jobs:
+        with suppress(OSError, ValueError):
+            found[job] = json.loads(app.job(job).read_text())
+    return found
 
 
 def running(app: App) -> set[str]:

@@ -7,7 +7,7 @@ import signal
 import time
 from dataclasses import dataclass
 
-from onebox_release.app import App
+from onebox_release.app import Release
 from onebox_release.core import release_units
 from onebox_release.host import health, systemd
 
@@ -28,10 +28,10 @@ class Observation:
     status: int = 0
 
 
-def own(app: App, release: str, patience: float = health.PATIENCE) -> Observation:
+def own(release: Release, patience: float = health.PATIENCE) -> Observation:
     """Ask a release over its own socket."""
-    connection = health.UnixConnection(app.socket(release), app.parameters.domains[0], patience)
-    return ask(connection, app.health_path(release), release)
+    connection = health.UnixConnection(release.socket, release.app.parameters.domains[0], patience)
+    return ask(connection, release.health_path, release.id)
 
 
 def ask(connection: http.client.HTTPConnection, path: str, release: str) -> Observation:
@@ -82,16 +82,16 @@ def keeps_crashing(unit: str) -> bool:
         time.sleep(PAUSE)
 
 
-def live_problem(app: App, release: str) -> str:
+def live_problem(release: Release) -> str:
     """Return why a live release does not serve, or nothing."""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE)
-        if not (problem := own(app, release).problem):
+        if not (problem := own(release).problem):
             break
     else:
         return problem
-    units = release_units.services(app, release)
+    units = release_units.services(release)
     crashing = next((unit for unit in units if keeps_crashing(unit)), None)
     return f"{crashing} keeps crashing" if crashing else ""
 

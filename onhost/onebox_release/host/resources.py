@@ -24,6 +24,7 @@ UNPACKED = 10
 AVERAGE = 32 * 1024  # bytes of a file in an environment; the sample app's have 30,000
 ADVICE = "Free some, or keep fewer releases (`keep_releases`)."
 FILES = 2_000  # inodes that stay free
+LOW = 0.10  # share of a disk or of the memory that is left, from which on it is a problem
 # Below this share of free memory the old release is not kept warm for long.
 SCARCE = 0.15
 SHORT_WATCH = 10  # seconds

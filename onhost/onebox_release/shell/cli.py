@@ -31,7 +31,7 @@ from onebox_release.core import (
     timers,
 )
 from onebox_release.core.requester import KEY
-from onebox_release.core.switch import check_public, live
+from onebox_release.core.switch import check_public
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import durable, lock, postgresql, reserve, systemd
 from onebox_release.report import document, exit_code, say
@@ -122,16 +122,16 @@ def _recover(app: App, _: argparse.Namespace) -> None:
 
 
 def _plan(app: App, arguments: argparse.Namespace) -> None:
-    serving, digest = live(app), arguments.digest
+    serving, digest = app.live(), arguments.digest
     if digest == LIVE:
-        digest = identity.archived(app, serving) if serving else None
+        digest = identity.archived(serving) if serving else None
     else:
         identity.check_unique(app, digest)
     data = {
         "digest": digest,
-        "release": identity.release_id(digest, app, app.parameters.processes) if digest else None,
-        "live": serving,
-        "by_key": history.bringer(app, serving).startswith(KEY) if serving else False,
+        "release": identity.release_of(app, digest).id if digest else None,
+        "live": serving.id if serving else None,
+        "by_key": history.bringer(serving).startswith(KEY) if serving else False,
         "up": systemd.releases_up(app.name, release_units.known(app)),
         "differences": integrity.differences(app, serving),
     }
@@ -139,10 +139,10 @@ def _plan(app: App, arguments: argparse.Namespace) -> None:
 
 
 def _check(app: App, _: argparse.Namespace) -> None:
-    serving = live(app)
+    serving = app.live()
     if serving is None:
         raise ReleaseError(f"No release of {app.name} is live.")
-    check_public(app, serving)
+    check_public(serving)
 
 
 def _status(app: App, arguments: argparse.Namespace) -> None:
@@ -150,7 +150,7 @@ def _status(app: App, arguments: argparse.Namespace) -> None:
 
 
 def _releases(app: App, arguments: argparse.Namespace) -> None:
-    _show(app, arguments, history.releases(app, live(app)), history.told_releases)
+    _show(app, arguments, history.releases(app), history.told_releases)
 
 
 def _history(app: App, arguments: argparse.Namespace) -> None:

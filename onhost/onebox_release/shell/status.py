@@ -7,39 +7,40 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from math import floor
 from pathlib import Path
 from typing import Any
 
-from onebox_release.app import App
-from onebox_release.core import history, identity, maintenance, release_units, timers, unit_states
-from onebox_release.core.switch import live, missing
-from onebox_release.host import certificates, lock, problems, resources, systemd
+from onebox_release.app import App, Release
+from onebox_release.core import history, identity, maintenance, unit_states
+from onebox_release.core.state import observe
+from onebox_release.host import certificates, lock, problems, resources
 from onebox_release.terminal import GREEN, RED, YELLOW, rows, size, when
 
 REBOOT = Path("/run/reboot-required")
 WELL = "ok"
 OF_AN_APP = ("answer", "release", "certificate")  # checks
-SCARCE = 0.1  # share of the disk or the memory
 
 
 def gather(app: App) -> dict[str, Any]:
     """Return the state, for `status --json`. Sizes are bytes."""
-    serving = live(app)
-    entries = history.read(app)
+    serving, state = app.live(), observe(app)
     disk = os.statvfs(app.home)
     available, total = resources.memory()
     certificate, now = certificates.of_file(app.certificate), time.time()
     return {
-        "live": serving,
-        "since": _since(entries, serving),
-        "health": _health(app, serving) if serving else None,
-        "missing": None if serving else missing(app),
-        "up": systemd.releases_up(app.name, release_units.known(app)),
-        "units": _units(app, serving) if serving else [],
+        "live": state.live,
+        "since": _since(serving) if serving else None,
+        "health": _health(serving) if serving else None,
+        "missing": state.missing,
+        "up": state.up,
+        "units": [
+            {**asdict(each), "memory": resources.memory_of([each.unit])} for each in state.units
+        ],
         "healthy": history.healthy(app),
-        "deploying": systemd.is_active(app.unit),
-        "last": entries[-1] if entries else None,
+        "deploying": state.deploying,
+        "last": state.last,
         "maintenance": maintenance.since(app),
         "certificate_days": floor(certificate.left(now)) if certificate else None,
         "certificate_late": certificate is None or certificate.is_late(now),
@@ -48,7 +49,7 @@ def gather(app: App) -> dict[str, Any]:
         "lock": lock.holder(),
         "hold": json.loads(lock.HOLD.read_text()) if lock.HOLD.exists() else None,
         "reboot": REBOOT.exists(),
-        "jobs": timers.last(app),
+        "jobs": state.timers,
         "problems": problems.read(),
     }
 
@@ -109,7 +110,7 @@ def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, left in (("disk", "free"), ("memory", "available")):
         have, total = data[name][left], data[name]["total"]
         text = f"{size(have)} of {size(total)} {left}"
-        yield name, text, YELLOW if have < SCARCE * total else ""
+        yield name, text, YELLOW if have < resources.LOW * total else ""
     if data["hold"]:
         hold = data["hold"]
         yield (
@@ -126,8 +127,8 @@ def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "reboot", "needed" if data["reboot"] else "not needed", YELLOW if data["reboot"] else ""
 
 
-def _health(app: App, release: str) -> str:
-    seen = unit_states.own(app, release)
+def _health(release: Release) -> str:
+    seen = unit_states.own(release)
     if not seen.problem:
         return WELL
     return f"failing ({seen.problem})" if seen.status else f"down ({seen.problem})"
@@ -137,22 +138,7 @@ def _by(who: str | None) -> str:
     return f", by {who}" if who else ""
 
 
-def _since(entries: list[history.Entry], serving: str | None) -> str | None:
-    release = identity.original(serving) if serving else None
+def _since(serving: Release) -> str | None:
+    release, entries = identity.original(serving).id, history.read(serving.app)
     times = [e["at"] for e in entries if e["release"] == release and e["result"] == "live"]
     return times[-1] if times else None
-
-
-def _units(app: App, release: str) -> list[dict[str, Any]]:
-    found = []
-    for process in release_units.processes(app, release):
-        unit = app.process(process, release)
-        state = systemd.show(unit, "ActiveState", "NRestarts")
-        found.append({
-            "process": process,
-            "unit": unit,
-            "state": state.get("ActiveState"),
-            "restarts": int(state.get("NRestarts") or 0),
-            "memory": resources.memory_of([unit]),
-        })  # fmt: skip
-    return found

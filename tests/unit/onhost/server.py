@@ -129,12 +129,12 @@ class Server:
 
     def make(self, *releases: str, live: str | None = None) -> None:
         for release in releases:
-            folder = self.app.release(release)
+            folder = self.app.release(release).folder
             (folder / "app").mkdir(parents=True)
             venv = self.app.home / "venvs" / f"for-{release}"
             venv.mkdir()
             (folder / "venv").symlink_to(venv)
-            self.app.environment(release).write_text("")
+            self.app.release(release).environment.write_text("")
         if live:
             durable.point(self.app.current, f"releases/{live}")
             self.up.add(live)

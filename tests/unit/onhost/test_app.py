@@ -9,10 +9,10 @@ APP = App("links")
 
 def test_paths_are_those_of_the_design() -> None:
     assert {
-        "release": str(APP.release("a-1")),
+        "release": str(APP.release("a-1").folder),
         "current": str(APP.current),
-        "socket": str(APP.socket("a-1")),
-        "environment": str(APP.environment("a-1")),
+        "socket": str(APP.release("a-1").socket),
+        "environment": str(APP.release("a-1").environment),
         "parameters": str(APP.parameters),
         "history": str(APP.history),
         "incoming": str(APP.incoming("abc")),
@@ -33,16 +33,16 @@ def test_paths_are_those_of_the_design() -> None:
 
 def test_units_are_those_of_the_design() -> None:
     assert APP.unit == "onebox-release-links.service"
-    assert APP.target("a-1") == "links@a-1.target"
-    assert APP.process("queue", "a-1") == "links-queue@a-1.service"
-    assert APP.migration("a-1") == "links-migrate@a-1.service"
+    assert APP.release("a-1").target == "links@a-1.target"
+    assert APP.release("a-1").unit("queue") == "links-queue@a-1.service"
+    assert APP.release("a-1").migration == "links-migrate@a-1.service"
 
 
 def test_unit_files_are_this_apps_alone(app: App) -> None:
     folder = app.root / "etc/systemd/system"
     for name in ("links@.target", "links-web@.service", "links-other-web@.service"):
         (folder / name).touch()
-    assert [path.name for path in app.units(["queue"])] == [
+    assert [path.name for path in app.templates()] == [
         "links@.target",
         "links-web@.service",
     ]

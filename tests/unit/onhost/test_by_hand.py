@@ -41,7 +41,7 @@ SystemCallFilter=~@privileged @resources
 
 def test_a_command_shares_all_but_what_web_has_for_itself(app: App) -> None:
     app.web_unit.write_text(WEB)
-    assert list(sandbox.properties(app, "a-1")) == [
+    assert list(sandbox.properties(app.release("a-1"))) == [
         "TimeoutStopSec=40",
         "User=links",
         "EnvironmentFile=/etc/links/releases/a-1.env",

@@ -98,7 +98,7 @@ def arrive(app: App, files: dict[str, bytes] | None = None, **attributes: Any) -
 
 
 def make(app: App, digest: str) -> None:
-    build.build(app, digest, "a-1", Credentials())
+    build.build(app.release("a-1"), digest, Credentials())
 
 
 def test_a_release_has_code_environment_and_links(
@@ -107,14 +107,14 @@ def test_a_release_has_code_environment_and_links(
     points: list[str] = []
     monkeypatch.setattr(faults, "point", points.append)
     make(configured, arrive(configured, mode=0o4750))
-    folder = configured.release("a-1")
+    folder = configured.release("a-1").folder
     venv = environment(configured, FILES)
     assert (folder / "app/links/main.py").read_bytes() == b"app = None"
     assert (folder / "gunicorn.conf.py").read_text() == "workers = 1\n"
     assert (folder / "venv").readlink() == venv
-    assert (folder / "run").readlink() == configured.socket("a-1").parent
-    assert configured.environment("a-1").read_text() == 'A="b"\nONEBOX_RELEASE=a-1\n'
-    assert configured.environment("a-1").stat().st_mode & 0o777 == 0o600
+    assert (folder / "run").readlink() == configured.release("a-1").socket.parent
+    assert configured.release("a-1").environment.read_text() == 'A="b"\nONEBOX_RELEASE=a-1\n'
+    assert configured.release("a-1").environment.stat().st_mode & 0o777 == 0o600
     assert (folder / "app").stat().st_mode & 0o777 == 0o750
     assert (folder / "app/links/main.py").stat().st_mode & 0o7777 == 0o755
     assert (venv / build.MARKER).exists()
@@ -141,7 +141,7 @@ def test_what_is_there_is_not_made_again(configured: App, uv: list[Installation]
 def test_requirements_stand_in_for_a_lock(configured: App, uv: list[Installation]) -> None:
     files = {"requirements.txt": b"fastapi==1.2  # via links\n", "links/main.py": b"app = None"}
     make(configured, arrive(configured, files))
-    assert (configured.release("a-1") / "venv").readlink() == environment(configured, files)
+    assert (configured.release("a-1").folder / "venv").readlink() == environment(configured, files)
     [installation] = uv
     assert installation.project.files == {"requirements.txt": b"fastapi==1.2\n"}
 
@@ -160,7 +160,7 @@ def test_a_deploy_keys_environment_is_no_persons(configured: App, uv: list[Insta
     files = {"requirements.txt": b"fastapi==1.2 --hash=sha256:" + b"ab" * 32}
     for release, by_key in (("a-1", True), ("a-2", False)):
         app = configured.having(by_key=by_key)
-        build.build(app, arrive(configured, files), release, Credentials())
+        build.build(app.release(release), arrive(configured, files), Credentials())
     assert [installation.by_key for installation in uv] == [True, False]
     assert uv[0].venv != uv[1].venv
 
@@ -172,7 +172,7 @@ def test_settings_beside_the_pins_make_another_environment(
     pins = {"requirements.txt": b"fastapi==1.2\n"}
     for release, settings in (("a-1", b""), ("a-2", b'index-url = "https://other.example/"')):
         digest = arrive(configured, {**pins, "uv.toml": settings})
-        build.build(configured, digest, release, Credentials())
+        build.build(configured.release(release), digest, Credentials())
     assert uv[0].venv != uv[1].venv
 
 
@@ -180,7 +180,7 @@ def test_folders_for_nginx_get_a_public_twin(configured: App, uv: list[Installat
     del uv
     (configured.configuration / "static").write_text("# Made by onebox\nassets/a links/static\n")
     make(configured, arrive(configured, FILES | {"links/static/css/a.css": b"a {}"}, mode=0o644))
-    folder = configured.release("a-1")
+    folder = configured.release("a-1").folder
     twin, code = folder / "static/assets/a/css/a.css", folder / "app/links/static/css/a.css"
     assert twin.read_bytes() == b"a {}"
     assert twin.stat().st_ino == code.stat().st_ino, "it takes no room"
@@ -194,12 +194,12 @@ def test_a_folder_for_nginx_that_is_not_there_is_told(
     (configured.configuration / "static").write_text("assets dist\n")
     with pytest.raises(ReleaseError, match=r"no folder dist to serve. What git ignores"):
         make(configured, arrive(configured))
-    assert not configured.release("a-1").exists()
+    assert not configured.release("a-1").folder.exists()
 
 
 def test_building_from_source_is_a_setting(configured: App, uv: list[Installation]) -> None:
     app = configured.having(build=True)
-    build.build(app, arrive(configured), "a-1", Credentials())
+    build.build(app.release("a-1"), arrive(configured), Credentials())
     assert [uv[0].project.builds, uv[0].venv] == [True, environment(configured, FILES, build=True)]
 
 
@@ -239,7 +239,7 @@ def test_an_archive_has_plain_files_below_its_folder_alone(
 ) -> None:
     with pytest.raises(ReleaseError, match="is no plain file"):
         make(configured, arrive(configured, {name: b""}, **attributes))
-    assert not configured.release("a-1").exists()
+    assert not configured.release("a-1").folder.exists()
 
 
 @pytest.mark.usefixtures("uv")
@@ -261,7 +261,7 @@ def test_room_is_asked_for_what_is_missing(
     monkeypatch.setattr(resources, "check_disk", check)
     digest = arrive(configured)
     for release in ("a-1", "a-1", "a-2"):
-        build.build(configured, digest, release, Credentials())
+        build.build(configured.release(release), digest, Credentials())
     size = sum(map(len, FILES.values()))
     assert asked == [(size, 5, resources.ENVIRONMENT), (size, 5, 0)]
 
@@ -338,6 +338,6 @@ def test_what_an_earlier_death_left_half_made_is_made_anew(configured: App) -> N
     venv.mkdir()
     (venv / "stale").touch()
     make(configured, arrive(configured))
-    assert not (configured.release("a-1") / "app/stale.py").exists()
+    assert not (configured.release("a-1").folder / "app/stale.py").exists()
     assert not (venv / "stale").exists()
     assert not half.parent.exists()

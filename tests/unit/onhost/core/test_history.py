@@ -152,13 +152,13 @@ def test_a_long_history_is_shortened_and_keeps_what_counts(
     ]  # fmt: skip
     server.remember(*lived, *[("deploy", "bad", "failed")] * 30)
     app = server.app
-    shutil.rmtree(app.release("gone"))
+    shutil.rmtree(app.release("gone").folder)
 
     def known() -> list[object]:
         return [
             history.healthy(app), history.previous(app, "a"), history.previous(app, "b"),
-            [history.bringer(app, name) for name in "abc"],
-            [history.memory(app, name) for name in "abc"],
+            [history.bringer(app.release(name)) for name in "abc"],
+            [history.memory(app.release(name)) for name in "abc"],
         ]  # fmt: skip
 
     before = known()
@@ -176,9 +176,9 @@ def test_archives_of_kept_releases_are_kept(server: Server) -> None:
         app.incoming(digest).write_bytes(b"")
     history.prune(app, 1, set(), "new")
     assert names(app.state / "incoming") == ["kept.tar.gz", "new.tar.gz"]
-    assert identity.archived(app, kept) == "kept"
-    assert identity.archived(app, f"{kept}.twin") == "kept"
-    assert identity.archived(app, gone) is None
+    assert identity.archived(app.release(kept)) == "kept"
+    assert identity.archived(app.release(f"{kept}.twin")) == "kept"
+    assert identity.archived(app.release(gone)) is None
 
 
 def test_who_brought_a_release_is_who_deployed_it_last(server: Server) -> None:
@@ -186,10 +186,10 @@ def test_who_brought_a_release_is_who_deployed_it_last(server: Server) -> None:
         history.record(server.app, what="deploy", release=f"{who}-1", result="live", who=who)
     history.record(server.app, what="rollback", release="me at laptop-1", result="live", who="x")
     history.record(server.app, what="deploy", release="me at laptop-1", result="live", who="ci")
-    assert history.bringer(server.app, "A deploy key of links-1") == "A deploy key of links"
-    assert history.bringer(server.app, "me at laptop-1") == "ci"
-    assert history.bringer(server.app, "None-1") == ""
-    assert history.bringer(server.app, "other") == ""
+    assert history.bringer(server.app.release("A deploy key of links-1")) == "A deploy key of links"
+    assert history.bringer(server.app.release("me at laptop-1")) == "ci"
+    assert history.bringer(server.app.release("None-1")) == ""
+    assert history.bringer(server.app.release("other")) == ""
 
 
 @pytest.mark.parametrize("live", ["a", "unheard-of"])
@@ -243,10 +243,12 @@ def test_a_death_while_pruning_leaves_nothing_half_under_a_name_that_counts(
         history.prune(server.app, 1, {"b"}, "digest")
     monkeypatch.undo()
     assert not (
-        server.app.release("a") if kind == "releases" else server.app.home / "venvs/for-a/.complete"
+        server.app.release("a").folder
+        if kind == "releases"
+        else server.app.home / "venvs/for-a/.complete"
     ).exists()
     if kind == "releases":
-        server.app.release("a").mkdir()  # deployed anew meanwhile
+        server.app.release("a").folder.mkdir()  # deployed anew meanwhile
     history.prune(server.app, 1, {"b"}, "digest")
     assert names(server.app.home / "releases") == ["b"]
     assert names(server.app.home / "venvs") == ["for-b"]

@@ -26,29 +26,29 @@ def unit(app: App, name: str) -> Path:
 
 
 def test_a_release_is_artifact_and_configuration(configured: App) -> None:
-    release = identity.release_id("digest", configured, [])
-    artifact, _, configuration = release.partition("-")
+    release = identity.release_of(configured, "digest")
+    artifact, _, configuration = release.id.partition("-")
     assert artifact == identity.artifact("digest")
-    assert configuration == identity.configuration(configured, [])
+    assert configuration == identity.configuration(configured)
     assert (len(artifact), len(configuration)) == (12, 8)
-    assert identity.release_id("digest", configured, []) == release
+    assert identity.release_of(configured, "digest") == release
 
 
 @pytest.mark.parametrize("name", identity.CONFIGURATION)
 def test_a_changed_file_is_another_configuration(configured: App, name: str) -> None:
-    before = identity.configuration(configured, [])
+    before = identity.configuration(configured)
     (configured.configuration / name).write_text("changed")
-    assert identity.configuration(configured, []) != before
+    assert identity.configuration(configured) != before
 
 
 def test_a_changed_unit_is_another_configuration_and_other_apps_units_are_not(
     configured: App,
 ) -> None:
-    before = identity.configuration(configured, ["queue"])
+    before = identity.configuration(configured)
     unit(configured, "links-other-web@.service").write_text("another app's")
-    assert identity.configuration(configured, ["queue"]) == before
+    assert identity.configuration(configured) == before
     unit(configured, "links-queue@.service").write_text("ours")
-    assert identity.configuration(configured, ["queue"]) != before
+    assert identity.configuration(configured) != before
 
 
 def test_content_that_moves_from_one_file_to_the_next_is_seen(configured: App) -> None:
@@ -57,20 +57,20 @@ def test_content_that_moves_from_one_file_to_the_next_is_seen(configured: App) -
     for first, second in (("ab", "c"), ("a", "bc"), ("abc", "")):
         (folder / "app.env").write_text(first)
         (folder / "generated.env").write_text(second)
-        seen.add(identity.configuration(configured, []))
+        seen.add(identity.configuration(configured))
     assert len(seen) == 3
 
 
 def test_another_server_has_another_key(configured: App) -> None:
-    before = identity.configuration(configured, [])
+    before = identity.configuration(configured)
     configured.key.unlink()
-    assert identity.configuration(configured, []) != before
+    assert identity.configuration(configured) != before
 
 
 def test_the_key_is_made_once_for_root_alone(configured: App) -> None:
-    identity.configuration(configured, [])
+    identity.configuration(configured)
     key = configured.key.read_bytes()
-    identity.configuration(configured, [])
+    identity.configuration(configured)
     assert configured.key.read_bytes() == key
     assert len(key) == 32
     assert stat.S_IMODE(configured.key.stat().st_mode) == 0o600
@@ -87,7 +87,7 @@ def test_of_two_that_make_the_key_at_once_the_first_wins(
         link(new, path)
 
     monkeypatch.setattr(os, "link", second)
-    identity.configuration(configured, [])
+    identity.configuration(configured)
     assert configured.key.read_bytes() == b"first"
 
 
@@ -113,7 +113,7 @@ def test_a_patch_release_of_python_is_the_same(monkeypatch: pytest.MonkeyPatch) 
 def test_a_renewed_release_and_environment_are_others(configured: App) -> None:
     def ids() -> tuple[str, str]:
         key = identity.environment_key(b"lock", configured)
-        return identity.release_id("digest", configured, []), key
+        return identity.release_of(configured, "digest").id, key
 
     made = [ids()]
     for environment in (True, False, True):

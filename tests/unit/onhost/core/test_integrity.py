@@ -21,7 +21,7 @@ def release(server: Server) -> App:
     """A release as build leaves it."""
     app = server.app
     server.make("a-1", live="a-1")
-    folder = app.release("a-1")
+    folder = app.release("a-1").folder
     (folder / "app/main.py").write_text("app = None\n")
     (folder / "app/helper.py").write_text("x = 1\n")
     venv = folder / "venv"
@@ -29,12 +29,12 @@ def release(server: Server) -> App:
     (venv / "lib/fastapi.py").write_text("good\n")
     integrity.write_manifest(venv.resolve(), contents=False)
     (venv / ".complete").touch()
-    integrity.write_manifest(folder, app.environment("a-1"), contents=True)
+    integrity.write_manifest(folder, app.release("a-1").environment, contents=True)
     return app
 
 
 def test_a_release_that_nobody_touched_is_as_it_was(release: App) -> None:
-    assert integrity.altered(release, "a-1") == []
+    assert integrity.altered(release.release("a-1")) == []
 
 
 @pytest.mark.parametrize(
@@ -53,28 +53,28 @@ def test_a_release_that_nobody_touched_is_as_it_was(release: App) -> None:
 def test_what_was_altered_is_named(
     release: App, path: str, alter: Callable[[Path], object], how: str
 ) -> None:
-    file = release.release("a-1") / path
+    file = release.release("a-1").folder / path
     alter(file)
-    assert integrity.altered(release, "a-1") == [(str(file), how)]
+    assert integrity.altered(release.release("a-1")) == [(str(file), how)]
 
 
 def test_the_environment_of_a_release_belongs_to_it(release: App) -> None:
-    path = release.environment("a-1")
+    path = release.release("a-1").environment
     path.write_text("DEBUG=1\n")
-    assert integrity.altered(release, "a-1") == [(str(path), "was altered")]
+    assert integrity.altered(release.release("a-1")) == [(str(path), "was altered")]
 
 
 def test_bytecode_that_root_left_is_no_change(release: App) -> None:
-    folder = release.release("a-1") / "app/__pycache__"
+    folder = release.release("a-1").folder / "app/__pycache__"
     folder.mkdir()
     (folder / "main.cpython-311.pyc").touch()
-    assert integrity.altered(release, "a-1") == []
+    assert integrity.altered(release.release("a-1")) == []
 
 
 def test_a_release_of_an_older_onebox_can_not_be_told(server: Server) -> None:
     server.make("a-1")
-    assert integrity.altered(server.app, "a-1") == []
-    assert integrity.altered(server.app, "gone") == []
+    assert integrity.altered(server.app.release("a-1")) == []
+    assert integrity.altered(server.app.release("gone")) == []
 
 
 def unit(app: App, name: str, text: str = UNIT, folder: str = "etc/systemd/system") -> Path:
@@ -136,7 +136,7 @@ def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
     path = unit(release, "links-web@.service")
     os.utime(path, (2000, 2000))
     monkeypatch.setattr(systemd, "show", lambda *_: {"ActiveEnterTimestamp": started})
-    found = integrity.unlike(release, "a-1")
+    found = integrity.unlike(release.release("a-1"))
     words = "was started before its files were changed"
     names = ["links-web@a-1.service", "links-queue@a-1.service"]
     assert found == [(name, words) for name in names] * told
@@ -144,11 +144,11 @@ def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
 
 def test_a_live_release_that_does_not_answer_is_told(server: Server) -> None:
     server.make("a-1", live="a-1")
-    assert integrity.silent(server.app, "a-1") == []
+    assert integrity.silent(server.app.release("a-1")) == []
     server.up = set()
-    [(what, how)] = integrity.silent(server.app, "a-1")
+    [(what, how)] = integrity.silent(server.app.release("a-1"))
     assert (what, how[:16]) == ("release a-1", "does not serve: ")
-    assert f"the release does not listen on socket {server.app.socket('a-1')}" in how
+    assert f"the release does not listen on socket {server.app.release('a-1').socket}" in how
 
 
 def test_a_live_release_whose_process_keeps_crashing_is_told(
@@ -160,8 +160,8 @@ def test_a_live_release_whose_process_keeps_crashing_is_told(
     monkeypatch.setattr(
         systemd, "show", lambda unit, *_: state if unit == crashing else {"NRestarts": "1"}
     )
-    assert integrity.silent(server.app, "a-1") == [
+    assert integrity.silent(server.app.release("a-1")) == [
         ("release a-1", "does not serve: links-queue@a-1.service keeps crashing")
     ]
     state["Result"] = "success"  # a worker that ends by itself, to be started afresh
-    assert integrity.silent(server.app, "a-1") == []
+    assert integrity.silent(server.app.release("a-1")) == []

@@ -40,7 +40,7 @@ def psql(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             return subprocess.CompletedProcess(command, said["dump"], None, b"no dump")
         heads = said["heads"]
         if f"start {MIGRATION}" in server.calls and server.calls[-1].startswith("start"):
-            versions = server.app.release("a-2") / "app/migrations/versions"
+            versions = server.app.release("a-2").folder / "app/migrations/versions"
             all_ = "".join(f"{path.stem}\n" for path in versions.glob("*.py"))
             heads = all_ if said["after"] is None else said["after"]
         answer = said["tables"] if "pg_class" in command[-1] else heads
@@ -59,7 +59,7 @@ def psql(server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def project(server: Server, release: str, *revisions: str) -> None:
     """Make a release whose revisions follow each other; ! ends the names of unmarked ones."""
     server.make(release)
-    app = server.app.release(release) / "app"
+    app = server.app.release(release).folder / "app"
     (app / "alembic.ini").write_text("[alembic]\nscript_location = migrations\n")
     (app / "migrations/versions").mkdir(parents=True)
     before = None
@@ -80,7 +80,8 @@ def migrate(
     parameters: Parameters = PARAMETERS,
 ) -> bool:
     app = replace(server.app, given=parameters)
-    return migrations.migrate(app, "a-2", before, consent=consent)
+    old = app.release(before) if before else None
+    return migrations.migrate(app.release("a-2"), old, consent=consent)
 
 
 def test_an_app_without_migrations_can_always_go_back(server: Server) -> None:
@@ -276,7 +277,7 @@ def test_the_revision_that_failed_is_the_last_one_begun(
     server.refuses = {"start"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.app, "a-2")
+        migrations._run(server.app.release("a-2"))
     told = f"The migration failed{failed}.\nThe database is at r0.\nIts last lines:\n"
     assert str(error.value).startswith(told)
 
@@ -288,7 +289,7 @@ def test_a_long_log_of_a_migration_keeps_its_heading(
     server.refuses = {"start"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError, match=r"r0\.\nIts last lines:\n  \| x"):
-        migrations._run(server.app, "a-2")
+        migrations._run(server.app.release("a-2"))
 
 
 def test_a_failing_first_migration_left_the_database_at_no_revision(
@@ -297,7 +298,7 @@ def test_a_failing_first_migration_left_the_database_at_no_revision(
     server.refuses = {"start"}
     psql["error"] = NO_TABLE
     with pytest.raises(ReleaseError, match=r"failed\.\nThe database is at no revision\.\nIts"):
-        migrations._run(server.app, "a-2")
+        migrations._run(server.app.release("a-2"))
 
 
 def test_a_migration_that_failed_because_the_database_is_gone_says_no_more_than_it_knows(
@@ -306,7 +307,7 @@ def test_a_migration_that_failed_because_the_database_is_gone_says_no_more_than_
     psql["error"] = "no such socket"
     server.refuses = {"start"}
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.app, "a-2")
+        migrations._run(server.app.release("a-2"))
     assert str(error.value) == (
         f"The migration failed.\nIts last lines:\n  | last words of {MIGRATION}"
     )
@@ -318,7 +319,7 @@ def test_a_migration_that_takes_too_long_names_the_setting(
     server.refuses, server.results = {f"start {MIGRATION}"}, {MIGRATION: "timeout"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.app.having(migrate_timeout=7), "a-2")
+        migrations._run(server.app.having(migrate_timeout=7).release("a-2"))
     assert str(error.value).startswith(
         "The migration was not done after 7 s (`migrate_timeout`), and was stopped.\n"
         "The database is at r0.\n"
@@ -345,7 +346,7 @@ def test_what_an_archive_names_reaches_no_terminal_as_it_is(
     server.refuses = {"start"}
     psql["heads"] = "\x1b[2Jr1\n" * 500
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.app, "a-2")
+        migrations._run(server.app.release("a-2"))
     told = str(error.value)
     assert len(told) < 6000
     assert "\x1b" not in told + migrations._named(["\x1b"])
@@ -379,14 +380,14 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
     described = LAYOUTS[layout]
     for release in ("b-1", "a-2"):
         project(server, release, "r1")
-        app = server.app.release(release) / "app"
+        app = server.app.release(release).folder / "app"
         with (app / "alembic.ini").open("a") as ini:
             ini.write(described.get("ini", ""))
         (app / "migrations/env.py").write_text(described.get("env", ""))
         (app / "pyproject.toml").write_text(described.get("toml", ""))
         if "more" in described:
             (app / "migrations/versions/r9.py").write_text(described["more"])
-        server.app.environment(release).write_text(described.get("environment", ""))
+        server.app.release(release).environment.write_text(described.get("environment", ""))
     psql["heads"] = psql["after"] = heads
     parameters = replace(PARAMETERS, migrate=described.get("command", "alembic upgrade head"))
 
@@ -397,7 +398,7 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
     assert "--data allow_incompatible=true: a dump is taken first" in told
     assert server.calls == []
     with pytest.raises(RefusedError, match="Whether release b-1 runs on today's database is unk"):
-        migrations.check_back(server.app, "b-1", "a-2")
+        migrations.check_back(server.app.release("b-1"), server.app.release("a-2"))
 
     assert migrate(server, before=None, parameters=parameters), "a first deploy"
     assert migrate(server, before="a-1", parameters=parameters), "the same code"
@@ -603,7 +604,8 @@ def three(server: Server, psql: dict[str, Any]) -> Server:
 
 
 def back(server: Server, to: str, **changes: Any) -> None:
-    migrations.check_back(server.app.having(**changes), to, "three-1")
+    app = server.app.having(**changes)
+    migrations.check_back(app.release(to), app.release("three-1"))
 
 
 def test_a_contraction_is_not_readable_two_releases_back(three: Server) -> None:
@@ -640,7 +642,7 @@ def test_without_a_history_no_mark_speaks_of_a_release(three: Server) -> None:
 
 def test_a_broken_revision_of_another_release_is_not_in_the_way(three: Server) -> None:
     project(three, "broken", "base")
-    broken: Path = three.app.release("broken") / "app/migrations/versions/base.py"
+    broken: Path = three.app.release("broken").folder / "app/migrations/versions/base.py"
     broken.write_text("def upgrade(:\n")
     back(three, "two")
 
@@ -653,8 +655,8 @@ def test_another_external_database_is_not_rolled_back_to_unasked(
     app = server.app
     server.make("one-1", "three-1")
     (app.configuration / "secrets.env").write_text('DATABASE_URL="postgresql://u:p@new/x"\n')
-    app.environment("three-1").write_text('DATABASE_URL="postgresql+asyncpg://u:p@new/x"\n')
-    app.environment("one-1").write_text('DATABASE_URL="postgresql://u:p@old/x"\n' * own)
+    app.release("three-1").environment.write_text('DATABASE_URL="postgresql+asyncpg://u:p@new/x"\n')
+    app.release("one-1").environment.write_text('DATABASE_URL="postgresql://u:p@old/x"\n' * own)
     if not own:  # of an older onebox: it uses today's secret
         back(server, "one-1", database="external", migrates=False)
         return

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from onebox_release import faults
-from onebox_release.app import App
+from onebox_release.app import App, Release
 from onebox_release.core import (
     history,
     identity,
@@ -50,7 +50,7 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def build(*_: object) -> None:
         taken.append("build")
-        if not server.app.release("new").exists():
+        if not server.app.release("new").folder.exists():
             server.make("new")
 
     def switched(
@@ -157,8 +157,8 @@ def test_a_live_release_that_is_just_starting_is_waited_for(
 ) -> None:
     server.make("new", live="new")
     server.remember(("deploy", "new", "live"))
-    server.app.socket("new").parent.mkdir(parents=True)
-    server.app.socket("new").touch()
+    server.app.release("new").socket.parent.mkdir(parents=True)
+    server.app.release("new").socket.touch()
     server.answers["new"] = lambda: 503 if server.now < PARAMETERS.start_timeout - 1 else 200
     deploy(server)
     assert steps == []
@@ -212,7 +212,7 @@ def test_a_release_whose_configuration_changed_meanwhile_is_not_switched_to(
     with pytest.raises(ReleaseError, match="configuration of links changed while"):
         deploy(server)
     assert "switch True" not in steps
-    assert not server.app.release("new").exists()
+    assert not server.app.release("new").folder.exists()
     assert server.pointer() == "old"
 
 
@@ -365,9 +365,9 @@ def test_the_release_before_is_there_until_it_is_stopped(
     there: list[bool] = []
     stop = switch.stop
 
-    def look(app: Any, name: str) -> None:
-        there.append(app.release(name).exists())
-        stop(app, name)
+    def look(release: Release) -> None:
+        there.append(release.folder.exists())
+        stop(release)
 
     monkeypatch.setattr(switch, "stop", look)
     deploy(server)
@@ -390,7 +390,7 @@ def test_what_failed_deploys_left_does_not_keep_the_next_one_out(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build(*_: object) -> None:
-        if server.app.release("broken").exists():
+        if server.app.release("broken").folder.exists():
             raise RefusedError("The disk has 1 MiB free")
         server.make("new")
 
@@ -505,7 +505,7 @@ def test_a_failed_rollback_does_not_throw_its_release_away(
     monkeypatch.setattr(f"onebox_release.{step}", failing(error))
     with pytest.raises(ReleaseError, match=str(error)):
         rollback(three)
-    assert three.app.release("two").exists()
+    assert three.app.release("two").folder.exists()
     assert three.history()[-1] == ("rollback", "two", getattr(error, "result", ""))
     monkeypatch.undo()
     assert history.previous(three.app, "three") == "two"
@@ -530,22 +530,22 @@ def test_a_restart_goes_to_the_twin_and_back(
     hops: list[str] = []
     given = switch.switch
 
-    def switched(app: App, name: str, **options: bool) -> None:
-        assert app.parameters.watch == 0
-        assert (app.release(name) / "app").is_dir()
-        hops.append(name)
-        given(app, name, **options)
+    def switched(release: Release, **options: bool) -> None:
+        assert release.app.parameters.watch == 0
+        assert (release.folder / "app").is_dir()
+        hops.append(release.id)
+        given(release, **options)
 
     monkeypatch.setattr(release, "switch", switched)
     server.make("one", live="one")
-    server.app.environment("one").write_text("A=1\nONEBOX_RELEASE=one\n")
+    server.app.release("one").environment.write_text("A=1\nONEBOX_RELEASE=one\n")
     server.remember(("deploy", "one", "live"))
     release.restart(server.app)
     assert hops == ["one.twin", "one"]
     assert (server.pointer(), server.up) == ("one", {"one"})
     assert server.history()[-1] == ("restart", "one", "live")
-    assert not server.app.release("one.twin").exists()
-    assert not server.app.environment("one.twin").exists()
+    assert not server.app.release("one.twin").folder.exists()
+    assert not server.app.release("one.twin").environment.exists()
     del steps
 
 
@@ -560,14 +560,14 @@ def test_a_restart_whose_twin_does_not_start_leaves_all_as_it_was(
         release.restart(server.app)
     assert (server.pointer(), server.up) == ("one", {"one"})
     assert history.healthy(server.app) == ["one"]
-    assert not server.app.release("one.twin").exists()
+    assert not server.app.release("one.twin").folder.exists()
 
 
 @pytest.mark.usefixtures("steps")
 def test_a_restart_that_died_at_the_twin_is_finished_by_whoever_comes_next(server: Server) -> None:
     server.make("old", "new", live="new")
     server.remember(("deploy", "old", "live"), ("deploy", "new", "live"))
-    twin.make(server.app, "new")
+    twin.make(server.app.release("new"))
     durable.point(server.app.current, "releases/new.twin")
     server.up = {"new.twin"}
     release.recover(server.app)
@@ -668,7 +668,7 @@ def test_after_a_death_anywhere_in_the_switch_exactly_one_release_serves(
     monkeypatch.setattr(resources, "memory", lambda: (1, 1))
     monkeypatch.setattr(faults, "point", die)
     with pytest.raises(DiedError):
-        switch.switch(server.app, "new", can_go_back=True)
+        switch.switch(server.app.release("new"), can_go_back=True)
     release.recover(server.app)
     serving = "old" if died in {"started", "settled", "put back"} else "new"
     assert (server.pointer(), server.up) == (serving, {serving})
@@ -732,18 +732,18 @@ def test_a_release_that_a_job_still_runs_in_is_kept(
     names = ("first", "second", "third", "fourth")
     server.remember(*(("deploy", name, "live") for name in names))
     deploy(server)
-    assert server.app.release("first").exists()
-    assert not server.app.release("second").exists()
+    assert server.app.release("first").folder.exists()
+    assert not server.app.release("second").folder.exists()
     running.clear()
     server.make("last")
     monkeypatch.setattr(identity, "release_id", lambda *_: "last")
     deploy(server)
-    assert not server.app.release("first").exists()
+    assert not server.app.release("first").folder.exists()
 
 
 def test_recovery_removes_what_a_killed_deploy_left_half_made(app: App, server: Server) -> None:
     server.make("a-1", live="a-1")
     server.remember(("deploy", "a-1", "live"))
-    (app.release(".b-1.new") / "app").mkdir(parents=True)
+    (app.release(".b-1.new").folder / "app").mkdir(parents=True)
     release.recover(app)
     assert [path.name for path in (app.home / "releases").iterdir()] == ["a-1"]

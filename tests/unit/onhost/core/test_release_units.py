@@ -27,12 +27,12 @@ def units(app: App) -> Path:
 
 
 def names(app: App, release: str) -> list[str]:
-    return [path.name for path in release_units.of(app, release)]
+    return [path.name for path in release_units.of(app.release(release))]
 
 
 def test_a_release_has_copies_of_the_templates(app: App, units: Path) -> None:
-    assert release_units.of(app, "a-1") == []
-    release_units.make(app, "a-1")
+    assert release_units.of(app.release("a-1")) == []
+    release_units.make(app.release("a-1"))
     assert names(app, "a-1") == [f"links{kind.format('a-1')}" for kind in KINDS]
     (units / "links-web@.service").write_text("another")
     assert (units / "links-web@a-1.service").read_text() == "# web@.service\n"
@@ -40,24 +40,24 @@ def test_a_release_has_copies_of_the_templates(app: App, units: Path) -> None:
 
 
 def test_a_twin_has_what_its_release_has(app: App, units: Path) -> None:
-    release_units.make(app, "a-1")
-    release_units.make_twin(app, "a-1", "a-1.twin")
+    release_units.make(app.release("a-1"))
+    release_units.make_twin(app.release("a-1"), app.release("a-1.twin"))
     assert names(app, "a-1.twin") == [f"links{kind.format('a-1.twin')}" for kind in KINDS]
     assert names(app, "a-1") == [f"links{kind.format('a-1')}" for kind in KINDS]
-    release_units.remove(app, "a-1.twin")
+    release_units.remove(app.release("a-1.twin"))
     assert names(app, "a-1.twin") == []
     assert len(names(app, "a-1")) == len(KINDS)
     assert (units / "links-other-web@a-1.service").exists()
 
 
 def test_a_release_has_the_processes_that_it_was_made_with(app: App, units: Path) -> None:
-    release_units.make(app, "a-1")
+    release_units.make(app.release("a-1"))
     later = app.having(processes=["mailer"])
     (units / "links@.target").write_text(TARGET.replace("queue", "mailer"))
     (units / "links-mailer@.service").touch()
-    release_units.make(later, "b-2")
-    assert release_units.processes(later, "a-1") == ["web", "queue"]
-    assert release_units.services(later, "b-2") == [
+    release_units.make(later.release("b-2"))
+    assert release_units.processes(later.release("a-1")) == ["web", "queue"]
+    assert release_units.services(later.release("b-2")) == [
         "links-web@b-2.service", "links-mailer@b-2.service"
     ]  # fmt: skip
     assert release_units.known(later) == ["mailer", "queue"]
@@ -65,7 +65,7 @@ def test_a_release_has_the_processes_that_it_was_made_with(app: App, units: Path
 
 @pytest.mark.usefixtures("units")
 def test_a_release_of_an_older_onebox_has_todays(app: App) -> None:
-    assert release_units.services(app, "a-1") == [
+    assert release_units.services(app.release("a-1")) == [
         "links-web@a-1.service", "links-queue@a-1.service"
     ]  # fmt: skip
     assert release_units.known(app) == ["queue"]
@@ -73,7 +73,7 @@ def test_a_release_of_an_older_onebox_has_todays(app: App) -> None:
 
 def test_what_is_not_kept_goes(app: App, units: Path) -> None:
     for release in ("a-1", "b-2"):
-        release_units.make(app, release)
+        release_units.make(app.release(release))
     release_units.prune(app, {"b-2"})
     assert (names(app, "a-1"), len(names(app, "b-2"))) == ([], len(KINDS))
     release_units.prune(app, set())

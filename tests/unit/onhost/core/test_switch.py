@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from onebox_release import faults
 from onebox_release.core import release_units
-from onebox_release.core.switch import connections, drain, live, own_answer, retire, stop, switch
+from onebox_release.core.switch import connections, drain, own_answer, retire, stop, switch
 from onebox_release.errors import PutBackError, ReleaseError
 from onebox_release.host import durable, health, resources, systemd
 
@@ -30,7 +30,7 @@ def two(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def go(server: Server, *, can_go_back: bool = True) -> None:
-    switch(server.app, "new", can_go_back=can_go_back)
+    switch(server.app.release("new"), can_go_back=can_go_back)
 
 
 def after(server: Server, seconds: float, status: int) -> Callable[[], int]:
@@ -66,12 +66,12 @@ def test_a_good_release_goes_live_and_the_old_one_stays_warm(
 
 
 def test_a_release_is_asked_where_it_was_made_to_answer(two: Server) -> None:
-    two.app.environment("new").write_text('A="1"\nONEBOX_HEALTH="/older"\n')
+    two.app.release("new").environment.write_text('A="1"\nONEBOX_HEALTH="/older"\n')
     two.paths["new"] = "/older"
     go(two)
     assert two.pointer() == "new"
-    assert own_answer(two.app, "old") == ""
-    assert own_answer(two.app, "new") == ""
+    assert own_answer(two.app.release("old")) == ""
+    assert own_answer(two.app.release("new")) == ""
 
 
 def test_the_pointer_moves_only_after_the_settling_time(
@@ -95,7 +95,7 @@ def test_the_first_release_is_watched_for_as_long_as_its_processes_take_to_start
 ) -> None:
     monkeypatch.setattr(resources, "memory", lambda: (1000, 1000))
     server.make("new")
-    switch(server.app.having(watch=watch), "new", can_go_back=True)
+    switch(server.app.having(watch=watch).release("new"), can_go_back=True)
     assert server.pointer() == "new"
     assert least <= server.now - PARAMETERS.settle < least + 3
 
@@ -161,7 +161,7 @@ def test_one_that_hangs_or_is_too_slow_fails_by_the_setting(
 
 def test_going_back_never_fails_for_slowness_alone(two: Server) -> None:
     slow(two, 60 * PARAMETERS.start_timeout, cpu=0.1)
-    switch(two.app, "new", can_go_back=True, patient=True)
+    switch(two.app.release("new"), can_go_back=True, patient=True)
     assert two.pointer() == "new"
 
 
@@ -178,7 +178,7 @@ def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
 ) -> None:
     two.answers["new"] = lambda: status
     with pytest.raises(ReleaseError) as error:
-        switch(two.app.having(start_timeout=60), "new", can_go_back=True)
+        switch(two.app.having(start_timeout=60).release("new"), can_go_back=True)
     assert f"/health answered {status}" in str(error.value)
     assert hint in str(error.value)
     assert 5 <= two.now < 6
@@ -189,7 +189,7 @@ def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
 def test_refusals_while_it_starts_are_none(two: Server, status: int) -> None:
     until = {404: 4.5, 429: 20}[status]
     two.answers["new"] = lambda: status if two.now < until else 200
-    switch(two.app.having(start_timeout=60), "new", can_go_back=True)
+    switch(two.app.having(start_timeout=60).release("new"), can_go_back=True)
     assert two.pointer() == "new"
 
 
@@ -524,7 +524,7 @@ def test_a_candidate_that_never_went_live_is_not_waited_for(
     server.make("a", "b", live="b")
     server.up.add("a")
     with pytest.raises(ReleaseError):
-        switch(server.app, "a", can_go_back=True)
+        switch(server.app.release("a"), can_go_back=True)
     assert server.up == {"b"}
     assert server.now == 0
 
@@ -535,7 +535,7 @@ def test_a_release_is_drained_before_it_is_stopped(
     looked: list[list[str]] = []
 
     def busy_at_first(path: Path) -> int:
-        assert path == server.app.socket("a")
+        assert path == server.app.release("a").socket
         looked.append(list(server.calls))
         return len(looked) < 3
 
@@ -554,16 +554,16 @@ def test_nothing_to_retire_takes_no_time(server: Server) -> None:
 
 def test_a_failed_process_is_forgotten_when_stopped(server: Server) -> None:
     server.failed = {"links-queue@a.service"}
-    stop(server.app, "a")
+    stop(server.app.release("a"))
     assert server.calls == [stop_of("a"), "reset-failed links-queue@a.service"]
 
 
 def test_live_is_what_the_pointer_leads_to_if_it_is_there(server: Server) -> None:
-    assert live(server.app) is None
+    assert server.app.live() is None
     server.make("a", live="a")
-    assert live(server.app) == "a"
-    server.app.release("a").rename(server.app.release("gone"))
-    assert live(server.app) is None
+    assert server.app.live() == server.app.release("a")
+    server.app.release("a").folder.rename(server.app.release("gone").folder)
+    assert server.app.live() is None
 
 
 # Real sockets.

@@ -97,7 +97,7 @@ def test_a_hook_is_told_all_and_runs_in_the_release(
         placed["mode"] = f"{app.hook.stat().st_mode & 0o777:o}"
 
     monkeypatch.setattr(systemd, "systemctl", start)
-    hooks.run(replace(app, given=WITH), "after", within="r1", RELEASE="r1", WHY=why)
+    hooks.run(replace(app, given=WITH), "after", within=app.release("r1"), RELEASE="r1", WHY=why)
     assert server.calls == ["start links-hook@r1.service"]
     text = placed["text"]
     assert 'ONEBOX_HOOK_COMMAND="true"\n' in text
@@ -110,7 +110,7 @@ def test_a_hook_is_told_all_and_runs_in_the_release(
 def test_a_hook_that_fails_changes_nothing(server: Server, looked: list[str], app: App) -> None:
     server.make("r1", live="r1")
     server.refuses.add("links-hook")
-    hooks.run(replace(app, given=WITH), "after", within="r1")
+    hooks.run(replace(app, given=WITH), "after", within=app.release("r1"))
     assert looked == ["reset links-hook@r1.service"]
 
 
@@ -120,7 +120,7 @@ def test_a_hook_that_fails_changes_nothing(server: Server, looked: list[str], ap
 def test_a_hook_that_is_not_there_or_has_no_release_is_passed_over(
     server: Server, app: App, event: str, within: str | None
 ) -> None:
-    hooks.run(replace(app, given=WITH), event, within=within)
+    hooks.run(replace(app, given=WITH), event, within=app.release(within) if within else None)
     assert server.calls == []
 
 

@@ -117,7 +117,7 @@ def test_what_was_and_what_can_be_gone_back_to(server: Server) -> None:
     assert first.endswith("deploy  a-1  live    1 s")
     assert second.endswith("deploy  c-3  failed  ? s")
     assert (why, third.split()[4]) == ("  no", "live")
-    kept = history.releases(server.app, "b-2")
+    kept = history.releases(server.app)
     assert [(entry["release"], entry["live"]) for entry in kept] == [("b-2", True), ("a-1", False)]
     assert history.told_releases([]) == "No release is here."
     assert history.told([]) == "Nothing has been deployed."
