@@ -75,7 +75,7 @@ class Receivers:
         self.pings.clear()
 
     def told(self, part: str, check: str) -> list[dict[str, str]]:
-        """Return what was "raised" or "cured" of a check."""
+        """Return what was "raised" or "resolved" of a check."""
         return [p for post in self.posts for p in post["data"].get(part, []) if p["check"] == check]
 
     def first(self, part: str, check: str) -> dict[str, str]:

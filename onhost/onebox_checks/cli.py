@@ -28,9 +28,9 @@ from onebox_checks.state import Memory
 
 USER = "onebox-watch"
 EXAMPLES = """
-What is wrong now:                 onebox-watch status
-Whether you would be told:         onebox-watch test
-Look now, not at the next round:   systemctl start onebox-watch
+Show the open problems:     onebox-watch status
+Send a test notification:   onebox-watch test
+Run the checks now:         systemctl start onebox-watch
 
 What each check means: docs/checks.md. Exit codes: 0 done, 1 failed.
 """
@@ -41,17 +41,17 @@ def main() -> int:
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="onebox-watch",
-        description="The server looks at itself, and tells somebody.",
+        description="Check this server and report problems.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for run, does in (
-        (_round, "look at everything once; systemd does it, by a timer"),
-        (_status, "say what is wrong"),
-        (_restart, "restart what runs on libraries that an update has replaced"),
-        (_libraries, "write down what runs on them; systemd does it, before each round"),
-        (_test, "tell everybody who is to be told that this is a test"),
+        (_round, "run all checks once; a timer does"),
+        (_status, "show the open problems"),
+        (_restart, "restart services that run on libraries an update has replaced"),
+        (_libraries, "record which services do; the checks' unit does"),
+        (_test, "send a test notification by every channel"),
     ):
         name = run.__name__.removeprefix("_")
         commands.add_parser(name, help=does).set_defaults(run=run)
@@ -93,22 +93,22 @@ def _tell(settings: Wanted, kept: Memory, seen: Seen) -> None:
     for problem in raised:
         say(f"{problem.key}: {problem.what}")
     events = _events(settings, kept, seen)
-    if raised or kept.cured or events:
+    if raised or kept.resolved or events:
         urgent = any(problem.urgent for problem in raised)
         counted = state.allowance(kept, seen.at, settings.hourly, urgent=urgent)
         if counted is None:
             return
-        message = messages.message(settings.host, raised, kept.cured, events)
+        message = messages.message(settings.host, raised, kept.resolved, events)
         results = channels.tell(settings, message)
         kept.undelivered = {name: why for name, why in results.items() if why}
         for name, why in kept.undelivered.items():
-            say(f"Nobody could be told by {name}: {why}")
+            say(f"Could not notify by {name}: {why}")
         if results and len(kept.undelivered) == len(results):
             return
         counted.append(seen.at)
     for problem in raised:
         problem.told = True
-    kept.cured = []
+    kept.resolved = []
     kept.deploys = {app.name: app.last["at"] for app in seen.apps if app.last}
 
 
@@ -157,12 +157,12 @@ def _test(settings: Wanted) -> int:
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
     at = datetime.now().astimezone().isoformat(timespec="seconds")
-    text = f"What    This is a test, asked for at {at}\nWhere   {settings.host}\n"
-    results = channels.tell(settings, Message(f"[{settings.host}] This is a test", text))
+    text = f"Test      This is a test notification, sent at {at}\nServer    {settings.host}\n"
+    results = channels.tell(settings, Message(f"[{settings.host}] Test notification", text))
     for name, why in results.items():
         say(f"{name}: {why or 'sent'}")
     if not results:
-        say("Nobody is to be told: `notify` in the inventory is empty.")
+        say("No channel is set: `notify` in the inventory is empty.")
     return int(any(results.values()) or not results)
 
 

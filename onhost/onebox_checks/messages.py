@@ -12,16 +12,16 @@ from onebox_checks.state import Memory, Problem
 MORE = "docs/checks.md"
 
 
-def message(host: str, raised: list[Problem], cured: list[Problem], events: list[str]) -> Message:
+def message(host: str, raised: list[Problem], resolved: list[Problem], events: list[str]) -> Message:
     """Return one message for all that is news."""
     parts = [told(problem, host) for problem in raised]
-    parts += [f"Cured   {first(p.what)}\nWhere   {host}\nSince   {when(p.since)}" for p in cured]
-    parts += [f"News    {event}\nWhere   {host}" for event in events]
-    heads = [first(p.what) for p in raised] + [f"cured: {first(p.what)}" for p in cured] + events
+    parts += [f"Resolved  {first(p.what)}\nServer    {host}\nSince     {when(p.since)}" for p in resolved]
+    parts += [f"Event     {event}\nServer    {host}" for event in events]
+    heads = [first(p.what) for p in raised] + [f"resolved: {first(p.what)}" for p in resolved] + events
     more = f" (and {len(heads) - 1} more)" if len(heads) > 1 else ""
     data = {
         "raised": [as_data(problem) for problem in raised],
-        "cured": [as_data(problem) for problem in cured],
+        "resolved": [as_data(problem) for problem in resolved],
         "events": events,
     }
     return Message(f"[{host}] {heads[0][:80]}{more}", "\n\n".join(parts) + "\n", data)
@@ -29,10 +29,10 @@ def message(host: str, raised: list[Problem], cured: list[Problem], events: list
 
 def told(problem: Problem, host: str) -> str:
     """Return a problem in words."""
-    what = printable(problem.what).replace("\n", "\n        ")
+    what = printable(problem.what).replace("\n", "\n          ")
     return (
-        f"What    {what}\nWhere   {host}\nSince   {when(problem.since)}\n"
-        f"To do   {problem.do}\nMore    {MORE}, {check(problem)}"
+        f"Problem   {what}\nServer    {host}\nSince     {when(problem.since)}\n"
+        f"Fix       {problem.do}\nMore      {MORE}, {check(problem)}"
     )
 
 
@@ -70,6 +70,6 @@ def status(memory: Memory) -> str:
     lines = [f"Last round {when(memory.at)}: {len(memory.open) or 'no'} open"]
     lines += [f"{check(p)}  {first(p.what)}  since {when(p.since)}" for p in memory.open.values()]
     lines += [
-        f"could not tell by {name}: {printable(why)}" for name, why in memory.undelivered.items()
+        f"could not notify by {name}: {printable(why)}" for name, why in memory.undelivered.items()
     ]
     return "\n".join(lines)

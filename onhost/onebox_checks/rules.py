@@ -94,7 +94,7 @@ def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
             yield Finding("paused", app.name, what, do, patient=False, urgent=False)
         elif app.live and app.silence and app.domain not in app.uncertified:
             what = f"https://{app.domain} does not answer on the server itself: {app.silence}"
-            do = f"See what it says: journalctl -u '{app.name}-web@*' -n 50; systemctl status nginx"
+            do = f"Read its log: journalctl -u '{app.name}-web@*' -n 50; systemctl status nginx"
             yield Finding("answer", app.name, what, do)
 
 
@@ -106,7 +106,7 @@ def _releases(seen: Seen, past: Past) -> Iterator[Finding]:
         if app.others:
             told.append(f"up beside the live release: {', '.join(app.others)}")
         told += [
-            f"{unit} was started again {count} times lately"
+            f"{unit} restarted {count} times in the last hour"
             for unit, now in app.restarts.items()
             if (count := _since(past.restarts.get(unit, []), now)) >= RESTARTS
         ]
@@ -127,7 +127,7 @@ def _since(samples: list[tuple[float, int]], now: int) -> int:
 
 def _units(seen: Seen, _: Past) -> Iterator[Finding]:
     for unit in seen.failed:
-        do = f"See why: systemctl status {unit}. Once mended: systemctl reset-failed {unit}"
+        do = f"Find the cause: systemctl status {unit}. Once fixed: systemctl reset-failed {unit}"
         yield Finding("unit", unit, f"{unit} failed", do)
     for unit in seen.stopped:
         if unit not in seen.failed:
@@ -145,7 +145,7 @@ def _disks(seen: Seen, past: Past) -> Iterator[Finding]:
             told.append(f"{disk.files_free} of {disk.files} inodes are free")
         left = _seconds_left([*past.free.get(disk.mount, []), (seen.at, disk.free)])
         if left is not None and left < SOON:
-            told.append(f"at the pace of the last hour it is full in {left / 3600:.1f} hours")
+            told.append(f"full in {left / 3600:.1f} hours at the rate of the last hour")
         if told:
             do = (
                 f"Find what grows: du -xh -d2 {disk.mount} | sort -h | tail -20;"
@@ -182,7 +182,7 @@ def _memory(seen: Seen, past: Past) -> Iterator[Finding]:
     if _over(seen.pressure, PRESSURE, was_open):
         told.append(f"{seen.pressure:.0%} of the last five minutes everything waited for memory")
     if told:
-        do = "See who takes it: ps -eo rss,args --sort -rss | head. Fewer `workers`, or more memory"
+        do = "Find what uses it: ps -eo rss,args --sort -rss | head. Set fewer `workers`, or add memory"
         yield Finding("memory", "server", f"Memory is short: {'; '.join(told)}", do)
 
 
@@ -190,13 +190,13 @@ def _certificates(seen: Seen, _: Past) -> Iterator[Finding]:
     for app in seen.apps:
         if app.live and app.uncertified:
             what = f"{app.name} has no certificate for {', '.join(app.uncertified)}"
-            do = "Deploy again: it asks for one, and says why it gets none"
+            do = "Deploy again: it requests one, and reports why that fails"
             yield Finding("certificate", app.name, what, do)
         elif app.certificate and app.certificate.is_late(seen.at):
             life = app.certificate.left(app.certificate.begin)
             left = f"{app.certificate.left(seen.at):.1f} of {life:.0f} days left"
             what = f"The certificate that {app.domain} serves was not renewed: {left}"
-            do = "Renew it and see why not: systemctl start onebox-certbot; journalctl -u"
+            do = "Renew it and find the cause: systemctl start onebox-certbot; journalctl -u"
             yield Finding("certificate", app.name, what, f"{do} onebox-certbot -n 50")
 
 
@@ -204,21 +204,21 @@ def _clock(seen: Seen, _: Past) -> Iterator[Finding]:
     if seen.clock is not None and abs(seen.clock) > OFF:
         way = "ahead" if seen.clock > 0 else "behind"
         what = f"The clock is {abs(seen.clock):.0f} s {way}"
-        do = "See who keeps it: timedatectl. Nobody does? apt install systemd-timesyncd"
+        do = "Check time synchronisation: timedatectl. None? apt install systemd-timesyncd"
         yield Finding("clock", "server", what, do, urgent=False)
 
 
 def _time(seen: Seen, _: Past) -> Iterator[Finding]:
     if not seen.timekeeper:
-        what = "Nothing keeps the clock: no NTP service runs"
-        do = "systemctl enable --now systemd-timesyncd. Is it not installed? Deploy again"
+        what = "The clock is not synchronised: no NTP service runs"
+        do = "systemctl enable --now systemd-timesyncd. Not installed? Deploy again"
         yield Finding("time", "server", what, do, urgent=False)
 
 
 def _firewall(seen: Seen, _: Past) -> Iterator[Finding]:
     if seen.firewall:
         what = f"The firewall's table in the kernel {seen.firewall}: nft list table inet onebox"
-        do = "Load it again: systemctl reload-or-restart onebox-firewall. Then see who did it"
+        do = "Load it again: systemctl reload-or-restart onebox-firewall. Then find what changed it"
         yield Finding("firewall", "table", what, do, urgent=False)
     if seen.closed:
         ports = ", ".join(map(str, seen.closed))
@@ -237,7 +237,7 @@ def _firewall(seen: Seen, _: Past) -> Iterator[Finding]:
 
 def _database(seen: Seen, _: Past) -> Iterator[Finding]:
     if seen.database:
-        what = f"PostgreSQL takes no new connection: {seen.database}"
+        what = f"PostgreSQL accepts no new connection: {seen.database}"
         do = (
             "Find the app whose connections or locks use it up: ss -xp | grep PGSQL, or its log;"
             " stop that app: onebox-release pause APP"
@@ -248,14 +248,14 @@ def _database(seen: Seen, _: Past) -> Iterator[Finding]:
 def _reboot(seen: Seen, _: Past) -> Iterator[Finding]:
     if seen.reboot:
         what = f"An update waits for a reboot: {seen.reboot}"
-        do = "Reboot when a minute of silence does no harm: systemctl reboot"
+        do = "Reboot when a minute of downtime is acceptable: systemctl reboot"
         yield Finding("reboot", "server", what, do, urgent=False)
 
 
 def _drift(seen: Seen, _: Past) -> Iterator[Finding]:
     if seen.drift:
-        what = f"Not as the last whole deploy left it: {_some(seen.drift)}"
-        do = "Deploy again: that puts it back. To keep a change, make it in the inventory"
+        what = f"Changed since the last full deploy: {_some(seen.drift)}"
+        do = "Deploy again to revert it. To keep a change, make it in the inventory"
         yield Finding("drift", "server", what, do, urgent=False)
 
 
@@ -267,7 +267,7 @@ def _deploys(seen: Seen, _: Past) -> Iterator[Finding]:
             serves = f"Release {app.live} serves" if app.live else "Nothing serves"
             what = f"{happened(app, last)}. {serves}. Why: {last.get('why', 'not said')}"
             yield Finding(
-                "deploy", app.name, what, "Mend the app and deploy again",
+                "deploy", app.name, what, "Fix the app and deploy again",
                 patient=False, urgent=False, mark=last["at"],
             )  # fmt: skip
 
@@ -286,7 +286,7 @@ def _jobs(seen: Seen, _: Past) -> Iterator[Finding]:
                 what = f"The job {name} of {app.name} failed: {run['result']}"
                 what += f"\n{run['excerpt']}" if run.get("excerpt") else ""
                 do = (
-                    f"See its words: journalctl -u '{app.name}-{name}@*' -n 50. Run it again:"
+                    f"Read its log: journalctl -u '{app.name}-{name}@*' -n 50. Run it again:"
                     f" systemctl start onebox-job-{app.name}-{name}"
                 )
                 yield Finding("job", f"{app.name}-{name}", what, do, patient=False, urgent=False)
@@ -306,7 +306,7 @@ def _libraries(seen: Seen, _: Past) -> Iterator[Finding]:
 
 def _updates(seen: Seen, _: Past) -> Iterator[Finding]:
     if seen.updates:
-        what = f"Security updates are not as the deploy set them: {'; '.join(seen.updates)}"
+        what = f"Security updates are configured otherwise than the deploy set them: {'; '.join(seen.updates)}"
         do = "Find the file that overrides it: grep -r Unattended-Upgrade /etc/apt/apt.conf.d"
         yield Finding("updates", "server", what, do, urgent=False)
 

@@ -1,7 +1,7 @@
 """What is remembered from round to round: open problems, who was told, lately's figures.
 
 A problem is open once it has been seen at two looks half a round apart, unless it is of the kind
-that can't be over by itself; it is cured the same way. So a deploy, a worker's restart or a reboot
+that can't be over by itself; it is resolved the same way. So a deploy, a worker's restart or a reboot
 is no problem.
 """
 
@@ -37,7 +37,7 @@ class Problem:
     since: float
     told: bool = False
     good: float | None = None
-    """Since when it seems to be cured."""
+    """Since when it seems to be resolved."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Memory:
     suspected: dict[str, float] = field(default_factory=dict)
     """Findings of one look, and since when."""
     open: dict[str, Problem] = field(default_factory=dict)
-    cured: list[Problem] = field(default_factory=list)
+    resolved: list[Problem] = field(default_factory=list)
     """Problems that somebody was told of and that are over, which nobody knows yet."""
     sent: list[float] = field(default_factory=list)
     """When messages went out, lately."""
@@ -71,7 +71,7 @@ class Memory:
     @property
     def is_good(self) -> bool:
         """Tell whether the ping may go out: nothing is urgent, and nothing waits to be told."""
-        return not self.cured and all(p.told and not p.urgent for p in self.open.values())
+        return not self.resolved and all(p.told and not p.urgent for p in self.open.values())
 
 
 def take(
@@ -105,7 +105,7 @@ def take(
         if not problem.patient or now - problem.good >= PATIENCE * every:
             del memory.open[key]
             if problem.told:
-                memory.cured.append(problem)
+                memory.resolved.append(problem)
 
 
 def sample(memory: Memory, seen: Seen, every: int) -> None:
@@ -148,7 +148,7 @@ def load(file: Path = problems.FILE, spare: Path = problems.SPARE) -> Memory:
     known = {f.name for f in fields(Memory)}
     memory = Memory(**{key: value for key, value in data.items() if key in known})
     memory.open = {key: Problem(**problem) for key, problem in data["open"].items()}
-    memory.cured = [Problem(**problem) for problem in data["cured"]]
+    memory.resolved = [Problem(**problem) for problem in data.get("resolved", [])]
     return memory
 
 

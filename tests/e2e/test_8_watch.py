@@ -67,14 +67,14 @@ def test_what_goes_wrong_is_told_and_that_it_is_over(watched: Watched) -> None:
     mail = next(mail for mail in inbox.mails if told["what"] in text_of(mail))
     text = text_of(mail)
     assert mail["To"] == "you@example.com"
-    for word in (told["what"], told["do"], "Where   " + server.host.name, "docs/checks.md, answer"):
+    for word in (told["what"], told["do"], "Server    " + server.host.name, "docs/checks.md, answer"):
         assert word in text
     status = json.loads(server.run("onebox-release status links --json"))
     assert "answer:links" in {p["key"] for p in status["data"]["problems"]["open"]}
     assert server.domain in server.run("onebox-watch status")
     inbox.pings.clear()
     server.run("systemctl start nginx")
-    inbox.wait(lambda: inbox.told("cured", "answer"), 4 * EVERY)
+    inbox.wait(lambda: inbox.told("resolved", "answer"), 4 * EVERY)
     inbox.wait(lambda: inbox.pings, 2 * EVERY)
     assert len(inbox.told("raised", "answer")) == 1
 
@@ -109,7 +109,7 @@ def test_jobs_and_hooks_follow_the_release(watched: Watched) -> None:
     server.wait_for(f"grep -q '{live} links' /var/lib/links/tick", 10)
     assert "sorry" not in server.run("systemctl list-timers --all; ls /etc/systemd/system")
     assert server.run("systemctl --failed --no-legend") == ""
-    inbox.wait(lambda: inbox.told("cured", "job"), 3 * EVERY)
+    inbox.wait(lambda: inbox.told("resolved", "job"), 3 * EVERY)
     assert server.deploy()["success"] == []
 
 

@@ -25,7 +25,7 @@ def test_a_release_that_goes_bad_is_put_back(probe: Probed, csv: Path, kind: str
     output = result.stdout + result.stderr
     assert result.returncode != 0
     assert why in output
-    assert f"Put back release {before}" in output
+    assert f"Rolled back to release {before}" in output
     assert probe.live() == before
     bad = traffic.releases - {before}
     assert len(bad) == 1

@@ -196,7 +196,7 @@ def test_put_back(
     probe.server.app["watch"] = 2
     keep(traffic, folder, [(begin, time.time(), kind)], f"A release that {kind}")
     assert result.returncode != 0
-    assert f"Put back release {before}" in result.stdout + result.stderr
+    assert f"Rolled back to release {before}" in result.stdout + result.stderr
     answers = [s for s in traffic.samples if s.release and s.release != before]
     failures = traffic.failures
     figures |= {

@@ -65,7 +65,7 @@ class Unattended:
         finally:
             cure()
         cured = self.inbox.wait(
-            lambda: self.inbox.told("cured", check), limits.get("cured", 3 * EVERY) + SLACK
+            lambda: self.inbox.told("resolved", check), limits.get("resolved", 3 * EVERY) + SLACK
         )
         return {
             "seconds_until_told": round(raised, 1),
@@ -118,7 +118,7 @@ CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
         "answer",
         f"systemctl kill -s STOP probe-web@{LIVE}",
         f"systemctl kill -s CONT probe-web@{LIVE}",
-        {"rounds": 4, "cured": 5 * EVERY},  # a round that waits for an answer takes 5 s longer
+        {"rounds": 4, "resolved": 5 * EVERY},  # a round that waits for an answer takes 5 s longer
     ),
     "a process is stopped": (
         "release",
@@ -130,7 +130,7 @@ CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
         "release",
         KILLER,
         "systemctl stop killer",
-        {"rounds": 4, "cured": LATELY + 3 * EVERY},  # five times 3 s first
+        {"rounds": 4, "resolved": LATELY + 3 * EVERY},  # five times 3 s first
     ),
     "a unit failed": (
         "unit",
@@ -142,7 +142,7 @@ CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
         "unit",
         "systemctl stop postgresql@15-main",
         "systemctl start postgresql@15-main",
-        {"cured": 4 * EVERY},
+        {"resolved": 4 * EVERY},
     ),
     "the disk is full": (
         "disk",
@@ -160,7 +160,7 @@ CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
         "disk",
         FILLER,
         "systemctl stop filler; rm /var/growing",
-        {"rounds": 15, "cured": LATELY + 3 * EVERY},  # a pace takes an hour's rounds to see
+        {"rounds": 15, "resolved": LATELY + 3 * EVERY},  # a pace takes an hour's rounds to see
     ),
     "memory is short": ("memory", MEMINFO, "umount /proc/meminfo", {}),
     "an update waits for a reboot": (
@@ -219,7 +219,7 @@ def test_a_clock_that_is_wrong(unattended: Unattended, figures: dict[str, Any]) 
         inbox.ahead = ahead
 
     # The clock is compared at the end of a round, and judged in the next.
-    limits = {"rounds": 3.0, "cured": 4.0 * EVERY}
+    limits = {"rounds": 3.0, "resolved": 4.0 * EVERY}
     figures |= unattended.told("clock", lambda: be(7200), lambda: be(0), **limits)
 
 

@@ -47,7 +47,7 @@ def check_unique(app: App, digest: str) -> None:
         if each != digest and artifact(each) == artifact(digest):
             raise RefusedError(
                 f"Archives {digest} and {each} have the same release id, {artifact(digest)}."
-                " This does not happen by chance: check who made them, and change a file of the app"
+                " This does not happen by chance: check where they came from, and change a file of the app"
             )
 
 

@@ -74,7 +74,7 @@ def check_back(release: Release, live: Release | None) -> None:
         raise RefusedError(
             f"Release {release} has another DATABASE_URL than the live release {live}: what was"
             " written since is not there, or its password is an old one. Deploy its code again, or"
-            " roll back all the same with --force."
+            " roll back anyway with --force."
         )
     if not release.app.parameters.migrates:
         return
@@ -87,7 +87,7 @@ def check_back(release: Release, live: Release | None) -> None:
             raise RefusedError(
                 f"Whether release {release} runs on today's database is unknown: {own.why}."
                 " Set `migrations_compatible` if every migration keeps the previous release"
-                " working, or roll back all the same with --force."
+                " working, or roll back anyway with --force."
             )
         return
     successor = history.successor(release.app, release.id)

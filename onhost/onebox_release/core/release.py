@@ -63,7 +63,7 @@ def deploy(app: App, digest: str, *, consent: bool) -> None:
         can_go_back = migrations.migrate(release, before, consent=consent)
         spoilt = before and integrity.altered(before)
         switch(release, can_go_back=can_go_back)
-        if spoilt:  # it is nothing to go back to
+        if spoilt:  # it is nothing to roll back to
             history.record(app, what="verify", release=str(before), before="", result="altered")
     retire(app)
     integrity.sweep(app)
@@ -103,7 +103,7 @@ def rollback(app: App, name: str | None, *, force: bool) -> None:
     if before and not lock.HOLD.exists():
         say(
             f"The next deploy of the same code brings {identity.original(before)} again, a nightly"
-            ' one too. To keep deploys away until it is mended: fab hold "why"'
+            ' one too. To block deploys until it is fixed: fab hold "why"'
             ' (here: onebox-release hold "why")'
         )
 
@@ -185,7 +185,7 @@ def _sound(app: App, digest: str, before: Release | None) -> Release:
     if not found and release == before and (why := starting.revived(release)):
         found = [(f"release {release}", f"does not serve: {why}")]
     if found:
-        say("Making the release anew: " + " ".join(found[0]))
+        say("Rebuilding the release: " + " ".join(found[0]))
         environment = any("/venv/" in path for path, _ in found)
         if environment:
             forget_packages(app)  # they may share their files with it
@@ -265,8 +265,8 @@ def _check_whole(release: Release) -> None:
     if found := integrity.altered(release):
         told = "\n".join(f"  {what} {how}" for what, how in found[:10])
         raise RefusedError(
-            f"Release {release} is not as it was made:\n{told}\n"
-            "Go back to another, or deploy its code again. To serve it as it is: --force."
+            f"Release {release} was altered since it was built:\n{told}\n"
+            "Roll back to another one, or deploy its code again. To serve it anyway: --force."
         )
 
 
@@ -278,4 +278,4 @@ def _now(what: str, release: Release) -> str:
         return f"Release {serving} serves.{fix}"
     if serving:
         return f"Release {serving} serves, as before.{fix}"
-    return f"Nothing serves: there was no release before.{fix}"
+    return f"Nothing serves: there is no previous release.{fix}"

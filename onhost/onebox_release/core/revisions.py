@@ -118,7 +118,7 @@ def _found(versions: Path) -> dict[str, Revision]:
         if missing := set(revision.parents) - found.keys():
             raise _UnknownError(
                 f"the revision {plain(revision.name, 80)} follows or depends on"
-                f" {plain(min(missing), 80)}, which is no revision of this release"
+                f" {plain(min(missing), 80)}, which is not a revision of this release"
             )
     return found
 

@@ -163,7 +163,7 @@ def _put_back(app: App, before: Release | None) -> None:
     """Make the release before live again, by the same rename."""
     if before:
         durable.point(app.current, f"releases/{before}")
-        say(f"Put back release {before}")
+        say(f"Rolled back to release {before}")
         make_way(before)
         systemd.systemctl("start", "--no-block", before.target)
     else:

@@ -100,7 +100,7 @@ def _check(folder: Path, size: int, files: int, what: str, advice: str) -> None:
     if disk.f_files and disk.f_favail < files:
         raise RefusedError(
             f"The disk has {disk.f_favail} inodes free, {what} needs {files}."
-            f" Look for many small files: du --inodes -xd2 / | sort -n | tail"
+            f" Find many small files: du --inodes -xd2 / | sort -n | tail"
         )
 
 

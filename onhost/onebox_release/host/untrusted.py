@@ -29,7 +29,7 @@ def read(path: str | Path, limit: int = MIB, *, links: bool = False) -> bytes:
     descriptor = os.open(path, flags if links else flags | os.O_NOFOLLOW)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path} is no regular file")
+            raise OSError(f"{path} is not a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(limit)
     finally:

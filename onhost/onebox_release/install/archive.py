@@ -123,7 +123,7 @@ def members(file: IO[bytes] | gzip.GzipFile, limits: Limits) -> Iterator[Member]
         folders.update("/".join(parts[:count]) for count in range(1, len(parts)))
         if len(files) + len(folders) > limits.entries:
             raise RefusedError(
-                f"The archive has more than {limits.entries} files and folders. Nothing was begun."
+                f"The archive has more than {limits.entries} files and folders. Nothing was changed."
             )
         if not folders.isdisjoint([path]) or any(
             "/".join(parts[:count]) in files for count in range(1, len(parts))
@@ -198,7 +198,7 @@ class _Source:
 def within(size: int, most: int) -> int:
     """Return a size. Raises RefusedError where it is more than allowed."""
     if size > most:
-        raise RefusedError(f"The archive has more than {most >> 20} MiB. Nothing was begun.")
+        raise RefusedError(f"The archive has more than {most >> 20} MiB. Nothing was changed.")
     return size
 
 
@@ -244,4 +244,4 @@ def _path(name: bytes) -> str:
 
 
 def _not_plain(path: str) -> ReleaseError:
-    return ReleaseError(f"The archive has {path[:200]!r}, which is no plain file.")
+    return ReleaseError(f"The archive has {path[:200]!r}, which is not a regular file.")

@@ -71,7 +71,7 @@ def _walk(top: int, device: int, interpreter: str, taken: Taken) -> None:
                 elif stat.S_ISREG(state.st_mode):
                     _file(folder, name, state, whole)
                 else:
-                    raise _refused(whole, "is no file, no folder and no link")
+                    raise _refused(whole, "is not a file, folder or link")
 
 
 def _count(taken: Taken, state: os.stat_result, path: tuple[str, ...]) -> None:

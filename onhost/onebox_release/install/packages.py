@@ -225,7 +225,7 @@ def _decoded(content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise ReleaseError(f"{REQUIREMENTS} is no text in UTF-8.") from None
+        raise ReleaseError(f"{REQUIREMENTS} is not UTF-8 text.") from None
 
 
 def _allowed(
@@ -244,7 +244,7 @@ def _project(document: dict[str, Any], where: str, passed_over: list[str]) -> di
     tool = document.get("tool")
     own = tool.get("uv", {}) if isinstance(tool, dict) else {}
     if not isinstance(own, dict):
-        raise ReleaseError(f"{where}: [tool.uv] is no table.")
+        raise ReleaseError(f"{where}: [tool.uv] is not a table.")
     settings = _allowed(own, WANTED, f"{where}, [tool.uv]", passed_over)
     # Whether there is a package to build decides how the lock names it; nothing is built of it.
     settings.setdefault("package", "build-system" in document)
@@ -326,7 +326,7 @@ def _files(package: dict[str, Any], name: str, registry: str, rules: Rules) -> i
     """Check what could be fetched of a package; return how many bytes it would be, or 0."""
     wheels, sdist = package.get("wheels", []), package.get("sdist")
     if not _list(lambda wheel: isinstance(wheel, dict))(wheels):
-        raise _wrong(name, "has wheels that are no list")
+        raise _wrong(name, "has wheels that are not a list")
     for file in [*wheels, *([sdist] if sdist is not None else [])]:
         if not isinstance(file, dict) or not _text(file.get("url")) or "path" in file:
             raise _wrong(name, "has a file without an address")

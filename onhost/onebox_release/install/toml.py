@@ -21,7 +21,7 @@ def read(name: str, content: bytes) -> dict[str, Any]:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         kind = type(error).__name__
-        raise ReleaseError(f"{name} is no TOML that can be read ({kind}).") from None
+        raise ReleaseError(f"{name} is not valid TOML ({kind}).") from None
 
 
 def written(value: Any) -> str:

@@ -38,10 +38,10 @@ from onebox_release.report import document, exit_code, say
 from onebox_release.shell import keys, logs, status, submit, transient_unit
 
 EXAMPLES = """
-Which release is live, and which can be gone back to:  onebox-release status links
-Go back to the one before:                             onebox-release rollback links
+Show the live release and those to roll back to:  onebox-release status links
+Roll back to the previous release:                onebox-release rollback links
 
-Whatever you do, the live release goes on serving until another one answers.
+The live release serves until another one answers.
 Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.
 """
 
@@ -167,7 +167,7 @@ def _logs(app: App, arguments: argparse.Namespace) -> None:
     for line in found:
         print(line)
     if not found and not arguments.follow:
-        say(f"Nothing found since {arguments.since}. Look further back, as by --since 7d.")
+        say(f"Nothing found since {arguments.since}. Search further back, as in --since 7d.")
     with suppress(KeyboardInterrupt):  # its usual end
         for line in logs.follow(app, wanted) if arguments.follow else ():
             print(line, flush=True)
@@ -277,11 +277,11 @@ def _parser() -> Parser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _json(_command(commands, "status", _status, "say how the app and the server are"))
-    _json(_command(commands, "releases", _releases, "list what can be gone back to"))
+    _json(_command(commands, "releases", _releases, "list the releases to roll back to"))
     _json(_command(commands, "history", _history, "list what was deployed when"))
     _command(commands, "check", _check, "ask the live release through nginx; 0 if it answers")
-    back = _command(commands, "rollback", _rollback, "go back to an earlier release", in_unit=True)
-    back.add_argument("release", nargs="?", help="one that `status` lists; or the one before")
+    back = _command(commands, "rollback", _rollback, "roll back to an earlier release", in_unit=True)
+    back.add_argument("release", nargs="?", help="a release that `status` lists; default: the previous one")
     back.add_argument(
         "--force",
         action="store_true",
@@ -293,7 +293,7 @@ def _parser() -> Parser:
     )
     deploy.add_argument("digest", help="SHA-256 of the archive")
     deploy.add_argument(
-        "--allow-incompatible", action="store_true", help="migrate though going back may be off"
+        "--allow-incompatible", action="store_true", help="run migrations that disable rollback"
     )
     deploy.add_argument(
         "--credentials", action="store_true", help="read those for uv and git from standard input"
@@ -308,11 +308,11 @@ def _parser() -> Parser:
     job.add_argument("job", help="its name")
     plan = _command(commands, "plan", _plan, "name the release that an archive would become")
     plan.add_argument("digest", help=f"its SHA-256, or `{LIVE}` for the live release's archive")
-    _command(commands, "restart", _restart, "start the live release anew", in_unit=True)
+    _command(commands, "restart", _restart, "restart the live release", in_unit=True)
     _by_hand(commands)
     hold = commands.add_parser("hold", help="keep deploys away from this server")
-    hold.add_argument("why", help="the reason, told to whoever tries")
-    hold.add_argument("--who", help="who says so, where that isn't the user who runs this")
+    hold.add_argument("why", help="the reason, shown to those who try")
+    hold.add_argument("--who", help="the user to record instead of the one who runs this")
     hold.set_defaults(run=_hold)
     commands.add_parser("unhold", help="let deploys in again").set_defaults(run=_unhold)
     kept = commands.add_parser("reserve", help="keep the disk's last space for PostgreSQL")
@@ -337,14 +337,14 @@ def _by_hand(commands: Commands) -> None:
     run.add_argument("--take", type=_token, help=argparse.SUPPRESS)
     ask = _command(commands, "psql", _psql, "ask the app's database")
     ask.add_argument("--owner", action="store_true", help="as the schema's owner")
-    page = _command(commands, "maintenance", _maintenance, "show visitors a page in its place")
+    page = _command(commands, "maintenance", _maintenance, "serve a maintenance page instead of it")
     page.add_argument("switch", choices=["on", "off"])
     _command(commands, "pause", _pause, "stop its processes and timers, over reboots too")
     _command(commands, "resume", _resume, "start its processes and timers again")
     end = _command(commands, "remove", _remove, "take the app off this server", in_unit=True)
     end.add_argument("--yes", action="store_true", required=True, help="that it is meant")
     end.add_argument("--no-dump", action="store_true", help="keep no copy of its data")
-    end.add_argument("--who", help="who says so, where that isn't the user who runs this")
+    end.add_argument("--who", help="the user to record instead of the one who runs this")
 
 
 def _token(text: str) -> str:

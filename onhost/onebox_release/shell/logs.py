@@ -98,7 +98,7 @@ def finder(grep: str, request: str) -> Wanted:
     try:
         pattern = re.compile(grep)
     except re.error as error:
-        raise ReleaseError(f"{grep!r} is no regular expression: {error}") from None
+        raise ReleaseError(f"{grep!r} is not a regular expression: {error}") from None
     return lambda text: request in text and pattern.search(text)
 
 
@@ -110,7 +110,7 @@ def moment(text: str) -> float:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ReleaseError(
-            f'{text!r} is no time. Write "15m", "2h", "3d" or "2026-11-20 07:00" (UTC).'
+            f'{text!r} is not a time. Write "15m", "2h", "3d" or "2026-11-20 07:00" (UTC).'
         ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 

@@ -92,9 +92,9 @@ def _release(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         text = f"{unit['state']}, {unit['restarts']} restarts, {size(unit['memory'])}"
         yield unit["process"], text, worse if unit["state"] == "active" else RED
     if data["maintenance"]:
-        yield "maintenance", f"visitors get a page since {when(data['maintenance'])} UTC", YELLOW
+        yield "maintenance", f"clients get the maintenance page since {when(data['maintenance'])} UTC", YELLOW
     others = [release for release in data["healthy"] if release != data["live"]]
-    yield "kept", ", ".join(others) or "nothing to go back to", ""
+    yield "kept", ", ".join(others) or "nothing to roll back to", ""
     if (last := data["last"]) and last["result"] != "live":
         of = f" of {last['release']}" if last["release"] else _by(last.get("who"))
         yield "last", f"{last['what']}{of}: {last['result']}", YELLOW

@@ -55,7 +55,7 @@ def run(
             time.sleep(min(1, deadline - now))
             check()
     except KeyboardInterrupt:
-        say("Nothing was begun.")
+        say("Nothing was changed.")
         return ReleaseError.code
     return code
 

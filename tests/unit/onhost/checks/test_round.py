@@ -81,7 +81,7 @@ def test_a_problem_is_told_once_and_then_its_end(world: World) -> None:
     ]
     world.seen = Seen(at=0, apps=[App("links", "links.test")])
     world.round(1600)
-    assert world.sent[-1].subject == "[box] cured: The job report of links failed: exit-code"
+    assert world.sent[-1].subject == "[box] resolved: The job report of links failed: exit-code"
     assert world.pings == 3
 
 
@@ -142,8 +142,8 @@ def test_a_message_says_what_where_since_when_and_what_to_do() -> None:
     message = messages.message("box", [problem], [], [])
     assert message.subject == "[box] full"
     assert message.text == (
-        "What    full\n        really\nWhere   box\nSince   2026-11-20 08:00 UTC\n"
-        "To do   empty it\nMore    docs/checks.md, disk\n"
+        "Problem   full\n          really\nServer    box\nSince     2026-11-20 08:00 UTC\n"
+        "Fix       empty it\nMore      docs/checks.md, disk\n"
     )
     document = json.loads(message.document("box"))
     assert (document["schema"], document["host"]) == (1, "box")

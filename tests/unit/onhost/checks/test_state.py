@@ -37,7 +37,7 @@ def test_what_lasts_for_two_rounds_is_open_since_the_first() -> None:
 
 def test_what_is_over_in_the_next_round_was_nothing() -> None:
     kept = rounds([BAD], [], [BAD], [])
-    assert (kept.open, kept.suspected, kept.cured) == ({}, {}, [])
+    assert (kept.open, kept.suspected, kept.resolved) == ({}, {}, [])
 
 
 def test_a_look_in_between_is_no_round() -> None:
@@ -49,21 +49,21 @@ def test_a_look_in_between_is_no_round() -> None:
 
 def test_what_cannot_be_over_by_itself_is_open_and_cured_at_once() -> None:
     assert list(rounds([JOB]).open) == ["job:links-report"]
-    assert [p.key for p in rounds([JOB], [JOB], []).cured] == ["job:links-report"]
+    assert [p.key for p in rounds([JOB], [JOB], []).resolved] == ["job:links-report"]
 
 
 def test_a_cure_must_last_too() -> None:
     assert list(rounds([BAD], [BAD], []).open) == ["disk:/"]
     assert list(rounds([BAD], [BAD], [], [BAD], []).open) == ["disk:/"]
     kept = rounds([BAD], [BAD], [], [])
-    assert (kept.open, [p.key for p in kept.cured]) == ({}, ["disk:/"])
+    assert (kept.open, [p.key for p in kept.resolved]) == ({}, ["disk:/"])
 
 
 def test_nobody_is_told_of_the_end_of_what_they_never_knew() -> None:
     kept = Memory()
     state.take(kept, [JOB], set(), 0, EVERY)
     state.take(kept, [], set(), 1, EVERY)
-    assert (kept.open, kept.cured) == ({}, [])
+    assert (kept.open, kept.resolved) == ({}, [])
 
 
 def test_what_can_not_be_looked_at_stays() -> None:
@@ -137,7 +137,7 @@ def test_all_is_remembered(tmp_path: Path) -> None:
     kept.free["/"] = [(1.0, 2)]
     state.save(kept, tmp_path / "state.json", tmp_path / "spare")
     again = state.load(tmp_path / "state.json", tmp_path / "spare")
-    assert (again.open, again.cured) == (kept.open, kept.cured)
+    assert (again.open, again.resolved) == (kept.open, kept.resolved)
     assert [tuple(sample) for sample in again.free["/"]] == [(1.0, 2)]
 
 

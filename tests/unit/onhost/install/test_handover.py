@@ -82,7 +82,7 @@ def link(target: str) -> Callable[[Path], None]:
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
-    "a pipe": (fifo, "is no file, no folder and no link"),
+    "a pipe": (fifo, "is not a file, folder or link"),
     "setuid": (setuid, "would run as another user"),
     "setgid": (setgid, "would run as another user"),
     "a hard link": (hard_link, "is linked from elsewhere"),

@@ -163,7 +163,7 @@ def test_ctrl_c_ends_the_waiting(
     monkeypatch.setattr(transient_unit, "_run", lambda *_, **__: None)
     monkeypatch.setattr(time, "sleep", interrupt)
     assert transient_unit.run(app, [], wait=30) == 1
-    assert capsys.readouterr().err.splitlines()[-1] == "Nothing was begun."
+    assert capsys.readouterr().err.splitlines()[-1] == "Nothing was changed."
 
 
 def test_secrets_wait_in_a_file_of_their_own_and_are_in_no_argument(
