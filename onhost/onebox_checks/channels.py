@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from onebox_checks.configuration import Email, Wanted
+from onebox_checks.configuration import Configuration, Email
 
 PATIENCE = 15  # seconds for each
 AGENT = {"User-Agent": "onebox-watch"}
@@ -35,23 +35,23 @@ class Message:
 
     def document(self, host: str) -> bytes:
         """Return the one shape of machine-readable output; chat servers show its `text`."""
-        told = f"{self.subject}\n\n{self.text}"
-        document = {"schema": 1, "host": host, "app": None, "data": self.data, "text": told}
+        notified = f"{self.subject}\n\n{self.text}"
+        document = {"schema": 1, "host": host, "app": None, "data": self.data, "text": notified}
         return json.dumps(document).encode()
 
 
-def tell(wanted: Wanted, message: Message) -> dict[str, str]:
+def notify(settings: Configuration, message: Message) -> dict[str, str]:
     """Tell it in every way that is set; return what came of each: nothing is good."""
-    body = message.document(wanted.host)
+    body = message.document(settings.host)
     ways: dict[str, Callable[[], str]] = {}
-    if wanted.email:
-        account = wanted.email
+    if settings.email:
+        account = settings.email
         ways["email"] = lambda: send_email(account, message)
-    if wanted.webhook:
-        url = wanted.webhook
+    if settings.webhook:
+        url = settings.webhook
         ways["webhook"] = lambda: post(url, body)
-    if wanted.command:
-        command = wanted.command
+    if settings.command:
+        command = settings.command
         ways["command"] = lambda: run(command, body)
     return {name: way() for name, way in ways.items()}
 

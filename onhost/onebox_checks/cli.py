@@ -22,9 +22,9 @@ from onebox_checks import (
     state,
 )
 from onebox_checks.channels import Message
-from onebox_checks.configuration import Wanted
-from onebox_checks.observation import Seen
-from onebox_checks.state import Memory
+from onebox_checks.configuration import Configuration
+from onebox_checks.observation import Observation
+from onebox_checks.state import State
 
 USER = "onebox-watch"
 EXAMPLES = """
@@ -59,39 +59,39 @@ def main() -> int:
     try:
         code: int = arguments.run(configuration.read())
     except PermissionError:
-        say("onebox-watch must be run by root: put sudo in front.")
+        log("onebox-watch must be run by root: put sudo in front.")
         return 1
     except (OSError, ValueError) as error:
-        say(f"{type(error).__name__}: {error}")
+        log(f"{type(error).__name__}: {error}")
         return 1
     return code
 
 
-def _round(settings: Wanted) -> int:
+def _round(settings: Configuration) -> int:
     """Look, judge, tell, remember, ping."""
     kept = state.load()
     if not settings.ping and time.time() - kept.clock_asked >= CLOCK:
         kept.clock, kept.clock_asked = observe.ask_clock(settings), time.time()
-    seen = observe.look(settings, clock=kept.clock)
+    seen = observe.observe_server(settings, clock=kept.clock)
     findings = rules.judge(seen, kept.past)
     state.take(kept, findings, rules.unknown(seen), seen.at, settings.every)
     state.sample(kept, seen, settings.every)
-    _tell(settings, kept, seen)
+    _notify(settings, kept, seen)
     kept.at = seen.at
     if settings.ping and kept.is_good:
         problem, date = channels.ping(settings.ping)
         if problem:
-            say(f"The ping failed: {problem}")
+            log(f"The ping failed: {problem}")
         kept.clock = observe.skew(date)
     state.save(kept)
     return 0
 
 
-def _tell(settings: Wanted, kept: Memory, seen: Seen) -> None:
+def _notify(settings: Configuration, kept: State, seen: Observation) -> None:
     """Send one message with all that nobody knows yet, unless there were too many of late."""
-    raised = [problem for problem in kept.open.values() if not problem.told]
+    raised = [problem for problem in kept.open.values() if not problem.notified]
     for problem in raised:
-        say(f"{problem.key}: {problem.what}")
+        log(f"{problem.key}: {problem.what}")
     events = _events(settings, kept, seen)
     if raised or kept.resolved or events:
         urgent = any(problem.urgent for problem in raised)
@@ -99,20 +99,20 @@ def _tell(settings: Wanted, kept: Memory, seen: Seen) -> None:
         if counted is None:
             return
         message = messages.message(settings.host, raised, kept.resolved, events)
-        results = channels.tell(settings, message)
+        results = channels.notify(settings, message)
         kept.undelivered = {name: why for name, why in results.items() if why}
         for name, why in kept.undelivered.items():
-            say(f"Could not notify by {name}: {why}")
+            log(f"Could not notify by {name}: {why}")
         if results and len(kept.undelivered) == len(results):
             return
         counted.append(seen.at)
     for problem in raised:
-        problem.told = True
+        problem.notified = True
     kept.resolved = []
     kept.deploys = {app.name: app.last["at"] for app in seen.apps if app.last}
 
 
-def _events(settings: Wanted, kept: Memory, seen: Seen) -> list[str]:
+def _events(settings: Configuration, kept: State, seen: Observation) -> list[str]:
     """Return the deploys that went well and that nobody knows of, where those are told."""
     news = [
         (app, app.last)
@@ -126,30 +126,30 @@ def _events(settings: Wanted, kept: Memory, seen: Seen) -> list[str]:
     ]
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Tell whoever ran this, or the journal."""
     print(printable(text), file=sys.stderr)
 
 
-def _status(_: Wanted) -> int:
+def _status(_: Configuration) -> int:
     print(messages.status(state.load()))
     return 0
 
 
-def _restart(settings: Wanted) -> int:
+def _restart(settings: Configuration) -> int:
     """By hand at any time; by its timer only where a window is set."""
     if "INVOCATION_ID" in os.environ and not settings.restart:
-        say("`updates` sets no window: nothing is restarted")
+        log("`updates` sets no window: nothing is restarted")
         return 0
     return restarts.run(settings)
 
 
-def _libraries(_: Wanted) -> int:
+def _libraries(_: Configuration) -> int:
     libraries.write()
     return 0
 
 
-def _test(settings: Wanted) -> int:
+def _test(settings: Configuration) -> int:
     """Tell everybody, with no more rights than a round has."""
     if not os.geteuid():
         user = pwd.getpwnam(USER)
@@ -158,11 +158,11 @@ def _test(settings: Wanted) -> int:
         os.setuid(user.pw_uid)
     at = datetime.now().astimezone().isoformat(timespec="seconds")
     text = f"Test      This is a test notification, sent at {at}\nServer    {settings.host}\n"
-    results = channels.tell(settings, Message(f"[{settings.host}] Test notification", text))
+    results = channels.notify(settings, Message(f"[{settings.host}] Test notification", text))
     for name, why in results.items():
-        say(f"{name}: {why or 'sent'}")
+        log(f"{name}: {why or 'sent'}")
     if not results:
-        say("No channel is set: `notify` in the inventory is empty.")
+        log("No channel is set: `notify` in the inventory is empty.")
     return int(any(results.values()) or not results)
 
 

@@ -27,7 +27,7 @@ class Email:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Configuration:
     """The server's name for its owner, what should be up, and who is told. Times are seconds."""
 
     host: str
@@ -50,11 +50,11 @@ class Wanted:
     """When what runs on replaced libraries is restarted, as systemd's OnCalendar= has it."""
 
 
-def read(path: Path = FILE) -> Wanted:
+def read(path: Path = FILE) -> Configuration:
     """Return what the deployer wrote. Raises OSError where nobody but root may look."""
     document: dict[str, Any] = json.loads(path.read_text())
     if document["schema"] != SCHEMA:
         raise ValueError(f"{path} has schema {document['schema']}, this program knows {SCHEMA}.")
     data = document["data"]
     email = data.pop("email")
-    return Wanted(**data, email=Email(**email) if email else None)
+    return Configuration(**data, email=Email(**email) if email else None)

@@ -7,17 +7,23 @@ from datetime import UTC, datetime
 from onebox_release.terminal import printable
 
 from onebox_checks.channels import Message
-from onebox_checks.state import Memory, Problem
+from onebox_checks.state import Problem, State
 
 MORE = "docs/checks.md"
 
 
-def message(host: str, raised: list[Problem], resolved: list[Problem], events: list[str]) -> Message:
+def message(
+    host: str, raised: list[Problem], resolved: list[Problem], events: list[str]
+) -> Message:
     """Return one message for all that is news."""
-    parts = [told(problem, host) for problem in raised]
-    parts += [f"Resolved  {first(p.what)}\nServer    {host}\nSince     {when(p.since)}" for p in resolved]
+    parts = [describe(problem, host) for problem in raised]
+    parts += [
+        f"Resolved  {first(p.what)}\nServer    {host}\nSince     {when(p.since)}" for p in resolved
+    ]
     parts += [f"Event     {event}\nServer    {host}" for event in events]
-    heads = [first(p.what) for p in raised] + [f"resolved: {first(p.what)}" for p in resolved] + events
+    heads = (
+        [first(p.what) for p in raised] + [f"resolved: {first(p.what)}" for p in resolved] + events
+    )
     more = f" (and {len(heads) - 1} more)" if len(heads) > 1 else ""
     data = {
         "raised": [as_data(problem) for problem in raised],
@@ -27,7 +33,7 @@ def message(host: str, raised: list[Problem], resolved: list[Problem], events: l
     return Message(f"[{host}] {heads[0][:80]}{more}", "\n\n".join(parts) + "\n", data)
 
 
-def told(problem: Problem, host: str) -> str:
+def describe(problem: Problem, host: str) -> str:
     """Return a problem in words."""
     what = printable(problem.what).replace("\n", "\n          ")
     return (
@@ -63,7 +69,7 @@ def when(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def status(memory: Memory) -> str:
+def status(memory: State) -> str:
     """Return what is wrong now."""
     if not memory.at:
         return "No round yet: see systemctl list-timers onebox-watch.timer"

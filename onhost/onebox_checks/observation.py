@@ -31,7 +31,7 @@ class App:
     """Whether an administrator stopped it, with `fab pause`."""
     missing: str | None = None
     """The release that `current` points to, where that is not there: then nothing is live."""
-    silence: str = ""
+    failure: str = ""
     """What is wrong with its answer over HTTPS, or nothing."""
     certificate: Certificate | None = None
     """The certificate that is served."""
@@ -50,7 +50,7 @@ class App:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """The whole server."""
 
     at: float

@@ -22,7 +22,7 @@ from onebox_release.host.certificates import Certificate
 from onebox_release.report import plain
 
 from onebox_checks import configuration, libraries, observation
-from onebox_checks.configuration import Wanted
+from onebox_checks.configuration import Configuration
 
 REBOOT = Path("/run/reboot-required")
 PRESSURE = Path("/proc/pressure/memory")
@@ -43,12 +43,12 @@ UPDATES = {
 }
 
 
-def look(settings: Wanted, *, clock: float | None) -> observation.Seen:
+def observe_server(settings: Configuration, *, clock: float | None) -> observation.Observation:
     """Look at everything."""
     apps = [app for name in settings.apps if (app := _app(App(name)))]
     units = [*settings.units, *(unit for app in apps for unit in settings.apps[app.name])]
     firewall, closed, link_local = rules(FIREWALL)
-    return observation.Seen(
+    return observation.Observation(
         at=time.time(),
         apps=apps,
         deploying=lock.is_locked(lock.LOCK),
@@ -77,11 +77,11 @@ def _app(app: App) -> observation.App | None:
     except (ReleaseError, ValueError, TypeError, KeyError):
         return None
     state, release, domain = observe(app), app.live(), settings.domains[0]
-    silence, certificate = "", None
+    failure, certificate = "", None
     if release:
-        silence, certificate = _answer(domain, release.health_path)
-        if silence and not (file := release.socket).exists():
-            silence = f"the release's socket {file} is missing"
+        failure, certificate = _answer(domain, release.health_path)
+        if failure and not (file := release.socket).exists():
+            failure = f"the release's socket {file} is missing"
     own = certificates.of_file(app.certificate)
     certified = own.domains if own else ()
     return observation.App(
@@ -91,7 +91,7 @@ def _app(app: App) -> observation.App | None:
         paused=state.paused,
         missing=state.missing,
         deploying=state.deploying,
-        silence=silence,
+        failure=failure,
         certificate=certificate,
         uncertified=[name for name in settings.domains if name not in certified],
         down=state.down,
@@ -157,7 +157,7 @@ def rules(loaded: Path) -> tuple[str, list[int], bool]:
     """
     try:
         now = loaded.with_suffix(".now").read_text(errors="replace")
-        wanted_ = loaded.read_text()
+        expected = loaded.read_text()
     except OSError:
         return "", [], True
     if not now:
@@ -170,7 +170,7 @@ def rules(loaded: Path) -> tuple[str, list[int], bool]:
         port for found in LET_IN.finditer(table) for port in (found[1] or found[2]).split(", ")
     }
     closed = {int(port) for port in SSHD.findall(now)} - {int(port) for port in ports}
-    return ("" if table == wanted_ else "was changed"), sorted(closed), link_local
+    return ("" if table == expected else "was changed"), sorted(closed), link_local
 
 
 def first_line(path: Path) -> str:
@@ -218,7 +218,7 @@ def skew(date: str | None) -> float | None:
     return round(time.time() - moment.timestamp(), 1) if moment else None
 
 
-def ask_clock(settings: Wanted) -> float | None:
+def ask_clock(settings: Configuration) -> float | None:
     """Return by how much the clock is off, by that of the certificate authority."""
     trust = ssl.create_default_context(cafile=settings.authority_ca)
     try:

@@ -22,7 +22,7 @@ from onebox_release.errors import ReleaseError
 from onebox_release.host import lock, systemd
 
 from onebox_checks import libraries
-from onebox_checks.configuration import Wanted
+from onebox_checks.configuration import Configuration
 
 RELEASE = "/usr/local/bin/onebox-release"
 NGINX_PID = Path("/run/nginx.pid")
@@ -36,28 +36,30 @@ HARMLESS = (
 )  # fmt: skip
 
 
-def run(settings: Wanted) -> int:
+def run(settings: Configuration) -> int:
     """Restart what is stale; return 0, or 1 where something could not be restarted."""
-    lock.wait_for_switches(lock.WAIT, say)
+    lock.wait_for_switches(lock.WAIT, log)
     with lock.locked("the restart after updates") as reason:
         if reason:
-            say(f"Nothing is restarted: {reason}")
+            log(f"Nothing is restarted: {reason}")
             return 0
         found = libraries.stale()
         if busy := {*lock.switching()}:
-            say(f"Not restarted, as a deploy of it is under way: {', '.join(sorted(busy))}")
-        ways = [way for way in _ways(settings, found) if way[0] not in busy]
+            log(f"Not restarted, as a deploy of it is under way: {', '.join(sorted(busy))}")
+        ways = [way for way in _restarts(settings, found) if way[0] not in busy]
         failed = [name for name, restart in ways if not _done(name, restart)]
-    systemd.look()
+    systemd.run_checks()
     return int(bool(failed))
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Log to the journal, or to whoever ran this."""
     print(text, file=sys.stderr)
 
 
-def _ways(settings: Wanted, found: dict[str, list[str]]) -> list[tuple[str, Callable[[], object]]]:
+def _restarts(
+    settings: Configuration, found: dict[str, list[str]]
+) -> list[tuple[str, Callable[[], object]]]:
     """Return how to restart each thing that is stale: PostgreSQL before the apps, which connect to
     it again."""
     ways: list[tuple[str, Callable[[], object]]] = [
@@ -84,11 +86,11 @@ def _units(name: str) -> set[str]:
 
 
 def _done(name: str, restart: Callable[[], object]) -> bool:
-    say(f"Restarting {name}: an update replaced files that it runs on")
+    log(f"Restarting {name}: an update replaced files that it runs on")
     try:
         restart()
     except (ReleaseError, OSError, ValueError) as error:
-        say(f"{name}: {error}")
+        log(f"{name}: {error}")
         return False
     return True
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 from onebox_release.host.resources import LOW
 from onebox_release.report import short
 
-from onebox_checks.observation import App, Seen
+from onebox_checks.observation import App, Observation
 
 GIB = 1024**3
 DAY = 24 * 3600
@@ -22,7 +22,7 @@ ROUNDS = 12  # what "lately" is: an hour, at 5 minutes a round
 RESTARTS = 5  # of one unit, lately
 SOON = DAY / 2  # a disk that is full by then is told now
 OFF = 60  # seconds of a clock
-WORDS = 1000  # characters that say what is wrong
+LONGEST = 1000  # characters that say what is wrong
 BAD = {"failed", "put back", "refused"}  # results of a deploy or rollback
 
 
@@ -56,7 +56,7 @@ class Past:
     restarts: dict[str, list[tuple[float, int]]]
 
 
-def unknown(seen: Seen) -> set[str]:
+def unknown(seen: Observation) -> set[str]:
     """Return the checks that this round can't tell anything by; with an app's name, for that app.
 
     A deploy of one app, by a deploy key say, hides nothing of the others: it may last for long.
@@ -67,21 +67,21 @@ def unknown(seen: Seen) -> set[str]:
     return checks | ({"clock"} if seen.clock is None else set())
 
 
-def judge(seen: Seen, past: Past) -> list[Finding]:
+def judge(seen: Observation, past: Past) -> list[Finding]:
     """Return all that is wrong, as far as this round can tell."""
-    checks: list[Callable[[Seen, Past], Iterator[Finding]]] = [
+    checks: list[Callable[[Observation, Past], Iterator[Finding]]] = [
         _answers, _releases, _units, _disks, _memory, _certificates, _clock, _time, _firewall,
         _database, _reboot, _drift, _deploys, _jobs, _libraries, _updates,
     ]  # fmt: skip
     hidden = unknown(seen)
     found = (finding for check in checks for finding in check(seen, past))
-    told = (each for each in found if hidden.isdisjoint({each.check, each.key}))
+    notified = (each for each in found if hidden.isdisjoint({each.check, each.key}))
     # One message has all that is new, and some receivers take little: what an app or a deploy says
     # at length must not keep the rest from being told.
-    return [replace(finding, what=short(finding.what, WORDS)) for finding in told]
+    return [replace(finding, what=short(finding.what, LONGEST)) for finding in notified]
 
 
-def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
+def _answers(seen: Observation, _: Past) -> Iterator[Finding]:
     for app in seen.apps:
         if app.missing:
             what = f"Nothing of {app.name} serves: current points to release {app.missing}, which"
@@ -92,31 +92,31 @@ def _answers(seen: Seen, _: Past) -> Iterator[Finding]:
             what = f"{app.name} is paused: none of its processes and timers runs"
             do = f"Start it again: onebox-release resume {app.name}"
             yield Finding("paused", app.name, what, do, patient=False, urgent=False)
-        elif app.live and app.silence and app.domain not in app.uncertified:
-            what = f"https://{app.domain} does not answer on the server itself: {app.silence}"
+        elif app.live and app.failure and app.domain not in app.uncertified:
+            what = f"https://{app.domain} does not answer on the server itself: {app.failure}"
             do = f"Read its log: journalctl -u '{app.name}-web@*' -n 50; systemctl status nginx"
             yield Finding("answer", app.name, what, do)
 
 
-def _releases(seen: Seen, past: Past) -> Iterator[Finding]:
+def _releases(seen: Observation, past: Past) -> Iterator[Finding]:
     for app in seen.apps:
-        told = []
+        notified = []
         if app.down and not app.paused:
-            told.append(f"not up: {', '.join(app.down)}")
+            notified.append(f"not up: {', '.join(app.down)}")
         if app.others:
-            told.append(f"up beside the live release: {', '.join(app.others)}")
-        told += [
+            notified.append(f"up beside the live release: {', '.join(app.others)}")
+        notified += [
             f"{unit} restarted {count} times in the last hour"
             for unit, now in app.restarts.items()
             if (count := _since(past.restarts.get(unit, []), now)) >= RESTARTS
         ]
-        if told:
+        if notified:
             do = (
                 f"See why it ends: journalctl -u '{app.name}-*' -n 100. To go back:"
                 f" onebox-release rollback {app.name}. To put it straight:"
                 f" onebox-release recover {app.name}"
             )
-            yield Finding("release", app.name, f"Release {app.live}: {'; '.join(told)}", do)
+            yield Finding("release", app.name, f"Release {app.live}: {'; '.join(notified)}", do)
 
 
 def _since(samples: list[tuple[float, int]], now: int) -> int:
@@ -125,7 +125,7 @@ def _since(samples: list[tuple[float, int]], now: int) -> int:
     return sum(b - a if b >= a else b for a, b in pairwise(counts))
 
 
-def _units(seen: Seen, _: Past) -> Iterator[Finding]:
+def _units(seen: Observation, _: Past) -> Iterator[Finding]:
     for unit in seen.failed:
         do = f"Find the cause: systemctl status {unit}. Once fixed: systemctl reset-failed {unit}"
         yield Finding("unit", unit, f"{unit} failed", do)
@@ -135,23 +135,23 @@ def _units(seen: Seen, _: Past) -> Iterator[Finding]:
             yield Finding("unit", unit, f"{unit} should be up, and is not", do)
 
 
-def _disks(seen: Seen, past: Past) -> Iterator[Finding]:
+def _disks(seen: Observation, past: Past) -> Iterator[Finding]:
     for disk in seen.disks:
-        told = []
+        notified = []
         was_open = f"disk:{disk.mount}" in past.open
         if _over(1 - disk.free / disk.size, FULL, was_open):
-            told.append(f"{disk.free / GIB:.1f} GiB of {disk.size / GIB:.1f} are free")
+            notified.append(f"{disk.free / GIB:.1f} GiB of {disk.size / GIB:.1f} are free")
         if disk.files and _over(1 - disk.files_free / disk.files, FULL, was_open):
-            told.append(f"{disk.files_free} of {disk.files} inodes are free")
+            notified.append(f"{disk.files_free} of {disk.files} inodes are free")
         left = _seconds_left([*past.free.get(disk.mount, []), (seen.at, disk.free)])
         if left is not None and left < SOON:
-            told.append(f"full in {left / 3600:.1f} hours at the rate of the last hour")
-        if told:
+            notified.append(f"full in {left / 3600:.1f} hours at the rate of the last hour")
+        if notified:
             do = (
                 f"Find what grows: du -xh -d2 {disk.mount} | sort -h | tail -20;"
                 " journalctl --disk-usage; fewer releases: `keep_releases`"
             )
-            yield Finding("disk", disk.mount, f"The disk {disk.mount}: {'; '.join(told)}", do)
+            yield Finding("disk", disk.mount, f"The disk {disk.mount}: {'; '.join(notified)}", do)
 
 
 def _over(share: float, limits: tuple[float, float], was_open: bool) -> bool:  # noqa: FBT001
@@ -173,20 +173,22 @@ def _seconds_left(samples: list[tuple[float, int]]) -> float | None:
     return samples[-1][1] / pace if pace > 0 else None
 
 
-def _memory(seen: Seen, past: Past) -> Iterator[Finding]:
+def _memory(seen: Observation, past: Past) -> Iterator[Finding]:
     available, total = seen.memory
     was_open = "memory:server" in past.open
-    told = []
+    notified = []
     if available < SCARCE[was_open] * total:
-        told.append(f"{available // 2**20} MiB of {total // 2**20} are available, swap counted")
+        notified.append(f"{available // 2**20} MiB of {total // 2**20} are available, swap counted")
     if _over(seen.pressure, PRESSURE, was_open):
-        told.append(f"{seen.pressure:.0%} of the last five minutes everything waited for memory")
-    if told:
-        do = "Find what uses it: ps -eo rss,args --sort -rss | head. Set fewer `workers`, or add memory"
-        yield Finding("memory", "server", f"Memory is short: {'; '.join(told)}", do)
+        notified.append(
+            f"{seen.pressure:.0%} of the last five minutes everything waited for memory"
+        )
+    if notified:
+        do = "Find what uses it: ps -eo rss,args --sort -rss | head. Set fewer `workers`"
+        yield Finding("memory", "server", f"Memory is short: {'; '.join(notified)}", do)
 
 
-def _certificates(seen: Seen, _: Past) -> Iterator[Finding]:
+def _certificates(seen: Observation, _: Past) -> Iterator[Finding]:
     for app in seen.apps:
         if app.live and app.uncertified:
             what = f"{app.name} has no certificate for {', '.join(app.uncertified)}"
@@ -200,7 +202,7 @@ def _certificates(seen: Seen, _: Past) -> Iterator[Finding]:
             yield Finding("certificate", app.name, what, f"{do} onebox-certbot -n 50")
 
 
-def _clock(seen: Seen, _: Past) -> Iterator[Finding]:
+def _clock(seen: Observation, _: Past) -> Iterator[Finding]:
     if seen.clock is not None and abs(seen.clock) > OFF:
         way = "ahead" if seen.clock > 0 else "behind"
         what = f"The clock is {abs(seen.clock):.0f} s {way}"
@@ -208,14 +210,14 @@ def _clock(seen: Seen, _: Past) -> Iterator[Finding]:
         yield Finding("clock", "server", what, do, urgent=False)
 
 
-def _time(seen: Seen, _: Past) -> Iterator[Finding]:
+def _time(seen: Observation, _: Past) -> Iterator[Finding]:
     if not seen.timekeeper:
         what = "The clock is not synchronised: no NTP service runs"
         do = "systemctl enable --now systemd-timesyncd. Not installed? Deploy again"
         yield Finding("time", "server", what, do, urgent=False)
 
 
-def _firewall(seen: Seen, _: Past) -> Iterator[Finding]:
+def _firewall(seen: Observation, _: Past) -> Iterator[Finding]:
     if seen.firewall:
         what = f"The firewall's table in the kernel {seen.firewall}: nft list table inet onebox"
         do = "Load it again: systemctl reload-or-restart onebox-firewall. Then find what changed it"
@@ -235,7 +237,7 @@ def _firewall(seen: Seen, _: Past) -> Iterator[Finding]:
         yield Finding("firewall", "link-local", what, do, urgent=False)
 
 
-def _database(seen: Seen, _: Past) -> Iterator[Finding]:
+def _database(seen: Observation, _: Past) -> Iterator[Finding]:
     if seen.database:
         what = f"PostgreSQL accepts no new connection: {seen.database}"
         do = (
@@ -245,21 +247,21 @@ def _database(seen: Seen, _: Past) -> Iterator[Finding]:
         yield Finding("database", "server", what, do)
 
 
-def _reboot(seen: Seen, _: Past) -> Iterator[Finding]:
+def _reboot(seen: Observation, _: Past) -> Iterator[Finding]:
     if seen.reboot:
         what = f"An update waits for a reboot: {seen.reboot}"
         do = "Reboot when a minute of downtime is acceptable: systemctl reboot"
         yield Finding("reboot", "server", what, do, urgent=False)
 
 
-def _drift(seen: Seen, _: Past) -> Iterator[Finding]:
+def _drift(seen: Observation, _: Past) -> Iterator[Finding]:
     if seen.drift:
         what = f"Changed since the last full deploy: {_some(seen.drift)}"
         do = "Deploy again to revert it. To keep a change, make it in the inventory"
         yield Finding("drift", "server", what, do, urgent=False)
 
 
-def _deploys(seen: Seen, _: Past) -> Iterator[Finding]:
+def _deploys(seen: Observation, _: Past) -> Iterator[Finding]:
     for app in seen.apps:
         last = app.last
         # A day later it is no news; nobody may want that release any more.
@@ -279,7 +281,7 @@ def happened(app: App, entry: dict[str, str]) -> str:
     return f"{which}{by}: {entry['result']}"
 
 
-def _jobs(seen: Seen, _: Past) -> Iterator[Finding]:
+def _jobs(seen: Observation, _: Past) -> Iterator[Finding]:
     for app in seen.apps:
         for name, run in app.jobs.items():
             if run["result"] != "success":
@@ -292,7 +294,7 @@ def _jobs(seen: Seen, _: Past) -> Iterator[Finding]:
                 yield Finding("job", f"{app.name}-{name}", what, do, patient=False, urgent=False)
 
 
-def _libraries(seen: Seen, _: Past) -> Iterator[Finding]:
+def _libraries(seen: Observation, _: Past) -> Iterator[Finding]:
     if seen.libraries:
         files = {file.rpartition("/")[2] for files in seen.libraries.values() for file in files}
         units = ", ".join(unit.removesuffix(".service") for unit in seen.libraries)
@@ -304,9 +306,9 @@ def _libraries(seen: Seen, _: Past) -> Iterator[Finding]:
         yield Finding("libraries", "server", what, do, urgent=False)
 
 
-def _updates(seen: Seen, _: Past) -> Iterator[Finding]:
+def _updates(seen: Observation, _: Past) -> Iterator[Finding]:
     if seen.updates:
-        what = f"Security updates are configured otherwise than the deploy set them: {'; '.join(seen.updates)}"
+        what = f"Security updates are not configured as deployed: {'; '.join(seen.updates)}"
         do = "Find the file that overrides it: grep -r Unattended-Upgrade /etc/apt/apt.conf.d"
         yield Finding("updates", "server", what, do, urgent=False)
 

@@ -1,8 +1,8 @@
 """What is remembered from round to round: open problems, who was told, lately's figures.
 
 A problem is open once it has been seen at two looks half a round apart, unless it is of the kind
-that can't be over by itself; it is resolved the same way. So a deploy, a worker's restart or a reboot
-is no problem.
+that can't be over by itself; it is resolved the same way. So a deploy, a worker's restart or a
+reboot is no problem.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from onebox_release.host import durable, problems
 
-from onebox_checks.observation import Seen
+from onebox_checks.observation import Observation
 from onebox_checks.rules import ROUNDS, Finding, Past
 
 SCHEMA = 1
@@ -35,13 +35,13 @@ class Problem:
     urgent: bool
     mark: str
     since: float
-    told: bool = False
+    notified: bool = False
     good: float | None = None
     """Since when it seems to be resolved."""
 
 
 @dataclass
-class Memory:
+class State:
     """All of it."""
 
     at: float = 0
@@ -71,12 +71,10 @@ class Memory:
     @property
     def is_good(self) -> bool:
         """Tell whether the ping may go out: nothing is urgent, and nothing waits to be told."""
-        return not self.resolved and all(p.told and not p.urgent for p in self.open.values())
+        return not self.resolved and all(p.notified and not p.urgent for p in self.open.values())
 
 
-def take(
-    memory: Memory, findings: list[Finding], unknown: set[str], now: float, every: int
-) -> None:
+def take(memory: State, findings: list[Finding], unknown: set[str], now: float, every: int) -> None:
     """Open and close problems after a look. What the checks in `unknown` found before, stays."""
     found = {finding.key: finding for finding in findings}
 
@@ -87,7 +85,7 @@ def take(
         if key in memory.open:
             problem = memory.open[key]
             if problem.mark != finding.mark:
-                problem.told, problem.since = False, now
+                problem.notified, problem.since = False, now
             problem.what, problem.do = finding.what, finding.do
             problem.mark, problem.good = finding.mark, None
             continue
@@ -104,11 +102,11 @@ def take(
         problem.good = now if problem.good is None else problem.good
         if not problem.patient or now - problem.good >= PATIENCE * every:
             del memory.open[key]
-            if problem.told:
+            if problem.notified:
                 memory.resolved.append(problem)
 
 
-def sample(memory: Memory, seen: Seen, every: int) -> None:
+def sample(memory: State, seen: Observation, every: int) -> None:
     """Keep this round's figures, and forget those that are no longer lately's."""
     figures = {disk.mount: disk.free for disk in seen.disks}
     counts = {unit: count for app in seen.apps for unit, count in app.restarts.items()}
@@ -122,7 +120,7 @@ def sample(memory: Memory, seen: Seen, every: int) -> None:
             samples[key] = kept
 
 
-def allowance(memory: Memory, now: float, most: int, *, urgent: bool) -> list[float] | None:
+def allowance(memory: State, now: float, most: int, *, urgent: bool) -> list[float] | None:
     """Return where one more message counts, or None where it would be too many: what waits is
     told later.
 
@@ -136,23 +134,23 @@ def allowance(memory: Memory, now: float, most: int, *, urgent: bool) -> list[fl
     return None
 
 
-def load(file: Path = problems.FILE, spare: Path = problems.SPARE) -> Memory:
+def load(file: Path = problems.FILE, spare: Path = problems.SPARE) -> State:
     """Return what is remembered; nothing where there is nothing, or nothing that can be read."""
     try:
         document = json.loads(problems.newest(file, spare).read_text())
     except (OSError, ValueError):
-        return Memory()
+        return State()
     if document.get("schema") != SCHEMA:
-        return Memory()
+        return State()
     data: dict[str, Any] = document["data"]
-    known = {f.name for f in fields(Memory)}
-    memory = Memory(**{key: value for key, value in data.items() if key in known})
+    known = {f.name for f in fields(State)}
+    memory = State(**{key: value for key, value in data.items() if key in known})
     memory.open = {key: Problem(**problem) for key, problem in data["open"].items()}
     memory.resolved = [Problem(**problem) for problem in data.get("resolved", [])]
     return memory
 
 
-def save(memory: Memory, file: Path = problems.FILE, spare: Path = problems.SPARE) -> None:
+def save(memory: State, file: Path = problems.FILE, spare: Path = problems.SPARE) -> None:
     """Remember; where the disk takes nothing, until the next reboot at least.
 
     A full disk would not be told otherwise: each look would be the first one.

@@ -72,7 +72,7 @@ class App:
         return self.uploads / f"{slot}.{digest}"
 
     @property
-    def made_anew(self) -> Path:
+    def rebuilds(self) -> Path:
         """Return the file that counts what was made anew from the same."""
         return self.state / "made-anew"
 
@@ -191,7 +191,7 @@ class App:
         """Return the unit file of its web processes."""
         return self.units_folder / f"{self.name}-web@.service"
 
-    def belongings(self) -> list[Path]:
+    def all_paths(self) -> list[Path]:
         """Return all files and folders of the app but units, logs and parameters."""
         letsencrypt = self.root / "etc/letsencrypt"
         return [

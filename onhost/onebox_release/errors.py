@@ -8,11 +8,11 @@ class ReleaseError(Exception):
     result = "failed"  # as the history tells it
 
 
-class WentBadError(ReleaseError):
+class UnhealthyError(ReleaseError):
     """A release went live and did not hold while it was watched."""
 
 
-class PutBackError(ReleaseError):
+class RolledBackError(ReleaseError):
     """A release went live, did not hold, and was put back."""
 
     result = "put back"

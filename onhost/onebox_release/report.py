@@ -31,7 +31,7 @@ HALTED = re.compile(
 RAISED = re.compile(r"^[a-zA-Z_][\w.]*(Error|Exception|Exit|Interrupt)\b")
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Tell what is going on: on stderr, where the deployer follows it, and in the journal."""
     for line in text.splitlines():
         syslog.syslog(line.replace("\0", "\\0"))
@@ -44,19 +44,19 @@ def exit_code(run: Callable[[], int]) -> int:
     try:
         return run()
     except ReleaseError as error:
-        say(str(error))
+        log(str(error))
         return error.code
     except OSError as error:
-        say(f"The server's system refused: {error}")
+        log(f"The server's system refused: {error}")
         return ReleaseError.code
 
 
-def excerpt(log: str, lines: int = 20) -> str:
+def excerpt(journal: str, lines: int = 20) -> str:
     """Return a log's last lines that say why: of tracebacks those in the app's code, and what was
     raised; nothing of Gunicorn's own end. A line of the journal has 48 KiB at most; here it has
     LINE characters, and all of them have TEXT."""
     kept, foreign = [], False
-    for line in _lines(log):
+    for line in _lines(journal):
         if line.lstrip().startswith('File "'):
             foreign = not OF_APP.search(line)
         elif not line.startswith(" "):
@@ -64,14 +64,14 @@ def excerpt(log: str, lines: int = 20) -> str:
         if not foreign and not NOISE.search(line):
             kept.append(line)
     told = HALTED.sub("", "".join(f"{line}\n" for line in kept)).splitlines()
-    last = (told or log.splitlines())[-lines:]
+    last = (told or journal.splitlines())[-lines:]
     return "\n".join(each if len(each) <= LINE else f"{each[:LINE]}..." for each in last)[-TEXT:]
 
 
-def last_lines(log: str) -> str:
+def last_lines(journal: str) -> str:
     """Return the excerpt of an app's log as the end of a message. Its lines are plain and marked,
     so that no app's line passes for one of ours."""
-    lines = (f"  | {plain(line)}" for line in excerpt(log).splitlines())
+    lines = (f"  | {plain(line)}" for line in excerpt(journal).splitlines())
     return "Its last lines:\n" + "\n".join(lines)
 
 
@@ -87,9 +87,9 @@ def plain(text: str, limit: int = 4000) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in kept)
 
 
-def _lines(log: str) -> Iterator[str]:
+def _lines(journal: str) -> Iterator[str]:
     """Yield a log's lines, and of those in JSON that hold a traceback its own."""
-    for line in log.splitlines():
+    for line in journal.splitlines():
         try:
             told = json.loads(line)["exception"] if line.startswith("{") else line
         except (ValueError, KeyError, RecursionError):
@@ -97,9 +97,9 @@ def _lines(log: str) -> Iterator[str]:
         yield from str(told).splitlines()
 
 
-def cause(log: str) -> str:
+def cause(journal: str) -> str:
     """Return the last line that names an exception of the app's, behind a colon; or nothing."""
-    raised = [line for line in excerpt(log).splitlines() if RAISED.match(line)]
+    raised = [line for line in excerpt(journal).splitlines() if RAISED.match(line)]
     return f": {raised[-1]}" if raised else ""
 
 

@@ -67,7 +67,12 @@ def test_what_goes_wrong_is_told_and_that_it_is_over(watched: Watched) -> None:
     mail = next(mail for mail in inbox.mails if told["what"] in text_of(mail))
     text = text_of(mail)
     assert mail["To"] == "you@example.com"
-    for word in (told["what"], told["do"], "Server    " + server.host.name, "docs/checks.md, answer"):
+    for word in (
+        told["what"],
+        told["do"],
+        "Server    " + server.host.name,
+        "docs/checks.md, answer",
+    ):
         assert word in text
     status = json.loads(server.run("onebox-release status links --json"))
     assert "answer:links" in {p["key"] for p in status["data"]["problems"]["open"]}

@@ -17,7 +17,7 @@ from onebox_release.host import durable, resources
 from onebox_release.install import archive, handover, packages, toml, uv_unit
 from onebox_release.install.credentials import Credentials
 from onebox_release.parameters import Parameters
-from onebox_release.report import say
+from onebox_release.report import log
 
 MARKER = ".complete"
 SERVERS = Path("/etc/uv/uv.toml")  # an administrator's
@@ -42,7 +42,7 @@ def build(release: Release, digest: str, credentials: Credentials) -> None:
     _install(release, credentials)
     _configure(release)
     if not (folder / integrity.MANIFEST).exists():
-        integrity.write_manifest(folder, *integrity.beside(release), contents=True)
+        integrity.write_manifest(folder, *integrity.other_files(release), contents=True)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _key(project: packages.Project, parameters: Parameters) -> bytes:
 
 def _unpack(packed: Path, venv: Path, release: Release) -> None:
     """Make the folder under another name, and give it its own when all of it is on the disk."""
-    say(f"Unpacking release {release}")
+    log(f"Unpacking release {release}")
     new = release.folder.with_name(f".{release}.new")
     shutil.rmtree(new, ignore_errors=True)
     try:
@@ -162,9 +162,9 @@ def _install(release: Release, credentials: Credentials) -> None:
         for path in paths
     )
     project = packages.read(files, _rules(app.parameters, credentials))
-    say(f"Installing the packages of {packages.LOCK if project.locked else packages.REQUIREMENTS}")
+    log(f"Installing the packages of {packages.LOCK if project.locked else packages.REQUIREMENTS}")
     if project.passed_over:
-        say(f"Not read on the server: {', '.join(map(repr, project.passed_over[:20]))}")
+        log(f"Not read on the server: {', '.join(map(repr, project.passed_over[:20]))}")
     try:
         uv_unit.Builder(app, app.parameters.by_key).install(project, venv, staging, credentials)
         handover.take_over(staging, uv_unit.interpreter())
@@ -193,7 +193,7 @@ def _own(folder: Path, app: str) -> None:
 def _configure(release: Release) -> None:
     path = release.environment
     if not path.exists():
-        release_units.make(release)
+        release_units.write(release)
         common = (release.app.configuration / "app.env").read_text()
         durable.write(path, f"{common}ONEBOX_RELEASE={release}\n")
         faults.point("configured")

@@ -68,7 +68,7 @@ def releases(app: App) -> list[Entry]:
     return [{"release": name, "at": at[name], "live": name == live} for name in healthy(app)]
 
 
-def told_releases(found: list[Entry]) -> str:
+def render_releases(found: list[Entry]) -> str:
     """Return releases for a person."""
     lines = [
         (entry["release"], f"{when(entry['at'])} UTC", "live" if entry["live"] else "kept")
@@ -77,7 +77,7 @@ def told_releases(found: list[Entry]) -> str:
     return table(lines) if lines else "No release is here."
 
 
-def told(entries: list[Entry]) -> str:
+def render(entries: list[Entry]) -> str:
     """Return the history for a person, with the reason under what failed."""
     lines = [
         (when(e["at"]), e["what"], e["release"], e["result"], f"{e.get('seconds', '?')} s")
@@ -169,7 +169,7 @@ def forget(release: Release) -> None:
     release_units.remove(release)
 
 
-def bringer(release: Release) -> str:
+def deployer(release: Release) -> str:
     """Return who deployed a release last; nothing where nobody knows."""
     name, entries = identity.original(release).id, read(release.app)
     deploys = (e for e in reversed(entries) if e["what"] == "deploy" and e["release"] == name)

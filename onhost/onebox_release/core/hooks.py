@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from onebox_release.app import App, Release
-from onebox_release.core.requester import who
+from onebox_release.core.requester import requester
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
-from onebox_release.report import say
+from onebox_release.report import log
 
 BEFORE, AFTER = "before", "after"
 # Which hook each result of a deploy has.
@@ -22,17 +22,17 @@ def run(app: App, event: str, *, within: Release | None, **told: str) -> None:
     if not command:
         return
     if within is None or not within.folder.exists():
-        say(f"No release serves that the hook `{event}` could run in")
+        log(f"No release serves that the hook `{event}` could run in")
         return
-    values = {"COMMAND": command, "EVENT": event, "WHO": who(), **told}
+    values = {"COMMAND": command, "EVENT": event, "WHO": requester(), **told}
     lines = [f"ONEBOX_HOOK_{name}={environment_quote(value)}\n" for name, value in values.items()]
     unit = within.unit("hook")
     try:
         durable.write(app.hook, "".join(lines))
         systemd.systemctl("start", unit, within=None)  # the unit bounds it
-        say(f"The hook `{event}` ran")
+        log(f"The hook `{event}` ran")
     except (ReleaseError, OSError) as error:
-        say(f"The hook `{event}` failed, and changed nothing: {error}. See journalctl -u {unit}")
+        log(f"The hook `{event}` failed, and changed nothing: {error}. See journalctl -u {unit}")
         systemd.reset(unit)
     finally:
         app.hook.unlink(missing_ok=True)

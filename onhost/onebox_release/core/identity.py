@@ -47,7 +47,8 @@ def check_unique(app: App, digest: str) -> None:
         if each != digest and artifact(each) == artifact(digest):
             raise RefusedError(
                 f"Archives {digest} and {each} have the same release id, {artifact(digest)}."
-                " This does not happen by chance: check where they came from, and change a file of the app"
+                " This does not happen by chance: find out who made them, then change a file of"
+                " the app"
             )
 
 
@@ -63,7 +64,7 @@ def environment_key(pins: bytes, app: App) -> str:
     32 digits, so that nobody finds two files of pins with the same name: apps' releases share
     environments.
     """
-    _, environments = _made_anew(app)
+    _, environments = _rebuilds(app)
     again = [str(environments)] if environments else []
     return _digest(hashlib.sha256(pins).hexdigest(), *_platform(), *again)[:32]
 
@@ -74,7 +75,7 @@ def configuration(app: App) -> str:
     Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
     """
     mac = hmac.new(_key(app.key), digestmod=hashlib.sha256)
-    releases, _ = _made_anew(app)
+    releases, _ = _rebuilds(app)
     if releases:
         mac.update(str(releases).encode())
     for path in files(app):
@@ -91,15 +92,15 @@ def files(app: App) -> list[Path]:
 def renew(app: App, *, environment: bool) -> None:
     """Have the same archive and configuration become another release, with its virtual
     environment or not: the one before can't be mended under those whom it serves."""
-    releases, environments = _made_anew(app)
-    durable.write(app.made_anew, f"{releases + 1} {environments + environment}")
+    releases, environments = _rebuilds(app)
+    durable.write(app.rebuilds, f"{releases + 1} {environments + environment}")
 
 
-def _made_anew(app: App) -> tuple[int, int]:
+def _rebuilds(app: App) -> tuple[int, int]:
     """Return how often a release, and a virtual environment, was made anew from the same."""
-    if not app.made_anew.exists():
+    if not app.rebuilds.exists():
         return 0, 0
-    releases, environments = app.made_anew.read_text().split()
+    releases, environments = app.rebuilds.read_text().split()
     return int(releases), int(environments)
 
 

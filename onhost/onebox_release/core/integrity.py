@@ -41,20 +41,20 @@ def altered(release: Release) -> list[Difference]:
     """Return what of a release is not as it was made; nothing of one that isn't here."""
     folder = release.folder
     return [
-        *_compared(folder, *beside(release), contents=True),
+        *_compared(folder, *other_files(release), contents=True),
         *_compared(folder / "venv", contents=False),
     ]
 
 
-def beside(release: Release) -> list[Path]:
+def other_files(release: Release) -> list[Path]:
     """Return the files of a release that are not in its folder."""
-    return [release.environment, *release_units.of(release)]
+    return [release.environment, *release_units.units_of(release)]
 
 
-def unlike(release: Release) -> list[Difference]:
+def runtime_differences(release: Release) -> list[Difference]:
     """Return how the live release runs otherwise than described, so that it must be made anew."""
     found = [(str(path), "overrides our unit") for path in overrides(release.app)]
-    own = release_units.of(release)
+    own = release_units.units_of(release)
     secrets = [release.app.configuration / name for name in ("secrets.env", "generated.env")]
     files = [*own, *secrets] if own else identity.files(release.app)
     newest = max((int(path.stat().st_mtime) for path in files if path.exists()), default=0)
@@ -77,12 +77,12 @@ def differences(app: App, release: Release | None) -> list[Difference]:
     left = [(str(path), "is of no process") for path in leftovers(app)]
     if release is None:
         return left
-    kinds = (unlike, stopped)
+    kinds = (runtime_differences, stopped)
     found = [difference for kind in kinds for difference in kind(release)]
-    return [*altered(release), *found, *silent(release), *left]
+    return [*altered(release), *found, *not_serving(release), *left]
 
 
-def silent(release: Release) -> list[Difference]:
+def not_serving(release: Release) -> list[Difference]:
     """Return that the live release does not serve, and why; the next deploy replaces it."""
     problem = unit_states.live_problem(release)
     return [(f"release {release}", f"does not serve: {problem}")] if problem else []
@@ -91,7 +91,7 @@ def silent(release: Release) -> list[Difference]:
 def overrides(app: App) -> list[Path]:
     """Return what changes a release's units and is not ours: drop-ins, masks, single units."""
     own = _own(app)
-    own |= {path for path, whose in release_units.every(app) if whose.folder.exists()}
+    own |= {path for path, whose in release_units.all_units(app) if whose.folder.exists()}
     found: list[Path] = []
     for folder in (app.root / name for name in UNIT_FOLDERS):
         for pattern in (path.name.replace("@.", "@*.") for path in own if "@." in path.name):

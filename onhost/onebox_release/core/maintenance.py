@@ -13,7 +13,7 @@ from onebox_release.app import App
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, health
 from onebox_release.parameters import Parameters
-from onebox_release.report import say
+from onebox_release.report import log
 
 VISITOR = "127.0.0.2"  # an address of this server that nginx does not take for the server's own
 
@@ -37,7 +37,7 @@ def on(app: App) -> None:
             f"nginx does not show the page of {app.name}, and nothing is changed."
             " Deploy once: its configuration may be older than this program."
         )
-    say(f"Visitors of {app.name} get the page, until maintenance is off again")
+    log(f"Visitors of {app.name} get the page, until maintenance is off again")
 
 
 def off(app: App) -> None:

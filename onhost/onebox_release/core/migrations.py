@@ -13,7 +13,7 @@ from onebox_release.app import App, Release
 from onebox_release.core import environment, history, revisions
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import postgresql, resources, systemd
-from onebox_release.report import last_lines, plain, say
+from onebox_release.report import last_lines, log, plain
 
 NO_TABLE, NO_PERMISSION = "42P01", "42501"  # SQLSTATE
 DUMPS = 3  # how many are kept
@@ -38,14 +38,14 @@ def migrate(release: Release, before: Release | None, *, consent: bool) -> bool:
         return True
     own, heads = _read(release), None
     if not isinstance(own, revisions.Unknown):
-        heads = at(release.app)
+        heads = database_heads(release.app)
         own = _trusted(release.app, own, heads)
     if isinstance(own, revisions.Unknown):
-        can_go_back = runs_blindly(release, before)
-        if not can_go_back:
+        can_roll_back = presumed_compatible(release, before)
+        if not can_roll_back:
             _agree_unknown(release, own, consent=consent)
         _run(release)
-        return can_go_back
+        return can_roll_back
     heads = heads or []
     _check_forward(release, before, heads)
     missing = revisions.pending(own, heads)
@@ -56,18 +56,18 @@ def migrate(release: Release, before: Release | None, *, consent: bool) -> bool:
         told = f"The live release may not be able to run on {_named(way)}."
         if way:
             _agree(release, told, CONSENT, consent=consent)
-        say(f"Pending revisions: {_named(revision.name for revision in missing)}")
+        log(f"Pending revisions: {_named(revision.name for revision in missing)}")
     _run(release)
-    left = revisions.pending(own, at(release.app))
+    left = revisions.pending(own, database_heads(release.app))
     if left and before:
-        say(
+        log(
             f"AUTOMATIC ROLLBACK IS DISABLED: `migrate` ended well, and the table alembic_version"
             f" lacks {_named(revision.name for revision in left)}"
         )
-    return not way and (not left or runs_blindly(release, before))
+    return not way and (not left or presumed_compatible(release, before))
 
 
-def check_back(release: Release, live: Release | None) -> None:
+def check_rollback(release: Release, live: Release | None) -> None:
     """Raise RefusedError unless an earlier release can be said to run on today's database."""
     elsewhere = live and environment.database(release) != environment.database(live)
     if elsewhere and release.app.parameters.database == "external":
@@ -80,10 +80,10 @@ def check_back(release: Release, live: Release | None) -> None:
         return
     own, heads = _read(release), None
     if not isinstance(own, revisions.Unknown):
-        heads = at(release.app)
+        heads = database_heads(release.app)
         own = _trusted(release.app, own, heads)
     if isinstance(own, revisions.Unknown):
-        if not runs_blindly(release, live):
+        if not presumed_compatible(release, live):
             raise RefusedError(
                 f"Whether release {release} runs on today's database is unknown: {own.why}."
                 " Set `migrations_compatible` if every migration keeps the previous release"
@@ -101,14 +101,14 @@ def check_back(release: Release, live: Release | None) -> None:
         )
 
 
-def runs_blindly(release: Release, other: Release | None) -> bool:
+def presumed_compatible(release: Release, other: Release | None) -> bool:
     """Tell whether two releases can run on each other's database, where revisions can't be read:
     the same artifact can, others if the settings promise it."""
     same = other is None or other.artifact == release.artifact
     return same or release.app.parameters.migrations_compatible
 
 
-def at(app: App) -> list[str]:
+def database_heads(app: App) -> list[str]:
     """Return the heads that the local database is at; none in an empty one.
 
     Raises ReleaseError where it doesn't answer. Asked as the schema's owner, never a superuser:
@@ -209,8 +209,8 @@ def _agree(release: Release, told: str, fix: str, *, consent: bool) -> None:
     if not consent:
         raise RefusedError(f"{told} {fix}")
     if release.app.parameters.database == "local":
-        say(f"Dumped the database to {_dump(release)}")
-    say(f"AUTOMATIC ROLLBACK IS DISABLED: {told}")
+        log(f"Dumped the database to {_dump(release)}")
+    log(f"AUTOMATIC ROLLBACK IS DISABLED: {told}")
 
 
 def _dump(release: Release) -> Path:
@@ -229,17 +229,17 @@ def _dump(release: Release) -> Path:
 
 def _run(release: Release) -> None:
     unit, most = release.migration, release.app.parameters.migrate_timeout
-    say(
+    log(
         f"Running `migrate`, for {most} s at most (`migrate_timeout`); its progress:"
         f" journalctl -fu {unit}"
     )
     try:
         systemd.systemctl("start", unit, within=None)  # the unit bounds it
     except ReleaseError as error:
-        log = systemd.journal(unit)
+        journal = systemd.journal(unit)
         is_late = systemd.show(unit, "Result").get("Result") == "timeout"
         systemd.systemctl("reset-failed", unit)
-        raise ReleaseError(_failure(release.app, log, is_late=is_late)) from error
+        raise ReleaseError(_failure(release.app, journal, is_late=is_late)) from error
     faults.point("migrated")
 
 
@@ -253,7 +253,7 @@ def _failure(app: App, log: str, *, is_late: bool) -> str:
         )
     what += f" at revision {plain(steps[-1], 60)}" if steps else ""
     with suppress(ReleaseError):
-        what += f".\nThe database is at {_named(at(app)) or 'no revision'}"
+        what += f".\nThe database is at {_named(database_heads(app)) or 'no revision'}"
     if is_late:
         what += ".\nSet `migrate_timeout` higher, or move the slow part out of the migration"
     return f"{what}.\n{last_lines(log)}"

@@ -11,7 +11,7 @@ from onebox_release.app import App
 from onebox_release.core import release_units
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
-from onebox_release.report import say
+from onebox_release.report import log
 
 PATIENCE = 60  # seconds for a job to end by itself
 
@@ -28,12 +28,12 @@ def pause(app: App) -> None:
     for pattern in jobs:
         with suppress(ReleaseError):
             systemd.wait_until_inactive(pattern, PATIENCE)
-    kinds = ("web", "migrate", "hook", *release_units.known(app))
+    kinds = ("web", "migrate", "hook", *release_units.all_processes(app))
     units = [f"{app.name}@*.target", f"{app.name}-web@*.socket", *jobs]
     units += [f"{app.name}-{kind}@*.service" for kind in kinds]
     units.append(f"onebox-run-{app.name}@*.service")
     systemd.systemctl("stop", *units)
-    say(f"{app.name} is paused: no process and no timer of it runs, until `resume` or a deploy")
+    log(f"{app.name} is paused: no process and no timer of it runs, until `resume` or a deploy")
 
 
 def resume(app: App) -> None:

@@ -21,12 +21,12 @@ from onebox_release.core import (
     unit_states,
 )
 from onebox_release.core.build import build, forget_packages, sweep
-from onebox_release.core.requester import who
-from onebox_release.core.switch import make_way, retire, switch
+from onebox_release.core.requester import requester
+from onebox_release.core.switch import retire, stop_exclusive, switch
 from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import lock, resources, systemd
 from onebox_release.install import credentials
-from onebox_release.report import say, short
+from onebox_release.report import log, short
 
 GRACE = 30  # seconds in which a migration that was stopped has ended
 
@@ -40,10 +40,10 @@ def deploy(app: App, digest: str, *, consent: bool) -> None:
     identity.check_unique(app, digest)
     recover(app, replacing=True)
     before = app.live()
-    release = _sound(app, digest, before)
+    release = _intact_release(app, digest, before)
     if release == before:
         integrity.sweep(app)
-        say(f"Release {release} is live already")
+        log(f"Release {release} is live already")
         return
     integrity.set_aside(app)
     # Where the twin of a restart that died still serves, this is the rest of that restart.
@@ -60,10 +60,10 @@ def deploy(app: App, digest: str, *, consent: bool) -> None:
             _check_unchanged(release, digest)
         told = {"RELEASE": str(release), "BEFORE": str(before or "")}
         hooks.run(app, hooks.BEFORE, within=release, **told)
-        can_go_back = migrations.migrate(release, before, consent=consent)
-        spoilt = before and integrity.altered(before)
-        switch(release, can_go_back=can_go_back)
-        if spoilt:  # it is nothing to roll back to
+        can_roll_back = migrations.migrate(release, before, consent=consent)
+        was_altered = before and integrity.altered(before)
+        switch(release, can_roll_back=can_roll_back)
+        if was_altered:  # it is nothing to roll back to
             history.record(app, what="verify", release=str(before), before="", result="altered")
     retire(app)
     integrity.sweep(app)
@@ -94,14 +94,14 @@ def rollback(app: App, name: str | None, *, force: bool) -> None:
         raise RefusedError(f"Release {release} is live already.")
     if not force:
         _check_whole(release)
-        migrations.check_back(release, before)
+        migrations.check_rollback(release, before)
     with _recorded("rollback", release, before):
         if not force:
             _check_memory(release, before)
-        switch(release, can_go_back=True, patient=True)
+        switch(release, can_roll_back=True, patient=True)
     retire(app)
     if before and not lock.HOLD.exists():
-        say(
+        log(
             f"The next deploy of the same code brings {identity.original(before)} again, a nightly"
             ' one too. To block deploys until it is fixed: fab hold "why"'
             ' (here: onebox-release hold "why")'
@@ -121,10 +121,10 @@ def restart(app: App) -> None:
     release = app.having(watch=0).release(identity.original(before).id)
     with _recorded("restart", release, before):
         _check_memory(release, before)
-        hops = [twin.make(release), release] if before == release else [release]
+        hops = [twin.create(release), release] if before == release else [release]
         try:
             for hop in hops:
-                switch(hop, can_go_back=True, patient=True)
+                switch(hop, can_roll_back=True, patient=True)
                 retire(app)
         finally:
             if app.live() == release:
@@ -139,12 +139,12 @@ def recover(app: App, *, replacing: bool = False) -> None:
     release = app.live()
     if release:
         try:
-            make_way(release)
+            stop_exclusive(release)
             systemd.systemctl("start", "--no-block", release.target)
         except ReleaseError as error:
             if not replacing:
                 raise
-            say(f"The live release could not be started: {error}")
+            log(f"The live release could not be started: {error}")
     patience = app.parameters.migrate_timeout + GRACE
     systemd.wait_until_inactive(f"{app.name}-migrate@*.service", patience)
     retire(app)
@@ -175,17 +175,17 @@ def _is_unrecorded(release: Release) -> bool:
     return not any(unit_states.keeps_crashing(unit) for unit in units)
 
 
-def _sound(app: App, digest: str, before: Release | None) -> Release:
+def _intact_release(app: App, digest: str, before: Release | None) -> Release:
     """Return the release that an archive becomes: another one, if the one that it became was
     altered since, or runs otherwise than described. It can't be mended while it serves."""
     release = identity.release_of(app, digest)
     found = integrity.altered(release)
     if not found and release == before:
-        found = integrity.unlike(release)
-    if not found and release == before and (why := starting.revived(release)):
+        found = integrity.runtime_differences(release)
+    if not found and release == before and (why := starting.problem_after_start(release)):
         found = [(f"release {release}", f"does not serve: {why}")]
     if found:
-        say("Rebuilding the release: " + " ".join(found[0]))
+        log("Rebuilding the release: " + " ".join(found[0]))
         environment = any("/venv/" in path for path, _ in found)
         if environment:
             forget_packages(app)  # they may share their files with it
@@ -223,12 +223,12 @@ def _check_memory(release: Release, before: Release | None) -> None:
 def _recorded(what: str, release: Release, before: Release | None) -> Iterator[None]:
     """Write to the history what came of it, and run its hook; on failure, say what serves now."""
     app = release.app
-    entry = {"what": what, "release": release.id, "before": _name(before), "who": who()}
+    entry = {"what": what, "release": release.id, "before": _name(before), "who": requester()}
     start = time.monotonic()
     try:
         yield
     except Exception as error:
-        known = error if isinstance(error, ReleaseError) else ReleaseError(_worded(error))
+        known = error if isinstance(error, ReleaseError) else ReleaseError(_describe(error))
         why = short(str(known))
         took = round(time.monotonic() - start, 1)
         serves = _name(app.live())
@@ -256,7 +256,7 @@ def _hook(app: App, entry: dict[str, str], result: str, why: str = "") -> None:
     hooks.run(app, event, within=app.live(), **told)
 
 
-def _worded(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"The server's system refused: {error}" if isinstance(error, OSError) else repr(error)
 
 

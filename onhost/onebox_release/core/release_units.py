@@ -18,33 +18,33 @@ from onebox_release.host import durable
 ALONE = "X-Onebox-Alone=yes"  # systemd passes over what begins with X-
 
 
-def make(release: Release) -> None:
+def write(release: Release) -> None:
     """Give a release copies of today's templates."""
     for template in _templates(release.app):
         durable.write(_named(template, release), template.read_text(), 0o644)
 
 
-def make_twin(release: Release, twin: Release) -> None:
+def copy_for(release: Release, twin: Release) -> None:
     """Give a release's twin what the release has."""
-    for path in of(release):
+    for path in units_of(release):
         name = path.name.replace(f"@{release}.", f"@{twin}.")
         durable.write(path.with_name(name), path.read_text(), 0o644)
 
 
-def of(release: Release) -> list[Path]:
+def units_of(release: Release) -> list[Path]:
     """Return a release's own unit files; none of one that an older onebox made."""
-    return sorted(path for path, whose in every(release.app) if whose == release)
+    return sorted(path for path, whose in all_units(release.app) if whose == release)
 
 
 def remove(release: Release) -> None:
     """Delete a release's own unit files."""
-    for path in of(release):
+    for path in units_of(release):
         path.unlink()
 
 
 def prune(app: App, kept: set[str]) -> None:
     """Delete the unit files of all releases but these."""
-    for path, release in every(app):
+    for path, release in all_units(app):
         if release.id not in kept:
             path.unlink()
 
@@ -60,7 +60,7 @@ def processes(release: Release) -> list[str]:
 
 def alone(release: Release) -> set[str]:
     """Return the names of a release's processes that must not run beside another release's."""
-    paths = (path for path in of(release) if path.suffix == ".service")
+    paths = (path for path in units_of(release) if path.suffix == ".service")
     marked = (path.name for path in paths if ALONE in path.read_text().splitlines())
     return {name.removeprefix(f"{release.app.name}-").partition("@")[0] for name in marked}
 
@@ -70,15 +70,15 @@ def services(release: Release) -> list[str]:
     return [release.unit(name) for name in processes(release)]
 
 
-def known(app: App) -> list[str]:
+def all_processes(app: App) -> list[str]:
     """Return the names of the processes beside `web` that any release here has."""
     found = set(app.parameters.processes)
-    for release in {release for _, release in every(app)}:
+    for release in {release for _, release in all_units(app)}:
         found.update(processes(release))
     return sorted(found - {"web"})
 
 
-def every(app: App) -> Iterator[tuple[Path, Release]]:
+def all_units(app: App) -> Iterator[tuple[Path, Release]]:
     """Yield the unit files of all releases of this app, each with its release.
 
     Other apps' names may begin the same: `links-x@a.target` is one of the app `links-x`, while

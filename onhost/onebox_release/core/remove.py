@@ -20,7 +20,7 @@ from onebox_release.app import App
 from onebox_release.core import release, release_units
 from onebox_release.errors import LockedError, ReleaseError
 from onebox_release.host import durable, lock, nginx, postgresql, resources, systemd, untrusted
-from onebox_release.report import say
+from onebox_release.report import log
 
 DROP = 300  # seconds for a database's files to be deleted
 
@@ -36,7 +36,7 @@ def remove(app: App, who: str, *, keep: bool) -> None:
         try:
             copies = _copy(app) if keep else []
         except (ReleaseError, OSError):
-            say(f"Nothing is removed: {app.name} is started again")
+            log(f"Nothing is removed: {app.name} is started again")
             systemd.systemctl("enable", "--quiet", app.boot_unit.name)
             for job in _jobs(app):
                 timer = job.with_suffix(".timer")
@@ -45,22 +45,22 @@ def remove(app: App, who: str, *, keep: bool) -> None:
             release.recover(app)
             raise
         faults.point("copied")
-        say(f"Taking {app.name} out of nginx")
+        log(f"Taking {app.name} out of nginx")
         nginx.leave_out(app)
         faults.point("unserved")
         if app.parameters.database == "local":
-            say(f"Dropping the database {app.name}")
+            log(f"Dropping the database {app.name}")
             _drop(app.name)
         faults.point("dropped")
-        say("Deleting its files and users")
+        log("Deleting its files and users")
         _delete(app)
         faults.point("deleted")
         app.parameters_file.unlink()
         _expect_less(app)
         durable.sync_folder(app.parameters_file.parent)
-    say(f"{app.name} is gone from this server.")
+    log(f"{app.name} is gone from this server.")
     for copy in copies:
-        say(f"A last copy: {copy}")
+        log(f"A last copy: {copy}")
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def _no_deploys(who: str) -> Iterator[None]:
     It is not waited for here: a deploy that has it may wait for this app's unit.
     """
     with lock.opened() as file:
-        if reason := lock.acquire(file, who, 0, say, lambda _: False):
+        if reason := lock.acquire(file, who, 0, log, lambda _: False):
             raise LockedError(reason)
         yield
 
@@ -78,13 +78,13 @@ def _no_deploys(who: str) -> Iterator[None]:
 def _stop(app: App) -> None:
     """Stop all processes of an app, for good: a boot does not start them either."""
     name = app.name
-    say(f"Stopping {name}")
+    log(f"Stopping {name}")
     if app.boot_unit.exists():
         systemd.systemctl("disable", "--now", "--quiet", app.boot_unit.name)
     for job in _jobs(app):
         systemd.systemctl("disable", "--now", "--quiet", job.with_suffix(".timer").name)
         systemd.systemctl("stop", job.name)
-    processes = release_units.known(app)
+    processes = release_units.all_processes(app)
     own = ("migrate", "web", "hook", *processes, *app.parameters.jobs)
     kinds = (f"{kind}@*.service" for kind in own)
     units = [f"{name}@*.target", f"{name}-web@*.socket", *(f"{name}-{kind}" for kind in kinds)]
@@ -106,17 +106,17 @@ def _copy(app: App) -> list[Path]:
     resources.check_copy(app, resources.used(app.data), dump=is_here)
     if is_here:
         copies.append(app.copies / f"{name}.dump")
-        say(f"Dumping the database to {copies[-1]}")
+        log(f"Dumping the database to {copies[-1]}")
         postgresql.open_to_superuser(app.name)
         postgresql.dump(app.name, copies[-1], app.parameters.migrate_timeout)
     kept = [path for path in (app.data, app.generated) if path.exists()]
     if kept:
         copies.append(app.copies / f"{name}.tar.gz")
-        say(f"Copying its own files to {copies[-1]}")
+        log(f"Copying its own files to {copies[-1]}")
         new = copies[-1].with_suffix(".new")
         most = resources.room(app.copies)
         if not untrusted.archive(new, *kept, root=app.root, most=most):
-            say(f"Left out: what is more than {untrusted.DEEPEST} folders deep")
+            log(f"Left out: what is more than {untrusted.DEEPEST} folders deep")
         with new.open("rb") as file:
             durable.sync(file)
         durable.rename(new, copies[-1])
@@ -144,7 +144,7 @@ def _drop_role(role: str) -> None:
         aside = f"{role}-removed-{datetime.now(UTC):%Y%m%d%H%M%S}"
         postgresql.query(f'alter role "{role}" nologin', role="postgres")
         postgresql.query(f'alter role "{role}" rename to "{aside}"', role="postgres")
-        say(f"The role {role} could not be dropped and is called {aside} now: {error}")
+        log(f"The role {role} could not be dropped and is called {aside} now: {error}")
 
 
 def _delete(app: App) -> None:
@@ -154,13 +154,13 @@ def _delete(app: App) -> None:
     for unit in _units(app):
         unit.unlink()
     systemd.systemctl("daemon-reload")
-    for path in app.belongings():
+    for path in app.all_paths():
         _vanish(path)
     for user in (f"{app.name}-build", f"{app.name}-migrate", app.name):
         _allow(user)
         _forget(app, user)
-    for log in app.access_log.parent.glob(f"{app.access_log.name}*"):
-        log.unlink()
+    for file in app.access_log.parent.glob(f"{app.access_log.name}*"):
+        file.unlink()
 
 
 def _units(app: App) -> list[Path]:

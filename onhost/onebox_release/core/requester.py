@@ -11,7 +11,7 @@ KEY = "A deploy key of"  # before the app's name
 VARIABLE = "ONEBOX_WHO"  # carries the answer into the unit that does the work
 
 
-def who() -> str:
+def requester() -> str:
     """Return who holds the server's lock, as a deployer does, or who runs this by hand."""
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]

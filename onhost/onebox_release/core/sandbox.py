@@ -49,12 +49,12 @@ def run(app: App, command: str) -> int:
         file.unlink(missing_ok=True)
 
 
-def put(app: App, token: str, command: str) -> None:
+def store_command(app: App, token: str, command: str) -> None:
     """Lay a command ready: it may hold a secret, so it comes on standard input."""
     durable.write(app.command(token), command)
 
 
-def take(app: App, token: str) -> str:
+def take_command(app: App, token: str) -> str:
     """Return the command that was laid ready, and leave nothing behind. Raises RefusedError."""
     path = app.command(token)
     try:

@@ -46,14 +46,14 @@ def wait(release: Release, *, patient: bool, cursor: str) -> None:
         raise ReleaseError(f"Release {release} {problem}.\n{lines}")
 
 
-def revived(release: Release) -> str:
+def problem_after_start(release: Release) -> str:
     """Return why the live release does not serve, or nothing; one that is starting has time to."""
     state = systemd.show(release.unit("web"), "ActiveState", "InactiveExitTimestamp")
     begun = float((state.get("InactiveExitTimestamp") or "").removeprefix("@") or 0)
     missing = not release.socket.exists()
     if state.get("ActiveState") in {"active", "activating"} and not missing:
         deadline = begun + release.app.parameters.start_timeout
-        while time.time() < deadline and unit_states.own(release, 1).problem:
+        while time.time() < deadline and unit_states.probe(release, 1).problem:
             time.sleep(POLL)
     return unit_states.live_problem(release)
 
@@ -91,7 +91,7 @@ class _Start:
         settled = time.monotonic() + self.parameters.settle
         while time.monotonic() < settled:
             time.sleep(POLL)
-            seen = unit_states.own(self.release)
+            seen = unit_states.probe(self.release)
             if problem := unit_states.crash(self.unit) or seen.problem:
                 return f"did not become ready: {problem}"
         return ""
@@ -102,7 +102,7 @@ class _Start:
         while True:
             # Little patience: a starting app's socket takes connections long before they are
             # answered, and a long wait would only see a crash later.
-            seen = unit_states.own(self.release, 1)
+            seen = unit_states.probe(self.release, 1)
             if crash := unit_states.crash(self.unit):  # says more than no answer
                 return f"did not become ready: {crash}"
             if not seen.problem:

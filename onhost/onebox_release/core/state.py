@@ -59,7 +59,7 @@ def observe(app: App) -> AppState:
         missing=app.missing(),
         deploying=systemd.is_active(app.unit),
         paused=pause.is_paused(app),
-        up=systemd.releases_up(app.name, release_units.known(app)),
+        up=systemd.releases_up(app.name, release_units.all_processes(app)),
         units=[*_units(release)] if release else [],
         last=entries[-1] if entries else None,
         timers=timers.last(app),

@@ -11,9 +11,9 @@ from onebox_release import faults
 from onebox_release.app import App, Release
 from onebox_release.core import release_units, starting, unit_states
 from onebox_release.core.watch import AccessLog
-from onebox_release.errors import PutBackError, ReleaseError, WentBadError
+from onebox_release.errors import ReleaseError, RolledBackError, UnhealthyError
 from onebox_release.host import durable, health, resources, systemd
-from onebox_release.report import last_lines, say
+from onebox_release.report import last_lines, log
 
 SOCKETS = Path("/proc/net/unix")
 POLL = 0.1  # seconds between two checks
@@ -30,7 +30,7 @@ FIRST, FIRST_STARTS = 10, 2  # seconds at least; times the start
 def switch(
     release: Release,
     *,
-    can_go_back: bool,
+    can_roll_back: bool,
     patient: bool = False,
 ) -> None:
     """Start a release beside the live one, make it live when it answers, and watch it.
@@ -44,36 +44,36 @@ def switch(
     cursor = systemd.cursor()
     try:
         took = _start(release, patient=patient, cursor=cursor)
-        log = AccessLog(release.app.access_log)
+        access_log = AccessLog(release.app.access_log)
         durable.point(release.app.current, f"releases/{release}")
         faults.point("switched")
         seconds = release.app.parameters.watch
         if not before:
             seconds = min(seconds, max(FIRST, FIRST_STARTS * int(took)))
-        _hold(release, seconds, log, cursor)
+        _hold(release, seconds, access_log, cursor)
     except Exception as error:
         went_live = release.app.live() == release
-        if went_live and (why := _why_it_stays(before, error, can_go_back)):
+        if went_live and (why := _why_it_stays(before, error, can_roll_back)):
             raise ReleaseError(f"{error}\nIt stays live: {why}.") from error
         if went_live:
-            _put_back(release.app, before)
+            _roll_back(release.app, before)
         else:  # nobody but us asked it anything: there is nothing to wait for
             stop(release)
         retire(release.app)
-        kind = PutBackError if went_live else ReleaseError
+        kind = RolledBackError if went_live else ReleaseError
         raise kind(str(error)) from error
 
 
 def _why_it_stays(
     before: Release | None,
     error: Exception,
-    can_go_back: bool,  # noqa: FBT001
+    can_roll_back: bool,  # noqa: FBT001
 ) -> str:
     """Return why a release that went live stays live though it does not hold, or nothing."""
     if before is None:
-        bad = isinstance(error, WentBadError)  # nginx reaches it, and that is better than nothing
+        bad = isinstance(error, UnhealthyError)  # nginx reaches it, and that is better than nothing
         return "there is no previous release to roll back to" if bad else ""
-    if not can_go_back:
+    if not can_roll_back:
         return "the database has moved on"
     problem = unit_states.live_problem(before)
     return f"the previous release, {before}, does not serve either ({problem})" if problem else ""
@@ -81,20 +81,20 @@ def _why_it_stays(
 
 def retire(app: App) -> None:
     """Stop all releases but the live one, once their connections are finished or time is up."""
-    for name in systemd.releases_up(app.name, release_units.known(app)):
+    for name in systemd.releases_up(app.name, release_units.all_processes(app)):
         release = app.release(name)
         if release == app.live():
             continue
-        say(f"Stopping release {release}")
+        log(f"Stopping release {release}")
         time.sleep(HANDOVER)
         drain(release.socket, app.parameters.drain)
         stop(release)
         faults.point("retired")
 
 
-def make_way(release: Release) -> None:
+def stop_exclusive(release: Release) -> None:
     """Stop the processes of other releases that must not run beside this one's own."""
-    for other in {whose for _, whose in release_units.every(release.app)} - {release}:
+    for other in {whose for _, whose in release_units.all_units(release.app)} - {release}:
         names = release_units.alone(release) | release_units.alone(other)
         own = release_units.processes(other)
         units = [other.unit(name) for name in sorted(names) if name in own]
@@ -115,7 +115,7 @@ def stop(release: Release) -> None:
 def _start(release: Release, *, patient: bool, cursor: str) -> float:
     """Start the web process, and wait until it answers and has gone on to for a while; return
     the seconds that took."""
-    say(f"Starting release {release}")
+    log(f"Starting release {release}")
     begun = time.monotonic()
     systemd.systemctl("daemon-reload")
     systemd.systemctl("start", "--no-block", release.unit("web"))
@@ -126,29 +126,29 @@ def _start(release: Release, *, patient: bool, cursor: str) -> float:
     return time.monotonic() - begun
 
 
-def _hold(release: Release, seconds: int, log: AccessLog, cursor: str) -> None:
+def _hold(release: Release, seconds: int, access_log: AccessLog, cursor: str) -> None:
     """See that the public gets the new release, start all of it, and watch it."""
     check_public(release)
-    make_way(release)
+    stop_exclusive(release)
     systemd.systemctl("start", release.target)
-    say(f"Release {release} is live")
+    log(f"Release {release} is live")
     faults.point("joined")
     if seconds:
-        _watch(release, seconds, log, cursor)
+        _watch(release, seconds, access_log, cursor)
         faults.point("watched")
 
 
-def _watch(release: Release, seconds: int, log: AccessLog, cursor: str) -> None:
+def _watch(release: Release, seconds: int, access_log: AccessLog, cursor: str) -> None:
     """Check a release while the previous one is still warm. Raises WentBadError if it is worse."""
     seconds = resources.watch_time(seconds, *resources.memory())
-    say(f"Watching it for {seconds} s; stopping this command does not stop that")
-    before, misses, end = log.before(), 0, time.monotonic() + seconds
+    log(f"Watching it for {seconds} s; stopping this command does not stop that")
+    before, misses, end = access_log.before(), 0, time.monotonic() + seconds
     units = release_units.services(release)
     while time.monotonic() < end:
         time.sleep(LOOK)
-        problem = own_answer(release)
+        problem = answer_problem(release)
         misses = misses + 1 if problem else 0
-        since = log.since()
+        since = access_log.since()
         if crashed := next((unit for unit in units if unit_states.crash(unit)), None):
             problem, misses = f"{crashed} died", MISSES
         elif since.is_worse_than(before):
@@ -156,15 +156,15 @@ def _watch(release: Release, seconds: int, log: AccessLog, cursor: str) -> None:
             misses = MISSES
         if misses >= MISSES:
             told = last_lines(systemd.journal(crashed or units[0], after=cursor))
-            raise WentBadError(f"Release {release} went bad: {problem}.\n{told}")
+            raise UnhealthyError(f"Release {release} went bad: {problem}.\n{told}")
 
 
-def _put_back(app: App, before: Release | None) -> None:
+def _roll_back(app: App, before: Release | None) -> None:
     """Make the release before live again, by the same rename."""
     if before:
         durable.point(app.current, f"releases/{before}")
-        say(f"Rolled back to release {before}")
-        make_way(before)
+        log(f"Rolled back to release {before}")
+        stop_exclusive(before)
         systemd.systemctl("start", "--no-block", before.target)
     else:
         app.current.unlink(missing_ok=True)
@@ -189,9 +189,9 @@ def check_public(release: Release) -> None:
         raise ReleaseError(f"nginx is not serving release {release}: {found}.")
 
 
-def own_answer(release: Release) -> str:
+def answer_problem(release: Release) -> str:
     """Return what is wrong with a release's answer over its own socket, or nothing."""
-    return unit_states.own(release).problem
+    return unit_states.probe(release).problem
 
 
 def _wait(problem: Callable[[], str], seconds: float) -> str:

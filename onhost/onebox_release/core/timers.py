@@ -12,7 +12,7 @@ from onebox_release.app import App
 from onebox_release.core import pause
 from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
-from onebox_release.report import excerpt, say
+from onebox_release.report import excerpt, log
 
 Run = dict[str, Any]
 """When a run began, in which release, and how it ended."""
@@ -26,13 +26,13 @@ def run(app: App, job: str) -> None:
     release that is switched from meanwhile is kept until the job is through.
     """
     if pause.is_paused(app):
-        say(f"{app.name} is paused: {job} is not run")
+        log(f"{app.name} is paused: {job} is not run")
         return
     systemd.wait_until_inactive(app.unit)
     systemd.wait_until_inactive(f"{app.name}-{job}@*.service")  # somebody else started it
     release = app.live()
     if release is None:
-        say(f"No release of {app.name} is live: {job} has nothing to run in")
+        log(f"No release of {app.name} is live: {job} has nothing to run in")
         return
     unit, at, start = release.unit(job), datetime.now(UTC), time.monotonic()
     started = True
@@ -40,7 +40,7 @@ def run(app: App, job: str) -> None:
         systemd.systemctl("start", unit, within=None)  # the unit's own timeout bounds it
     except ReleaseError as error:
         started = False
-        say(str(error))
+        log(str(error))
     state = systemd.show(unit, "Result", "ExecMainStatus")
     result = state.get("Result", "success")
     if not started and result == "success":  # systemd knows nothing of it, so it never ran
@@ -56,9 +56,9 @@ def run(app: App, job: str) -> None:
         entry["excerpt"] = excerpt(systemd.journal(unit, LINES * 4), LINES)
         systemd.reset(unit)  # it is told as a job, not as a unit, too
     durable.write(app.job(job), json.dumps(entry))
-    say(f"{job}: {result}, {entry['seconds']} s")
+    log(f"{job}: {result}, {entry['seconds']} s")
     if result != "success":
-        systemd.look()
+        systemd.run_checks()
 
 
 def last(app: App) -> dict[str, Run]:

@@ -9,7 +9,7 @@ from onebox_release.core import identity, release_units
 from onebox_release.host import durable
 
 
-def make(release: Release) -> Release:
+def create(release: Release) -> Release:
     """Make the twin of a release, and return it."""
     twin = identity.twin(release)
     new = twin.folder.with_name(f".{twin}.new")
@@ -20,7 +20,7 @@ def make(release: Release) -> Release:
         (new / part).symlink_to(f"../{release}/{part}")
     (new / "run").symlink_to(twin.socket.parent)
     durable.rename(new, twin.folder)
-    release_units.make_twin(release, twin)
+    release_units.copy_for(release, twin)
     environment = release.environment.read_text()
     durable.write(twin.environment, f"{environment}ONEBOX_RELEASE={twin}\n")
     return twin

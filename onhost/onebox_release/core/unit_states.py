@@ -21,32 +21,32 @@ RESTARTING = 3  # seconds that hold one restart at least: RestartSec= is 2
 
 
 @dataclass(frozen=True)
-class Observation:
+class Response:
     """What is wrong with an answer, or nothing; and its HTTP status, 0 where there was none."""
 
     problem: str
     status: int = 0
 
 
-def own(release: Release, patience: float = health.PATIENCE) -> Observation:
+def probe(release: Release, patience: float = health.PATIENCE) -> Response:
     """Ask a release over its own socket."""
     connection = health.UnixConnection(release.socket, release.app.parameters.domains[0], patience)
     return ask(connection, release.health_path, release.id)
 
 
-def ask(connection: http.client.HTTPConnection, path: str, release: str) -> Observation:
+def ask(connection: http.client.HTTPConnection, path: str, release: str) -> Response:
     """Ask for a release's health over a connection."""
     try:
         answer = health.ask(connection, path)
     except (OSError, http.client.HTTPException) as error:
-        return Observation(health.unanswered(connection, error))
+        return Response(health.unanswered(connection, error))
     if answer.release is None:
         problem = f"{path} answered {answer.summary}, which no release sent"
-        return Observation(problem, answer.status)
+        return Response(problem, answer.status)
     if answer.release != release:
-        return Observation(f"release {answer.release} answered", answer.status)
+        return Response(f"release {answer.release} answered", answer.status)
     good = answer.status == http.client.OK
-    return Observation("" if good else f"{path} answered {answer}", answer.status)
+    return Response("" if good else f"{path} answered {answer}", answer.status)
 
 
 def crash(unit: str) -> str:
@@ -87,7 +87,7 @@ def live_problem(release: Release) -> str:
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE)
-        if not (problem := own(release).problem):
+        if not (problem := probe(release).problem):
             break
     else:
         return problem

@@ -25,14 +25,14 @@ def leave_out(app: App) -> None:
     paths = (path for path in link.rglob("*") if path.is_file())
     files = {str(path.relative_to(link)): path.read_text() for path in paths}
     if files.pop(site, None) is not None:
-        _place(link, files)
+        _install(link, files)
     for old in link.parent.glob(f"{link.name}.*"):
         if old.is_dir() and old != link.readlink():
             shutil.rmtree(old)
     systemd.systemctl("reload", "nginx.service")
 
 
-def _place(link: Path, files: dict[str, str]) -> None:
+def _install(link: Path, files: dict[str, str]) -> None:
     new = Path(tempfile.mkdtemp(prefix=f"{link.name}.", dir=link.parent))
     new.chmod(0o755)
     for name, text in files.items():

@@ -14,7 +14,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from onebox_release.report import say
+from onebox_release.report import log
 
 DATA = Path("/var/lib/postgresql")
 GROUP = "postgres"
@@ -61,7 +61,7 @@ def keep() -> None:
     """
     mount = mount_of(DATA, MOUNTS.read_text())
     if mount.kind != "ext4":
-        say(f"{mount.path} is {mount.kind}, which keeps no reserve: watch how full the disk is")
+        log(f"{mount.path} is {mount.kind}, which keeps no reserve: watch how full the disk is")
         return
     _enlarge(mount)
     group = grp.getgrnam(GROUP).gr_gid
@@ -86,4 +86,4 @@ def _run(*command: str) -> None:
     """Run a command; what it says goes to the journal, for a container may allow less."""
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        say(f"{' '.join(command)}: {result.stderr.strip()}")
+        log(f"{' '.join(command)}: {result.stderr.strip()}")

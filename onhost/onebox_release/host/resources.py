@@ -43,7 +43,7 @@ def check_disk(
     files = entries + (max(ENVIRONMENT_FILES, environment // AVERAGE) if environment else 0)
     _check(app.home, code + environment, files, "a release", ADVICE)
     if dump:
-        _check(_there(app.dumps), _database(app), 0, "a dump of the database", ADVICE)
+        _check(_existing_parent(app.dumps), _database(app), 0, "a dump of the database", ADVICE)
 
 
 def check_copy(app: App, size: int, *, dump: bool) -> None:
@@ -51,7 +51,7 @@ def check_copy(app: App, size: int, *, dump: bool) -> None:
     and a dump of its database."""
     size += _database(app) if dump else 0
     advice = "Free some, or remove the app without a copy (`--no-dump`)."
-    _check(_there(app.copies), size, 0, "a last copy", advice)
+    _check(_existing_parent(app.copies), size, 0, "a last copy", advice)
 
 
 def room(folder: Path) -> int:
@@ -104,7 +104,7 @@ def _check(folder: Path, size: int, files: int, what: str, advice: str) -> None:
         )
 
 
-def _there(folder: Path) -> Path:
+def _existing_parent(folder: Path) -> Path:
     """Return the nearest folder that exists: what will be made lies on its file system."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 

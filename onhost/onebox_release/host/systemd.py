@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from onebox_release.errors import ReleaseError
-from onebox_release.report import say
+from onebox_release.report import log
 
 QUERY = 60  # seconds for an answer of systemd or the journal
 CHANGE = 3600  # seconds for a start or stop; units have bounds of their own, far below
@@ -50,7 +50,7 @@ def units(*filters: str) -> list[str]:
     return [line.split()[0] for line in _run("systemctl", *listing).stdout.splitlines()]
 
 
-def look() -> None:
+def run_checks() -> None:
     """Have the server look at itself now, not at its next round; who can't be told, isn't."""
     _run("systemctl", "start", "--no-block", "onebox-watch.service")
 
@@ -76,7 +76,7 @@ def wait_until_inactive(pattern: str, seconds: float | None = None) -> None:
                 f" stop it: systemctl stop {units[0]}"
             )
         if not told:
-            say(f"Waiting for {units[0]}, which an earlier deploy left")
+            log(f"Waiting for {units[0]}, which an earlier deploy left")
             told = True
         time.sleep(0.5)
 

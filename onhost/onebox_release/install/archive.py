@@ -122,9 +122,7 @@ def members(file: IO[bytes] | gzip.GzipFile, limits: Limits) -> Iterator[Member]
         parts = path.split("/")
         folders.update("/".join(parts[:count]) for count in range(1, len(parts)))
         if len(files) + len(folders) > limits.entries:
-            raise RefusedError(
-                f"The archive has more than {limits.entries} files and folders. Nothing was changed."
-            )
+            raise RefusedError(f"The archive has more than {limits.entries} files and folders.")
         if not folders.isdisjoint([path]) or any(
             "/".join(parts[:count]) in files for count in range(1, len(parts))
         ):

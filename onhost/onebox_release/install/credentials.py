@@ -30,7 +30,7 @@ class Credentials:
         return text
 
 
-def put(app: App, document: str) -> Path:
+def store(app: App, document: str) -> Path:
     """Lay credentials ready for the unit that this process is about to start; return where."""
     path = app.credentials(os.getpid())
     path.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ from onebox_release.core.requester import KEY
 from onebox_release.core.switch import check_public
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import durable, lock, postgresql, reserve, systemd
-from onebox_release.report import document, exit_code, say
+from onebox_release.report import document, exit_code, log
 from onebox_release.shell import keys, logs, status, submit, transient_unit
 
 EXAMPLES = """
@@ -55,7 +55,7 @@ def main() -> int:
     """Run one command and return its exit code; what went wrong is told on stderr."""
     arguments = _parser().parse_args()
     if os.geteuid():
-        say("onebox-release must be run by root: put sudo in front.")
+        log("onebox-release must be run by root: put sudo in front.")
         return ReleaseError.code
     return exit_code(lambda: _main(arguments))
 
@@ -70,7 +70,7 @@ def _main(arguments: argparse.Namespace) -> int:
         secret = sys.stdin.read() if "credentials" in arguments and arguments.credentials else ""
         is_removal = arguments.run is _remove
         if is_removal:
-            lock.wait_until_free(arguments.wait, say)
+            lock.wait_until_free(arguments.wait, log)
         # What is being removed must not be started again.
         return transient_unit.run(
             app,
@@ -85,7 +85,7 @@ def _main(arguments: argparse.Namespace) -> int:
             return arguments.run(app, arguments) or 0
         finally:
             if arguments.in_unit:  # what came of it is told now
-                systemd.look()
+                systemd.run_checks()
 
 
 def _may_begin(arguments: argparse.Namespace) -> None:
@@ -101,7 +101,7 @@ def _may_begin(arguments: argparse.Namespace) -> None:
 def _deploy(app: App, arguments: argparse.Namespace) -> None:
     _may_begin(arguments)
     if arguments.upload:
-        submit.bring(app, arguments.upload, arguments.digest)
+        submit.move_upload(app, arguments.upload, arguments.digest)
     app = app.having(by_key=bool(arguments.by_key))
     release.deploy(app, arguments.digest, consent=arguments.allow_incompatible)
 
@@ -116,7 +116,7 @@ def _job(app: App, arguments: argparse.Namespace) -> None:
 
 def _recover(app: App, _: argparse.Namespace) -> None:
     if pause.is_paused(app):  # at a boot
-        say(f"{app.name} is paused and stays down: onebox-release resume {app.name}")
+        log(f"{app.name} is paused and stays down: onebox-release resume {app.name}")
         return
     release.recover(app)
 
@@ -131,8 +131,8 @@ def _plan(app: App, arguments: argparse.Namespace) -> None:
         "digest": digest,
         "release": identity.release_of(app, digest).id if digest else None,
         "live": serving.id if serving else None,
-        "by_key": history.bringer(serving).startswith(KEY) if serving else False,
-        "up": systemd.releases_up(app.name, release_units.known(app)),
+        "by_key": history.deployer(serving).startswith(KEY) if serving else False,
+        "up": systemd.releases_up(app.name, release_units.all_processes(app)),
         "differences": integrity.differences(app, serving),
     }
     print(document(app.name, data))
@@ -146,15 +146,15 @@ def _check(app: App, _: argparse.Namespace) -> None:
 
 
 def _status(app: App, arguments: argparse.Namespace) -> None:
-    _show(app, arguments, status.gather(app), partial(status.told, app.name))
+    _show(app, arguments, status.gather(app), partial(status.render, app.name))
 
 
 def _releases(app: App, arguments: argparse.Namespace) -> None:
-    _show(app, arguments, history.releases(app), history.told_releases)
+    _show(app, arguments, history.releases(app), history.render_releases)
 
 
 def _history(app: App, arguments: argparse.Namespace) -> None:
-    _show(app, arguments, history.read(app), history.told)
+    _show(app, arguments, history.read(app), history.render)
 
 
 def _logs(app: App, arguments: argparse.Namespace) -> None:
@@ -167,7 +167,7 @@ def _logs(app: App, arguments: argparse.Namespace) -> None:
     for line in found:
         print(line)
     if not found and not arguments.follow:
-        say(f"Nothing found since {arguments.since}. Search further back, as in --since 7d.")
+        log(f"Nothing found since {arguments.since}. Search further back, as in --since 7d.")
     with suppress(KeyboardInterrupt):  # its usual end
         for line in logs.follow(app, wanted) if arguments.follow else ():
             print(line, flush=True)
@@ -175,9 +175,9 @@ def _logs(app: App, arguments: argparse.Namespace) -> None:
 
 def _run(app: App, arguments: argparse.Namespace) -> int:
     if arguments.put:
-        sandbox.put(app, arguments.put, sys.stdin.read())
+        sandbox.store_command(app, arguments.put, sys.stdin.read())
         return 0
-    command = sandbox.take(app, arguments.take) if arguments.take else arguments.command
+    command = sandbox.take_command(app, arguments.take) if arguments.take else arguments.command
     return sandbox.run(app, command)
 
 
@@ -280,8 +280,12 @@ def _parser() -> Parser:
     _json(_command(commands, "releases", _releases, "list the releases to roll back to"))
     _json(_command(commands, "history", _history, "list what was deployed when"))
     _command(commands, "check", _check, "ask the live release through nginx; 0 if it answers")
-    back = _command(commands, "rollback", _rollback, "roll back to an earlier release", in_unit=True)
-    back.add_argument("release", nargs="?", help="a release that `status` lists; default: the previous one")
+    back = _command(
+        commands, "rollback", _rollback, "roll back to an earlier release", in_unit=True
+    )
+    back.add_argument(
+        "release", nargs="?", help="a release that `status` lists; default: the previous one"
+    )
     back.add_argument(
         "--force",
         action="store_true",

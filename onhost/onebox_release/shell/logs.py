@@ -44,10 +44,10 @@ class Line:
 
 
 Parse = Callable[[str], Line | None]
-Wanted = Callable[[str], object]
+Filter = Callable[[str], object]
 
 
-def read(app: App, *, since: str, wanted: Wanted, newest: int) -> list[Line]:
+def read(app: App, *, since: str, wanted: Filter, newest: int) -> list[Line]:
     """Return the newest lines in which `wanted` is found."""
     start = moment(since)
     journal = [*_journal(app), f"--since=@{start:.0f}"]
@@ -58,7 +58,7 @@ def read(app: App, *, since: str, wanted: Wanted, newest: int) -> list[Line]:
     return list(deque((line for line in merged if wanted(line.text)), newest))
 
 
-def follow(app: App, wanted: Wanted) -> Iterator[Line]:
+def follow(app: App, wanted: Filter) -> Iterator[Line]:
     """Yield lines as they are written, until standard input ends or says Ctrl-C."""
     journal = [*_journal(app), "--follow", "--lines=0"]
     commands = [(journal, journal_line(app.name))]
@@ -93,7 +93,7 @@ def follow(app: App, wanted: Wanted) -> Iterator[Line]:
                     return
 
 
-def finder(grep: str, request: str) -> Wanted:
+def finder(grep: str, request: str) -> Filter:
     """Return what finds the lines that match `grep` and have the request's id in them."""
     try:
         pattern = re.compile(grep)
@@ -206,7 +206,7 @@ def _journal(app: App) -> list[str]:
         f"{name}-web@*.socket",
         f"{name}-migrate@*.service",
     ]
-    processes = ("web", *release_units.known(app))
+    processes = ("web", *release_units.all_processes(app))
     units += [f"{name}-{process}@*.service" for process in processes]
     options = (f"--unit={unit}" for unit in (*units, app.unit))
     return ["journalctl", "--quiet", "--no-pager", "--output=json", *options]

@@ -72,7 +72,7 @@ def for_key(app: App) -> dict[str, Any]:
     return {**data, "hold": bool(state["hold"]), "problems": {**problems, "open": found}}
 
 
-def told(app: str, data: dict[str, Any]) -> str:
+def render(app: str, data: dict[str, Any]) -> str:
     """Return the state on one screen."""
     name = ("app", f"{app} on {socket.gethostname()}", "")
     return rows([name, *_release(data), *_server(data)])
@@ -92,7 +92,11 @@ def _release(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         text = f"{unit['state']}, {unit['restarts']} restarts, {size(unit['memory'])}"
         yield unit["process"], text, worse if unit["state"] == "active" else RED
     if data["maintenance"]:
-        yield "maintenance", f"clients get the maintenance page since {when(data['maintenance'])} UTC", YELLOW
+        yield (
+            "maintenance",
+            f"clients get the maintenance page since {when(data['maintenance'])} UTC",
+            YELLOW,
+        )
     others = [release for release in data["healthy"] if release != data["live"]]
     yield "kept", ", ".join(others) or "nothing to roll back to", ""
     if (last := data["last"]) and last["result"] != "live":
@@ -128,7 +132,7 @@ def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _health(release: Release) -> str:
-    seen = unit_states.own(release)
+    seen = unit_states.probe(release)
     if not seen.problem:
         return WELL
     return f"failing ({seen.problem})" if seen.status else f"down ({seen.problem})"

@@ -92,7 +92,7 @@ def disconnect(process: int, user: int) -> None:
         process = found["PPid"]
 
 
-def bring(app: App, slot: str, digest: str) -> None:
+def move_upload(app: App, slot: str, digest: str) -> None:
     """Move an archive to where it is deployed from. Only the deploy itself does so, when it begins:
     no more archives wait than there are slots.
 

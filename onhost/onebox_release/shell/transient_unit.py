@@ -15,7 +15,7 @@ from onebox_release.core import requester
 from onebox_release.errors import LockedError, ReleaseError
 from onebox_release.host import lock, systemd
 from onebox_release.install import credentials
-from onebox_release.report import say
+from onebox_release.report import log
 
 PROGRAM = "/usr/local/bin/onebox-release"
 INSIDE = "--inside"  # says that the command runs in its unit already
@@ -50,12 +50,12 @@ def run(
                 follow = f"Follow it: journalctl -fu {app.unit}"
                 raise LockedError(f"{_under_way(app)}.{gave_up} {follow}")
             if now - said >= lock.EVERY:
-                say(f"{_under_way(app)}. Waiting for at most {deadline - now:.0f} s.")
+                log(f"{_under_way(app)}. Waiting for at most {deadline - now:.0f} s.")
                 said = now
             time.sleep(min(1, deadline - now))
             check()
     except KeyboardInterrupt:
-        say("Nothing was changed.")
+        log("Nothing was changed.")
         return ReleaseError.code
     return code
 
@@ -74,9 +74,9 @@ def _run(app: App, arguments: list[str], *, mend: bool, secret: str) -> int | No
     if "deploy" in arguments[:1]:  # requests first; a rollback is wanted at once
         properties["Nice"] = "5"
     options = [f"--property={name}={value}" for name, value in properties.items()]
-    options.append(f"--setenv={requester.VARIABLE}={requester.who()}")
+    options.append(f"--setenv={requester.VARIABLE}={requester.requester()}")
     if secret:  # in a file of its own: others may wait for the unit, too
-        file = credentials.put(app, secret)
+        file = credentials.store(app, secret)
         options.append(f"--setenv={credentials.VARIABLE}={file}")
     command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={app.unit}", *options]
     try:
@@ -86,7 +86,7 @@ def _run(app: App, arguments: list[str], *, mend: bool, secret: str) -> int | No
             _follow(progress, process)
             told = process.stderr.read() if process.stderr else ""
     except KeyboardInterrupt:
-        say(f"The server goes on by itself. Follow it: journalctl -fu {app.unit}")
+        log(f"The server goes on by itself. Follow it: journalctl -fu {app.unit}")
         return ReleaseError.code
     finally:
         progress.unlink()
@@ -95,7 +95,7 @@ def _run(app: App, arguments: list[str], *, mend: bool, secret: str) -> int | No
     if "already" in told:  # loaded: systemd has a unit of this name, so a deploy is under way
         return None
     if told:
-        say(told.strip())
+        log(told.strip())
     return process.returncode
 
 

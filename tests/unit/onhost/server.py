@@ -46,7 +46,7 @@ class Server:
         self.results: dict[str, str] = {}
         self.patience: float | None = None
         self.answers: dict[str, Callable[[], int]] = {}
-        self.silent: dict[str, Callable[[], bool]] = {}
+        self.not_serving: dict[str, Callable[[], bool]] = {}
         self.paths: dict[str, str] = {}
         self.cpu: Callable[[str], float] = lambda _: 0.0
         self.public: Callable[[], str | None] = self.pointer
@@ -100,7 +100,7 @@ class Server:
         assert path == self.paths.get(release or "", "/health")
         if release not in self.up:
             raise ConnectionRefusedError("nobody listens")
-        if release in self.silent and self.silent[release]():
+        if release in self.not_serving and self.not_serving[release]():
             self.now += 1
             raise TimeoutError
         status = self.answers.get(release, lambda: 200)()

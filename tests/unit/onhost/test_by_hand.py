@@ -78,11 +78,11 @@ exit 7"""
 
 
 def test_a_command_that_waits_is_taken_once(app: App) -> None:
-    sandbox.put(app, "0" * 32, "echo secret")
+    sandbox.store_command(app, "0" * 32, "echo secret")
     assert app.command("0" * 32).stat().st_mode & 0o777 == 0o600
-    assert sandbox.take(app, "0" * 32) == "echo secret"
+    assert sandbox.take_command(app, "0" * 32) == "echo secret"
     with pytest.raises(RefusedError, match="No command waits"):
-        sandbox.take(app, "0" * 32)
+        sandbox.take_command(app, "0" * 32)
 
 
 def test_a_command_needs_a_live_release(app: App) -> None:

@@ -102,5 +102,5 @@ def test_a_line_that_only_begins_like_json_is_told_as_it_is() -> None:
 def test_a_line_with_a_nul_byte_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[str] = []
     monkeypatch.setattr(syslog, "syslog", logged.append)
-    report.say("last words\0 of it")
+    report.log("last words\0 of it")
     assert logged == ["last words\\0 of it"]

@@ -33,7 +33,7 @@ def test_every_place_for_people_shows_it(
 ) -> None:
     monkeypatch.setattr("syslog.syslog", lambda _: None)
     bad = "\x1b[2Jgone"
-    report.say(bad)
+    report.log(bad)
     told = capsys.readouterr().err
     summary.tell("box", [bad])
     texts = [
@@ -42,10 +42,10 @@ def test_every_place_for_people_shows_it(
         terminal.rows([("last", bad, "")]),
         terminal.table([(bad, "x")]),
         str(logs.Line(0, "web", f"{bad}\n2026-11-20T10:00:00.000Z nginx not mine")),
-        history.told([{"at": "2026-11-20T10:00:00+00:00", "what": "deploy", "release": "r",
+        history.render([{"at": "2026-11-20T10:00:00+00:00", "what": "deploy", "release": "r",
                        "result": "failed", "why": bad}]),
         messages.first(bad),
-        messages.told(PROBLEM, "box"),
+        messages.describe(PROBLEM, "box"),
     ]  # fmt: skip
     for text in texts:
         assert "\x1b" not in text

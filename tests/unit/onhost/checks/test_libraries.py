@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from onebox_checks import libraries, restarts, rules
-from onebox_checks.observation import Seen
+from onebox_checks.observation import Observation
 from onebox_release.host import lock, systemd
 
 from tests.unit.onhost.checks.test_round import SETTINGS
@@ -58,7 +58,7 @@ def test_what_root_wrote_is_what_a_round_reads(
 
 
 def test_a_finding_names_units_and_files() -> None:
-    seen = Seen(at=0, libraries={"nginx.service": ["/usr/lib/x/libssl.so.3"]})
+    seen = Observation(at=0, libraries={"nginx.service": ["/usr/lib/x/libssl.so.3"]})
     [finding] = rules._libraries(seen, rules.Past(set(), {}, {}))
     assert "nginx still run on the old libssl.so.3" in finding.what
     assert not finding.urgent
@@ -68,7 +68,7 @@ def test_a_finding_names_units_and_files() -> None:
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     monkeypatch.setattr(systemd, "systemctl", lambda *words: done.append(" ".join(words)))
-    monkeypatch.setattr(systemd, "look", lambda: None)
+    monkeypatch.setattr(systemd, "run_checks", lambda: None)
     monkeypatch.setattr(restarts, "_release", lambda app: done.append(f"switch {app}"))
     monkeypatch.setattr(restarts, "_nginx", lambda: done.append("hand over"))
     monkeypatch.setattr(lock, "switching", list)

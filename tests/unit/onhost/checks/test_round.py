@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from onebox_checks import channels, cli, configuration, messages, observe, state
 from onebox_checks.channels import Message
-from onebox_checks.configuration import Email, Wanted
-from onebox_checks.observation import App, Seen
+from onebox_checks.configuration import Configuration, Email
+from onebox_checks.observation import App, Observation
 from onebox_checks.rules import Finding
 from onebox_checks.state import Problem
 
-SETTINGS = Wanted(
+SETTINGS = Configuration(
     host="box",
     every=300,
     ping="https://ping.test/",
@@ -38,16 +38,16 @@ class World:
     """What a round sees, and what it sends."""
 
     def __init__(self) -> None:
-        self.seen = Seen(at=1000.0, apps=[App("links", "links.test", jobs=JOB)])
+        self.seen = Observation(at=1000.0, apps=[App("links", "links.test", jobs=JOB)])
         self.sent: list[Message] = []
         self.pings = 0
         self.answer = {"webhook": ""}
 
-    def look(self, _: Wanted, *, clock: float | None) -> Seen:
+    def look(self, _: Configuration, *, clock: float | None) -> Observation:
         assert clock is None or clock == 3.0
         return self.seen
 
-    def tell(self, _: Wanted, message: Message) -> dict[str, str]:
+    def notify(self, _: Configuration, message: Message) -> dict[str, str]:
         self.sent.append(message)
         return self.answer
 
@@ -56,15 +56,15 @@ class World:
         return "", None
 
     def round(self, at: float, **settings: Any) -> None:
-        self.seen = Seen(at=at, apps=self.seen.apps)
-        cli._round(Wanted(**{**vars(SETTINGS), **settings}))
+        self.seen = Observation(at=at, apps=self.seen.apps)
+        cli._round(Configuration(**{**vars(SETTINGS), **settings}))
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     made, files = World(), (tmp_path / "state.json", tmp_path / "spare")
-    monkeypatch.setattr(observe, "look", made.look)
-    monkeypatch.setattr(channels, "tell", made.tell)
+    monkeypatch.setattr(observe, "observe_server", made.look)
+    monkeypatch.setattr(channels, "tell", made.notify)
     monkeypatch.setattr(channels, "ping", made.ping)
     monkeypatch.setattr(observe, "skew", lambda _: 3.0)
     load, save = state.load, state.save
@@ -79,7 +79,7 @@ def test_a_problem_is_told_once_and_then_its_end(world: World) -> None:
     assert [message.subject for message in world.sent] == [
         "[box] The job report of links failed: exit-code"
     ]
-    world.seen = Seen(at=0, apps=[App("links", "links.test")])
+    world.seen = Observation(at=0, apps=[App("links", "links.test")])
     world.round(1600)
     assert world.sent[-1].subject == "[box] resolved: The job report of links failed: exit-code"
     assert world.pings == 3
@@ -117,8 +117,8 @@ def test_failed_deploys_do_not_use_up_what_an_outage_needs(world: World) -> None
     kept = state.load()
     kept.sent = [900.0] * SETTINGS.hourly
     state.save(kept)
-    down = App("links", "links.test", live="r1", silence="502")
-    world.seen = Seen(at=0, apps=[down])
+    down = App("links", "links.test", live="r1", failure="502")
+    world.seen = Observation(at=0, apps=[down])
     world.round(1000)
     world.round(1300)
     assert len(world.sent) == 1
@@ -127,7 +127,7 @@ def test_failed_deploys_do_not_use_up_what_an_outage_needs(world: World) -> None
 
 def test_deploys_are_told_where_that_is_wanted_and_never_those_before(world: World) -> None:
     entry = {"at": "a", "what": "deploy", "release": "r1", "result": "live", "who": "ann"}
-    world.seen = Seen(at=0, apps=[App("links", "links.test", last=entry)])
+    world.seen = Observation(at=0, apps=[App("links", "links.test", last=entry)])
     world.round(1000, deploys=True)
     entry |= {"at": "b", "release": "r2"}
     world.round(1300, deploys=False)
@@ -152,7 +152,7 @@ def test_a_message_says_what_where_since_when_and_what_to_do() -> None:
 
 
 def test_status_is_for_people() -> None:
-    kept = state.Memory()
+    kept = state.State()
     assert "No round yet" in messages.status(kept)
     state.take(kept, [Finding("job", "a", "x failed", "y", patient=False)], set(), 0, 300)
     kept.at, kept.undelivered = 1795161600.0, {"email": "refused"}
@@ -165,13 +165,13 @@ def test_status_is_for_people() -> None:
 
 def test_nothing_that_goes_wrong_names_a_secret() -> None:
     account = Email(["a@b.test"], "c@d.test", "127.0.0.1", 9, "starttls", "user", HIDDEN)
-    told = [
+    notified = [
         channels.post(f"http://127.0.0.1:9/{HIDDEN}", b"{}"),
         channels.ping(f"http://127.0.0.1:9/{HIDDEN}")[0],
         channels.send_email(account, Message("x", "y")),
     ]
-    assert all(told)
-    assert HIDDEN not in str(told)
+    assert all(notified)
+    assert HIDDEN not in str(notified)
 
 
 def test_a_refusal_is_told_without_the_address() -> None:
@@ -184,8 +184,8 @@ def test_a_refusal_is_told_without_the_address() -> None:
 
     with HTTPServer(("127.0.0.1", 0), Refuses) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        told = channels.post(f"http://127.0.0.1:{server.server_port}/{HIDDEN}", b"{}")
-    assert told == "answered 403 no such hook"
+        notified = channels.post(f"http://127.0.0.1:{server.server_port}/{HIDDEN}", b"{}")
+    assert notified == "answered 403 no such hook"
 
 
 def test_a_command_gets_json_and_its_failure_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from onebox_checks import rules
-from onebox_checks.observation import App, Disk, Seen
+from onebox_checks.observation import App, Disk, Observation
 from onebox_checks.rules import Past
 from onebox_release.host.certificates import Certificate
 
@@ -28,19 +28,19 @@ WELL = App(
     jobs={"report": {"result": "success"}},
 )
 HALF = Disk("/", 10 * GIB, 5 * GIB, 1000, 500)
-FINE = Seen(at=NOW, apps=[WELL], disks=[HALF], memory=(5 * GIB, 10 * GIB), clock=0.4)
+FINE = Observation(at=NOW, apps=[WELL], disks=[HALF], memory=(5 * GIB, 10 * GIB), clock=0.4)
 NONE = Past(set(), {}, {})
 
 
-def app(**changes: Any) -> Seen:
+def app(**changes: Any) -> Observation:
     return replace(FINE, apps=[replace(WELL, **changes)])
 
 
-def last(**changes: Any) -> Seen:
+def last(**changes: Any) -> Observation:
     return app(last={**(WELL.last or {}), **changes})
 
 
-def keys(seen: Seen, past: Past = NONE) -> list[str]:
+def keys(seen: Observation, past: Past = NONE) -> list[str]:
     return [finding.key for finding in rules.judge(seen, past)]
 
 
@@ -49,7 +49,7 @@ def test_a_server_that_is_well_has_nothing_to_tell() -> None:
 
 
 WRONG = [
-    ("answer:links", app(silence="503 Service Unavailable")),
+    ("answer:links", app(failure="503 Service Unavailable")),
     ("answer:links", app(live=None, missing="r1")),
     ("release:links", app(down=[WEB])),
     ("release:links", app(others=["r0"])),
@@ -62,13 +62,13 @@ WRONG = [
     ("certificate:links", app(certificate=Certificate(NOW - 64 * DAY, NOW + 26 * DAY))),
     ("certificate:links", app(certificate=Certificate(NOW - 100 * DAY, NOW - 10 * DAY))),
     ("certificate:links", app(uncertified=["www.links.test"])),
-    ("certificate:links", app(uncertified=["links.test"], silence="TLS alert", certificate=None)),
+    ("certificate:links", app(uncertified=["links.test"], failure="TLS alert", certificate=None)),
     ("clock:server", replace(FINE, clock=-61.0)),
     ("time:server", replace(FINE, timekeeper=False)),
     ("firewall:table", replace(FINE, firewall="is gone")),
     ("firewall:ssh", replace(FINE, closed=[2222])),
     ("firewall:link-local", replace(FINE, link_local=False)),
-    ("paused:links", app(paused=True, silence="502 Bad Gateway", down=[WEB])),
+    ("paused:links", app(paused=True, failure="502 Bad Gateway", down=[WEB])),
     ("database:server", replace(FINE, database="FATAL: sorry, too many clients already")),
     ("reboot:server", replace(FINE, reboot="linux-image-amd64")),
     ("drift:server", replace(FINE, drift=["/etc/onebox/links.json"])),
@@ -81,7 +81,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("key", "seen"), WRONG)
-def test_each_cause_is_found_alone_and_says_what_to_do(key: str, seen: Seen) -> None:
+def test_each_cause_is_found_alone_and_says_what_to_do(key: str, seen: Observation) -> None:
     [finding] = rules.judge(seen, NONE)
     assert finding.key == key
     assert finding.what
@@ -100,12 +100,12 @@ def test_each_cause_is_found_alone_and_says_what_to_do(key: str, seen: Seen) -> 
         replace(FINE, clock=59.0),
         replace(FINE, clock=None),
         last(result="failed", at="2026-11-19T11:59:00+00:00"),  # a day ago: no news
-        app(live=None, silence="ConnectionRefusedError"),  # nothing was deployed yet
+        app(live=None, failure="ConnectionRefusedError"),  # nothing was deployed yet
         app(live=None, uncertified=["links.test"]),
         app(last=None),
     ],
 )
-def test_what_happens_on_any_day_is_nothing(seen: Seen) -> None:
+def test_what_happens_on_any_day_is_nothing(seen: Observation) -> None:
     assert keys(seen) == []
 
 
@@ -118,7 +118,7 @@ def test_a_failed_unit_of_ours_is_told_once() -> None:
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_deploy_under_way_hides_what_it_does_itself(*, whole: bool) -> None:
     """That of one app, which its deploy key can prolong, hides nothing of another or the server."""
-    bad = replace(FINE.apps[0], others=["r2"], down=[WEB], silence="no answer")
+    bad = replace(FINE.apps[0], others=["r2"], down=[WEB], failure="no answer")
     apps = [replace(bad, deploying=not whole), replace(bad, name="shop")]
     seen = replace(FINE, apps=apps, drift=["/etc/links/app.env"], deploying=whole)
     answers = ["answer:links", "answer:shop"]
@@ -130,7 +130,7 @@ def test_what_an_app_says_at_length_is_cut() -> None:
     """It is in one message with all that is new, which its receiver may else refuse."""
     why = "Release 1 went bad: it crashed.\n" + "x" * 5_000_000 + "the end"
     [finding] = rules.judge(last(result="failed", why=why), Past(set(), {}, {}))
-    assert len(finding.what) < 2 * rules.WORDS
+    assert len(finding.what) < 2 * rules.LONGEST
     assert "it crashed." in finding.what
     assert finding.what.endswith("the end")
 
@@ -182,7 +182,7 @@ def test_one_large_file_is_no_pace() -> None:
         ("memory:server", replace(FINE, pressure=0.06)),
     ],
 )
-def test_what_was_wrong_must_be_clearly_right_again(key: str, seen: Seen) -> None:
+def test_what_was_wrong_must_be_clearly_right_again(key: str, seen: Observation) -> None:
     assert keys(seen) == []
     assert keys(seen, Past({key}, {}, {})) == [key]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from onebox_checks import state
-from onebox_checks.observation import App, Disk, Seen
+from onebox_checks.observation import App, Disk, Observation
 from onebox_checks.rules import Finding
-from onebox_checks.state import Memory
+from onebox_checks.state import State
 from onebox_release.host import durable
 
 EVERY = 300
@@ -19,12 +19,12 @@ BAD = Finding("disk", "/", "full", "empty it")
 JOB = Finding("job", "links-report", "failed", "mend it", patient=False, urgent=False)
 
 
-def rounds(*looks: list[Finding], unknown: frozenset[str] = frozenset()) -> Memory:
-    kept = Memory()
+def rounds(*looks: list[Finding], unknown: frozenset[str] = frozenset()) -> State:
+    kept = State()
     for number, findings in enumerate(looks):
         state.take(kept, findings, set(unknown), number * EVERY, EVERY)
         for problem in kept.open.values():
-            problem.told = True
+            problem.notified = True
     return kept
 
 
@@ -41,7 +41,7 @@ def test_what_is_over_in_the_next_round_was_nothing() -> None:
 
 
 def test_a_look_in_between_is_no_round() -> None:
-    kept = Memory()
+    kept = State()
     for at in (0, 1, 2):
         state.take(kept, [BAD], set(), at, EVERY)
     assert kept.open == {}
@@ -60,7 +60,7 @@ def test_a_cure_must_last_too() -> None:
 
 
 def test_nobody_is_told_of_the_end_of_what_they_never_knew() -> None:
-    kept = Memory()
+    kept = State()
     state.take(kept, [JOB], set(), 0, EVERY)
     state.take(kept, [], set(), 1, EVERY)
     assert (kept.open, kept.resolved) == ({}, [])
@@ -92,43 +92,43 @@ def test_a_problem_that_happens_anew_is_told_anew() -> None:
     )
     kept = rounds([first])
     state.take(kept, [again], set(), EVERY, EVERY)
-    assert kept.open["deploy:links"].told is False
+    assert kept.open["deploy:links"].notified is False
     assert kept.open["deploy:links"].since == EVERY
 
 
 def test_the_ping_stays_away_for_what_is_urgent_or_untold() -> None:
-    assert Memory().is_good
+    assert State().is_good
     assert rounds([JOB]).is_good
     assert not rounds([BAD], [BAD]).is_good
     untold = rounds([JOB])
-    untold.open["job:links-report"].told = False
+    untold.open["job:links-report"].notified = False
     assert not untold.is_good
     assert not rounds([JOB], []).is_good, "its cure is not told yet"
 
 
 def test_messages_are_few() -> None:
-    kept = Memory(sent=[float(i) for i in range(12)])
+    kept = State(sent=[float(i) for i in range(12)])
     assert state.allowance(kept, 3599, 12, urgent=False) is None
     assert state.allowance(kept, 3601, 12, urgent=False) is kept.sent
     assert len(kept.sent) < 12
 
 
 def test_what_is_urgent_has_an_allowance_of_its_own() -> None:
-    kept = Memory(sent=[1.0] * 12, sent_urgent=[1.0] * 11)
+    kept = State(sent=[1.0] * 12, sent_urgent=[1.0] * 11)
     assert state.allowance(kept, 2, 12, urgent=True) is kept.sent_urgent
     kept.sent_urgent.append(1.0)
     assert state.allowance(kept, 2, 12, urgent=True) is None
 
 
 def test_figures_are_kept_once_a_round_and_for_an_hour() -> None:
-    kept = Memory()
+    kept = State()
     for number in range(40):
         disk = Disk("/", 100, number, 0, 0)
         app = App("links", "d", restarts={"w": number})
         for at in (number * EVERY, number * EVERY + 5):
-            state.sample(kept, Seen(at=at, disks=[disk], apps=[app]), EVERY)
+            state.sample(kept, Observation(at=at, disks=[disk], apps=[app]), EVERY)
     assert [free for _, free in kept.free["/"]] == list(range(28, 40))
-    state.sample(kept, Seen(at=41 * EVERY), EVERY)
+    state.sample(kept, Observation(at=41 * EVERY), EVERY)
     assert (kept.free, kept.restarts) == ({}, {})
 
 
@@ -145,21 +145,21 @@ def test_all_is_remembered(tmp_path: Path) -> None:
 def test_what_can_not_be_read_is_nothing(tmp_path: Path, text: Any) -> None:
     if text is not None:
         (tmp_path / "state.json").write_text(text)
-    assert state.load(tmp_path / "state.json", tmp_path / "spare") == Memory()
+    assert state.load(tmp_path / "state.json", tmp_path / "spare") == State()
 
 
 def test_a_disk_that_takes_nothing_is_remembered_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, spare = tmp_path / "state.json", tmp_path / "spare"
-    state.save(Memory(at=1), file, spare)
+    state.save(State(at=1), file, spare)
 
     def full(*_: object) -> None:
         raise OSError(ENOSPC, "No space left on device")
 
     with monkeypatch.context() as disk:
         disk.setattr(durable, "write", full)
-        state.save(Memory(at=2), file, spare)
+        state.save(State(at=2), file, spare)
     assert state.load(file, spare).at == 2
-    state.save(Memory(at=3), file, spare)
+    state.save(State(at=3), file, spare)
     assert (state.load(file, spare).at, spare.exists()) == (3, False)

@@ -157,7 +157,7 @@ def test_a_long_history_is_shortened_and_keeps_what_counts(
     def known() -> list[object]:
         return [
             history.healthy(app), history.previous(app, "a"), history.previous(app, "b"),
-            [history.bringer(app.release(name)) for name in "abc"],
+            [history.deployer(app.release(name)) for name in "abc"],
             [history.memory(app.release(name)) for name in "abc"],
         ]  # fmt: skip
 
@@ -186,10 +186,12 @@ def test_who_brought_a_release_is_who_deployed_it_last(server: Server) -> None:
         history.record(server.app, what="deploy", release=f"{who}-1", result="live", who=who)
     history.record(server.app, what="rollback", release="me at laptop-1", result="live", who="x")
     history.record(server.app, what="deploy", release="me at laptop-1", result="live", who="ci")
-    assert history.bringer(server.app.release("A deploy key of links-1")) == "A deploy key of links"
-    assert history.bringer(server.app.release("me at laptop-1")) == "ci"
-    assert history.bringer(server.app.release("None-1")) == ""
-    assert history.bringer(server.app.release("other")) == ""
+    assert (
+        history.deployer(server.app.release("A deploy key of links-1")) == "A deploy key of links"
+    )
+    assert history.deployer(server.app.release("me at laptop-1")) == "ci"
+    assert history.deployer(server.app.release("None-1")) == ""
+    assert history.deployer(server.app.release("other")) == ""
 
 
 @pytest.mark.parametrize("live", ["a", "unheard-of"])

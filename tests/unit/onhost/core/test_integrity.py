@@ -136,7 +136,7 @@ def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
     path = unit(release, "links-web@.service")
     os.utime(path, (2000, 2000))
     monkeypatch.setattr(systemd, "show", lambda *_: {"ActiveEnterTimestamp": started})
-    found = integrity.unlike(release.release("a-1"))
+    found = integrity.runtime_differences(release.release("a-1"))
     words = "was started before its files were changed"
     names = ["links-web@a-1.service", "links-queue@a-1.service"]
     assert found == [(name, words) for name in names] * told
@@ -144,9 +144,9 @@ def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
 
 def test_a_live_release_that_does_not_answer_is_told(server: Server) -> None:
     server.make("a-1", live="a-1")
-    assert integrity.silent(server.app.release("a-1")) == []
+    assert integrity.not_serving(server.app.release("a-1")) == []
     server.up = set()
-    [(what, how)] = integrity.silent(server.app.release("a-1"))
+    [(what, how)] = integrity.not_serving(server.app.release("a-1"))
     assert (what, how[:16]) == ("release a-1", "does not serve: ")
     assert f"the release does not listen on socket {server.app.release('a-1').socket}" in how
 
@@ -160,8 +160,8 @@ def test_a_live_release_whose_process_keeps_crashing_is_told(
     monkeypatch.setattr(
         systemd, "show", lambda unit, *_: state if unit == crashing else {"NRestarts": "1"}
     )
-    assert integrity.silent(server.app.release("a-1")) == [
+    assert integrity.not_serving(server.app.release("a-1")) == [
         ("release a-1", "does not serve: links-queue@a-1.service keeps crashing")
     ]
     state["Result"] = "success"  # a worker that ends by itself, to be started afresh
-    assert integrity.silent(server.app.release("a-1")) == []
+    assert integrity.not_serving(server.app.release("a-1")) == []

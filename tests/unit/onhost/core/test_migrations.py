@@ -398,7 +398,7 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
     assert "--data allow_incompatible=true: a dump is taken first" in told
     assert server.calls == []
     with pytest.raises(RefusedError, match="Whether release b-1 runs on today's database is unk"):
-        migrations.check_back(server.app.release("b-1"), server.app.release("a-2"))
+        migrations.check_rollback(server.app.release("b-1"), server.app.release("a-2"))
 
     assert migrate(server, before=None, parameters=parameters), "a first deploy"
     assert migrate(server, before="a-1", parameters=parameters), "the same code"
@@ -447,11 +447,11 @@ def test_a_migration_that_recorded_nothing_leaves_nothing_to_roll_back_to(
 )
 @pytest.mark.usefixtures("psql")
 def test_a_tool_that_can_not_be_asked_runs_at_each_deploy(
-    server: Server, before: str | None, *, compatible: bool, consent: bool, can_go_back: bool
+    server: Server, before: str | None, *, compatible: bool, consent: bool, can_roll_back: bool
 ) -> None:
     server.make("a-2")
     parameters = replace(PARAMETERS, migrations_compatible=compatible)
-    assert migrate(server, before=before, consent=consent, parameters=parameters) is can_go_back
+    assert migrate(server, before=before, consent=consent, parameters=parameters) is can_roll_back
     assert server.calls == [f"start {MIGRATION}"]
 
 
@@ -490,21 +490,21 @@ def test_revisions_of_a_database_elsewhere_are_not_believed(
 @pytest.mark.parametrize("error", ["", NO_TABLE])
 def test_an_empty_database_is_at_nothing(server: Server, psql: dict[str, Any], error: str) -> None:
     psql["error"] = error
-    assert migrations.at(server.app) == []
+    assert migrations.database_heads(server.app) == []
 
 
 def test_a_database_may_have_several_heads_and_its_owner_is_asked(
     server: Server, psql: dict[str, Any]
 ) -> None:
     psql["heads"] = "r1\nr2\n"
-    assert migrations.at(server.app) == ["r1", "r2"]
+    assert migrations.database_heads(server.app) == ["r1", "r2"]
     assert psql["as"] == [["runuser", "-u", "links-migrate", "--"]]
 
 
 def test_a_database_that_does_not_answer_is_an_error(server: Server, psql: dict[str, Any]) -> None:
     psql["error"] = "no such socket"
     with pytest.raises(ReleaseError, match="role links-migrate got an error from links: no such"):
-        migrations.at(server.app)
+        migrations.database_heads(server.app)
 
 
 def test_a_database_that_never_answers_is_an_error_too(
@@ -512,7 +512,7 @@ def test_a_database_that_never_answers_is_an_error_too(
 ) -> None:
     psql |= {"error": "killed", "code": 124}
     with pytest.raises(ReleaseError, match="database: no answer within 20 s to the role links-mi"):
-        migrations.at(server.app)
+        migrations.database_heads(server.app)
 
 
 def test_a_table_of_another_role_is_told_as_what_it_is(
@@ -520,7 +520,7 @@ def test_a_table_of_another_role_is_told_as_what_it_is(
 ) -> None:
     psql["error"] = DENIED
     with pytest.raises(ReleaseError) as error:
-        migrations.at(server.app)
+        migrations.database_heads(server.app)
     assert str(error.value) == (
         "database: the role links-migrate cannot read the table alembic_version (permission"
         " denied): it belongs to another role, or the schema does. A deploy from the inventory"
@@ -538,7 +538,7 @@ def test_no_setting_of_an_apps_reaches_our_queries(
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(postgresql, "captured", run)
-    migrations.at(server.app)
+    migrations.database_heads(server.app)
     postgresql.exists("links")
     for command in seen:
         assert command[4] == "env"
@@ -605,7 +605,7 @@ def three(server: Server, psql: dict[str, Any]) -> Server:
 
 def back(server: Server, to: str, **changes: Any) -> None:
     app = server.app.having(**changes)
-    migrations.check_back(app.release(to), app.release("three-1"))
+    migrations.check_rollback(app.release(to), app.release("three-1"))
 
 
 def test_a_contraction_is_not_readable_two_releases_back(three: Server) -> None:

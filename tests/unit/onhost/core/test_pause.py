@@ -68,4 +68,4 @@ def test_a_boot_leaves_a_paused_app_down_and_resume_starts_it(
 
 
 def test_a_paused_app_that_is_removed_leaves_no_mark(server: Server) -> None:
-    assert server.app.paused in server.app.belongings()
+    assert server.app.paused in server.app.all_paths()

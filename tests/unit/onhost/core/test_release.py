@@ -21,7 +21,7 @@ from onebox_release.core import (
     twin,
     unit_states,
 )
-from onebox_release.errors import PutBackError, RefusedError, ReleaseError
+from onebox_release.errors import RefusedError, ReleaseError, RolledBackError
 from onebox_release.host import durable, lock, resources
 
 from tests.unit.onhost.server import PARAMETERS, Server, stop_of
@@ -54,9 +54,14 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             server.make("new")
 
     def switched(
-        _places: object, _parameters: object, name: str, *, can_go_back: bool, patient: bool = False
+        _places: object,
+        _parameters: object,
+        name: str,
+        *,
+        can_roll_back: bool,
+        patient: bool = False,
     ) -> None:
-        taken.append(f"switch {can_go_back}" + " patiently" * patient)
+        taken.append(f"switch {can_roll_back}" + " patiently" * patient)
         server.up.add(name)
         durable.point(server.app.current, f"releases/{name}")
 
@@ -129,7 +134,7 @@ def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
     assert ("forget" in steps) is (what == "altered")
     assert "switch True" in steps
     assert server.pointer() == "new"
-    assert server.app.made_anew.read_text() == {"altered": "1 1", "unlike": "1 0"}[what]
+    assert server.app.rebuilds.read_text() == {"altered": "1 1", "unlike": "1 0"}[what]
     altered = [("verify", "old", "altered")] * (what == "altered")
     assert server.history() == [
         ("deploy", "old", "live"), *altered, ("deploy", "new", "live"),
@@ -148,7 +153,7 @@ def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
     deploy(server)
     assert "does not serve: /health answered 503" in capsys.readouterr().err
     assert "switch True" in steps
-    assert server.app.made_anew.read_text() == "1 0"
+    assert server.app.rebuilds.read_text() == "1 0"
     assert server.history() == [("deploy", "old", "live"), ("deploy", "new", "live")]
 
 
@@ -276,7 +281,7 @@ def test_one_that_leaks_can_be_released_over_and_gone_back_from(
     ("error", "code", "result", "told"),
     [
         (ReleaseError("no"), 1, "failed", "no"),
-        (PutBackError("no"), 1, "put back", "no"),
+        (RolledBackError("no"), 1, "put back", "no"),
         (RefusedError("no"), 4, "refused", "no"),
         (
             OSError(errno.ENOSPC, "no"), 1, "failed",
@@ -567,7 +572,7 @@ def test_a_restart_whose_twin_does_not_start_leaves_all_as_it_was(
 def test_a_restart_that_died_at_the_twin_is_finished_by_whoever_comes_next(server: Server) -> None:
     server.make("old", "new", live="new")
     server.remember(("deploy", "old", "live"), ("deploy", "new", "live"))
-    twin.make(server.app.release("new"))
+    twin.create(server.app.release("new"))
     durable.point(server.app.current, "releases/new.twin")
     server.up = {"new.twin"}
     release.recover(server.app)
@@ -668,7 +673,7 @@ def test_after_a_death_anywhere_in_the_switch_exactly_one_release_serves(
     monkeypatch.setattr(resources, "memory", lambda: (1, 1))
     monkeypatch.setattr(faults, "point", die)
     with pytest.raises(DiedError):
-        switch.switch(server.app.release("new"), can_go_back=True)
+        switch.switch(server.app.release("new"), can_roll_back=True)
     release.recover(server.app)
     serving = "old" if died in {"started", "settled", "put back"} else "new"
     assert (server.pointer(), server.up) == (serving, {serving})
@@ -701,7 +706,7 @@ def test_hooks_run_before_and_after_a_deploy_in_the_new_release(
     [
         (ReleaseError("no"), "failed within old: failed"),
         (RefusedError("no"), "failed within old: refused"),
-        (PutBackError("no"), "put_back within old: put back"),
+        (RolledBackError("no"), "put_back within old: put back"),
         (OSError("no"), "failed within old: failed"),
     ],
 )

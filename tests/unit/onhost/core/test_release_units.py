@@ -27,12 +27,12 @@ def units(app: App) -> Path:
 
 
 def names(app: App, release: str) -> list[str]:
-    return [path.name for path in release_units.of(app.release(release))]
+    return [path.name for path in release_units.units_of(app.release(release))]
 
 
 def test_a_release_has_copies_of_the_templates(app: App, units: Path) -> None:
-    assert release_units.of(app.release("a-1")) == []
-    release_units.make(app.release("a-1"))
+    assert release_units.units_of(app.release("a-1")) == []
+    release_units.write(app.release("a-1"))
     assert names(app, "a-1") == [f"links{kind.format('a-1')}" for kind in KINDS]
     (units / "links-web@.service").write_text("another")
     assert (units / "links-web@a-1.service").read_text() == "# web@.service\n"
@@ -40,8 +40,8 @@ def test_a_release_has_copies_of_the_templates(app: App, units: Path) -> None:
 
 
 def test_a_twin_has_what_its_release_has(app: App, units: Path) -> None:
-    release_units.make(app.release("a-1"))
-    release_units.make_twin(app.release("a-1"), app.release("a-1.twin"))
+    release_units.write(app.release("a-1"))
+    release_units.copy_for(app.release("a-1"), app.release("a-1.twin"))
     assert names(app, "a-1.twin") == [f"links{kind.format('a-1.twin')}" for kind in KINDS]
     assert names(app, "a-1") == [f"links{kind.format('a-1')}" for kind in KINDS]
     release_units.remove(app.release("a-1.twin"))
@@ -51,16 +51,16 @@ def test_a_twin_has_what_its_release_has(app: App, units: Path) -> None:
 
 
 def test_a_release_has_the_processes_that_it_was_made_with(app: App, units: Path) -> None:
-    release_units.make(app.release("a-1"))
+    release_units.write(app.release("a-1"))
     later = app.having(processes=["mailer"])
     (units / "links@.target").write_text(TARGET.replace("queue", "mailer"))
     (units / "links-mailer@.service").touch()
-    release_units.make(later.release("b-2"))
+    release_units.write(later.release("b-2"))
     assert release_units.processes(later.release("a-1")) == ["web", "queue"]
     assert release_units.services(later.release("b-2")) == [
         "links-web@b-2.service", "links-mailer@b-2.service"
     ]  # fmt: skip
-    assert release_units.known(later) == ["mailer", "queue"]
+    assert release_units.all_processes(later) == ["mailer", "queue"]
 
 
 @pytest.mark.usefixtures("units")
@@ -68,12 +68,12 @@ def test_a_release_of_an_older_onebox_has_todays(app: App) -> None:
     assert release_units.services(app.release("a-1")) == [
         "links-web@a-1.service", "links-queue@a-1.service"
     ]  # fmt: skip
-    assert release_units.known(app) == ["queue"]
+    assert release_units.all_processes(app) == ["queue"]
 
 
 def test_what_is_not_kept_goes(app: App, units: Path) -> None:
     for release in ("a-1", "b-2"):
-        release_units.make(app.release(release))
+        release_units.write(app.release(release))
     release_units.prune(app, {"b-2"})
     assert (names(app, "a-1"), len(names(app, "b-2"))) == ([], len(KINDS))
     release_units.prune(app, set())

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from onebox_release import faults
 from onebox_release.core import release_units
-from onebox_release.core.switch import connections, drain, own_answer, retire, stop, switch
-from onebox_release.errors import PutBackError, ReleaseError
+from onebox_release.core.switch import answer_problem, connections, drain, retire, stop, switch
+from onebox_release.errors import ReleaseError, RolledBackError
 from onebox_release.host import durable, health, resources, systemd
 
 from tests.unit.onhost.server import PARAMETERS, Server, stop_of
@@ -29,8 +29,8 @@ def two(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     return server
 
 
-def go(server: Server, *, can_go_back: bool = True) -> None:
-    switch(server.app.release("new"), can_go_back=can_go_back)
+def go(server: Server, *, can_roll_back: bool = True) -> None:
+    switch(server.app.release("new"), can_roll_back=can_roll_back)
 
 
 def after(server: Server, seconds: float, status: int) -> Callable[[], int]:
@@ -70,8 +70,8 @@ def test_a_release_is_asked_where_it_was_made_to_answer(two: Server) -> None:
     two.paths["new"] = "/older"
     go(two)
     assert two.pointer() == "new"
-    assert own_answer(two.app.release("old")) == ""
-    assert own_answer(two.app.release("new")) == ""
+    assert answer_problem(two.app.release("old")) == ""
+    assert answer_problem(two.app.release("new")) == ""
 
 
 def test_the_pointer_moves_only_after_the_settling_time(
@@ -95,7 +95,7 @@ def test_the_first_release_is_watched_for_as_long_as_its_processes_take_to_start
 ) -> None:
     monkeypatch.setattr(resources, "memory", lambda: (1000, 1000))
     server.make("new")
-    switch(server.app.having(watch=watch).release("new"), can_go_back=True)
+    switch(server.app.having(watch=watch).release("new"), can_roll_back=True)
     assert server.pointer() == "new"
     assert least <= server.now - PARAMETERS.settle < least + 3
 
@@ -126,7 +126,7 @@ def test_a_release_that_goes_bad_is_not_rolled_back_to_one_that_does_not_serve(t
 
 def slow(two: Server, seconds: float, cpu: float) -> None:
     """Have `new` answer after so many seconds, and use this share of a core until then."""
-    two.silent["new"] = lambda: two.now < seconds
+    two.not_serving["new"] = lambda: two.now < seconds
     two.cpu = lambda unit: cpu * min(two.now, seconds) if unit == "links-web@new.service" else 0
 
 
@@ -161,7 +161,7 @@ def test_one_that_hangs_or_is_too_slow_fails_by_the_setting(
 
 def test_going_back_never_fails_for_slowness_alone(two: Server) -> None:
     slow(two, 60 * PARAMETERS.start_timeout, cpu=0.1)
-    switch(two.app.release("new"), can_go_back=True, patient=True)
+    switch(two.app.release("new"), can_roll_back=True, patient=True)
     assert two.pointer() == "new"
 
 
@@ -178,7 +178,7 @@ def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
 ) -> None:
     two.answers["new"] = lambda: status
     with pytest.raises(ReleaseError) as error:
-        switch(two.app.having(start_timeout=60).release("new"), can_go_back=True)
+        switch(two.app.having(start_timeout=60).release("new"), can_roll_back=True)
     assert f"/health answered {status}" in str(error.value)
     assert hint in str(error.value)
     assert 5 <= two.now < 6
@@ -189,7 +189,7 @@ def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
 def test_refusals_while_it_starts_are_none(two: Server, status: int) -> None:
     until = {404: 4.5, 429: 20}[status]
     two.answers["new"] = lambda: status if two.now < until else 200
-    switch(two.app.having(start_timeout=60).release("new"), can_go_back=True)
+    switch(two.app.having(start_timeout=60).release("new"), can_roll_back=True)
     assert two.pointer() == "new"
 
 
@@ -275,7 +275,7 @@ def test_one_bad_answer_in_the_settling_time_is_enough(two: Server) -> None:
 
 def test_nginx_answering_with_another_release_puts_back(two: Server) -> None:
     two.public = lambda: "old"
-    with pytest.raises(PutBackError, match=r"nginx is not serving release new: release old"):
+    with pytest.raises(RolledBackError, match=r"nginx is not serving release new: release old"):
         go(two)
     assert_old_serves(two)
     assert two.calls.index("start --no-block links@old.target") < two.calls.index(stop_of("new"))
@@ -297,7 +297,7 @@ def test_without_a_certificate_nginx_is_asked_over_http(
 def test_a_first_release_that_nginx_does_not_reach_leaves_no_pointer(server: Server) -> None:
     server.make("new")
     server.public = lambda: None
-    with pytest.raises(PutBackError, match="nginx is not serving"):
+    with pytest.raises(RolledBackError, match="nginx is not serving"):
         go(server)
     assert server.pointer() is None
     assert server.up == set()
@@ -305,7 +305,7 @@ def test_a_first_release_that_nginx_does_not_reach_leaves_no_pointer(server: Ser
 
 def test_processes_that_systemd_refuses_to_start_put_back(two: Server) -> None:
     two.refuses = {"start links@new.target"}
-    with pytest.raises(PutBackError, match="refused"):
+    with pytest.raises(RolledBackError, match="refused"):
         go(two)
     assert_old_serves(two)
 
@@ -320,7 +320,7 @@ def test_a_process_that_dies_while_watched_puts_back(two: Server, process: str) 
         return 200
 
     two.answers["new"] = answer
-    with pytest.raises(PutBackError) as error:
+    with pytest.raises(RolledBackError) as error:
         go(two)
     assert str(error.value) == (
         f"Release new went bad: {unit} died.\nIts last lines:\n  | last words of {unit}"
@@ -358,7 +358,7 @@ def test_a_starting_release_is_waited_for_a_second_at_a_time_and_a_settled_one_l
 
 def test_three_misses_in_a_row_put_back(two: Server) -> None:
     two.answers["new"] = after(two, 4, 500)
-    with pytest.raises(PutBackError, match="went bad: /health answered 500"):
+    with pytest.raises(RolledBackError, match="went bad: /health answered 500"):
         go(two)
     assert_old_serves(two)
 
@@ -381,7 +381,7 @@ def test_a_jump_of_the_error_rate_puts_back(two: Server) -> None:
         return 200
 
     two.answers["new"] = answer
-    with pytest.raises(PutBackError, match=r"went bad: 5 of \d requests failed"):
+    with pytest.raises(RolledBackError, match=r"went bad: 5 of \d requests failed"):
         go(two)
     assert_old_serves(two)
 
@@ -396,7 +396,7 @@ def test_little_memory_shortens_the_watch(two: Server, monkeypatch: pytest.Monke
 def test_what_the_old_one_can_not_run_on_stays_live_though_bad(two: Server) -> None:
     two.answers["new"] = after(two, 1, 500)
     with pytest.raises(ReleaseError, match="It stays live: the database has moved on") as error:
-        go(two, can_go_back=False)
+        go(two, can_roll_back=False)
     assert type(error.value) is ReleaseError, "it was not put back"
     assert two.pointer() == "new"
     assert two.up == {"old", "new"}
@@ -405,7 +405,7 @@ def test_what_the_old_one_can_not_run_on_stays_live_though_bad(two: Server) -> N
 def test_one_that_never_went_live_is_stopped_though_there_is_no_going_back(two: Server) -> None:
     two.answers["new"] = lambda: 503
     with pytest.raises(ReleaseError, match="did not become ready"):
-        go(two, can_go_back=False)
+        go(two, can_roll_back=False)
     assert_old_serves(two)
 
 
@@ -428,7 +428,7 @@ def test_a_pointer_that_can_not_be_written_leaves_the_old_one(
 
 
 @pytest.mark.parametrize(
-    ("again", "up", "error"), [(True, {"old", "new"}, OSError), (False, {"old"}, PutBackError)]
+    ("again", "up", "error"), [(True, {"old", "new"}, OSError), (False, {"old"}, RolledBackError)]
 )
 def test_a_folder_that_can_not_be_synced_after_the_rename_never_leads_to_a_stopped_release(
     two: Server,
@@ -458,7 +458,7 @@ def test_an_error_of_the_disk_after_the_rename_puts_back(
             raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(faults, "point", refuse)
-    with pytest.raises(PutBackError, match="full"):
+    with pytest.raises(RolledBackError, match="full"):
         go(two)
     assert_old_serves(two)
 
@@ -471,7 +471,7 @@ def test_last_lines_that_are_not_utf8_do_not_keep_a_bad_release(
 
     monkeypatch.setattr(systemd, "journal", journal)
     two.answers["new"] = after(two, 1, 500)
-    with pytest.raises(PutBackError, match="can't decode byte 0xff"):
+    with pytest.raises(RolledBackError, match="can't decode byte 0xff"):
         go(two)
     assert_old_serves(two)
 
@@ -486,7 +486,7 @@ def test_an_error_that_nobody_thought_of_leaves_the_old_release(
     monkeypatch.setattr(f"onebox_release.core.switch._{step}", surprise)
     with pytest.raises(ReleaseError, match="surprise") as error:
         go(two)
-    assert isinstance(error.value, PutBackError) == (step == "hold")
+    assert isinstance(error.value, RolledBackError) == (step == "hold")
     assert_old_serves(two)
 
 
@@ -524,7 +524,7 @@ def test_a_candidate_that_never_went_live_is_not_waited_for(
     server.make("a", "b", live="b")
     server.up.add("a")
     with pytest.raises(ReleaseError):
-        switch(server.app.release("a"), can_go_back=True)
+        switch(server.app.release("a"), can_roll_back=True)
     assert server.up == {"b"}
     assert server.now == 0
 
@@ -673,7 +673,7 @@ def test_a_rollback_stops_the_new_one_that_runs_alone_before_the_old_one_starts(
     own(two, "old", alone=True)
     own(two, "new", alone=True)
     two.answers["new"] = after(two, 1, 500)
-    with pytest.raises(PutBackError):
+    with pytest.raises(RolledBackError):
         go(two)
     back = two.calls.index("start --no-block links@old.target")
     assert two.calls.index(STOP.format("new")) < back

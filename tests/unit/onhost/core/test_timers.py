@@ -22,7 +22,7 @@ UNIT = "links-report@r1.service"
 def looked(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What is done beside starting units; the folder of jobs is there."""
     done: list[str] = []
-    monkeypatch.setattr(systemd, "look", lambda: done.append("look"))
+    monkeypatch.setattr(systemd, "run_checks", lambda: done.append("look"))
     monkeypatch.setattr(systemd, "reset", lambda unit: done.append(f"reset {unit}"))
     server.app.job("report").parent.mkdir()
     return done
@@ -129,13 +129,13 @@ def test_who_deploys_is_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.M
     path.write_text("ann at laptop\n")
     monkeypatch.setattr(lock, "LOCK", path)
     monkeypatch.setenv("SUDO_USER", "bob")
-    assert requester.who() == "bob"
+    assert requester.requester() == "bob"
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert lock.is_locked(path)
-        assert requester.who() == "ann at laptop"
+        assert requester.requester() == "ann at laptop"
     monkeypatch.setenv(requester.VARIABLE, "carol")
-    assert requester.who() == "carol"
+    assert requester.requester() == "carol"
     assert not lock.is_locked(tmp_path / "absent")
 
 

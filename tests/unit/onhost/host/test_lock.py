@@ -149,12 +149,12 @@ def test_one_that_waits_and_dies_waits_no_more(start: Start) -> None:
     second.stdin.close()
     second.stdin = None
     assert second.wait(3) == 0
-    silent = start("eve", 100)
-    first_line(silent)
+    not_serving = start("eve", 100)
+    first_line(not_serving)
     for _ in range(4):
         beat(first)
         time.sleep(PATIENCE / 2)
-    assert silent.wait(3) == 0
+    assert not_serving.wait(3) == 0
 
 
 def test_a_hold_is_not_waited_for(start: Start, tmp_path: Path) -> None:

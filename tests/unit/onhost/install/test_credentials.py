@@ -16,8 +16,8 @@ DOCUMENT = json.dumps({"environment": {"UV_INDEX_CORP_PASSWORD": "s3cret"}, "key
 
 
 def test_they_are_for_root_alone_and_taken_once(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    credentials.put(app, "what a dead one left")
-    path = credentials.put(app, DOCUMENT)
+    credentials.store(app, "what a dead one left")
+    path = credentials.store(app, DOCUMENT)
     assert path.stat().st_mode & 0o777 == 0o600
     monkeypatch.setenv(credentials.VARIABLE, str(path))
     assert credentials.take() == Credentials({"UV_INDEX_CORP_PASSWORD": "s3cret"}, "KEY\n")
@@ -38,7 +38,7 @@ def test_a_deploy_with_nothing_to_do_leaves_none(
     server.make("new", live="new")
     server.remember(("deploy", "new", "live"))
     monkeypatch.setattr(identity, "release_id", lambda *_: "new")
-    path = credentials.put(server.app, DOCUMENT)
+    path = credentials.store(server.app, DOCUMENT)
     monkeypatch.setenv(credentials.VARIABLE, str(path))
     release.deploy(server.app, "digest", consent=False)
     assert not path.exists()

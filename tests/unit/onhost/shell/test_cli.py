@@ -127,7 +127,7 @@ def test_a_deploy_that_waited_begins_only_if_it_still_may(
     rights = ["links"]
     monkeypatch.setattr(lock, "HOLD", app.root / "hold.json")
     monkeypatch.setattr(keys, "apps", lambda _: rights)
-    monkeypatch.setattr(submit, "bring", lambda *_: begun.append("brought"))
+    monkeypatch.setattr(submit, "move_upload", lambda *_: begun.append("brought"))
     monkeypatch.setattr(release, "deploy", lambda *_, **__: begun.append("deployed"))
     monkeypatch.setattr(transient_unit, "run", lambda *_, check, **__: check() or 7)
     arguments = ["deploy", "links", "abc"]

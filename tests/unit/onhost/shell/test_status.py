@@ -39,7 +39,7 @@ WELL: dict[str, Any] = {
 
 
 def test_all_of_it_on_one_screen() -> None:
-    name, *lines = status.told("links", WELL).splitlines()
+    name, *lines = status.render("links", WELL).splitlines()
     assert name.startswith("app           links on ")
     assert lines == [
         "live          b-2, since 2026-11-20 07:38 UTC",
@@ -75,17 +75,17 @@ def test_all_of_it_on_one_screen() -> None:
 def test_what_is_not_well_has_a_colour_on_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], code: str, text: str
 ) -> None:
-    assert "\033" not in status.told("links", WELL | change)
+    assert "\033" not in status.render("links", WELL | change)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert f" \033[{code}m{text}\033[0m\n" in status.told("links", WELL | change) + "\n"
+    assert f" \033[{code}m{text}\033[0m\n" in status.render("links", WELL | change) + "\n"
     monkeypatch.setenv("NO_COLOR", "")
-    assert "\033" not in status.told("links", WELL | change)
+    assert "\033" not in status.render("links", WELL | change)
 
 
 def test_a_long_reason_stays_within_80_columns() -> None:
     hold = {"at": "2026-11-20T07:38:44+00:00", "who": "ann", "why": "a very long reason " * 9}
-    lines = status.told("links", WELL | {"hold": hold}).splitlines()
+    lines = status.render("links", WELL | {"hold": hold}).splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(line.startswith("deploys") for line in lines) == 1
 
@@ -113,14 +113,14 @@ def test_what_was_and_what_can_be_gone_back_to(server: Server) -> None:
         server.app, what="deploy", release="c-3", before="a-1", result="failed", why="no\nmore"
     )
     history.record(server.app, what="deploy", release="b-2", before="a-1", result="live")
-    first, second, why, third = history.told(history.read(server.app)).splitlines()
+    first, second, why, third = history.render(history.read(server.app)).splitlines()
     assert first.endswith("deploy  a-1  live    1 s")
     assert second.endswith("deploy  c-3  failed  ? s")
     assert (why, third.split()[4]) == ("  no", "live")
     kept = history.releases(server.app)
     assert [(entry["release"], entry["live"]) for entry in kept] == [("b-2", True), ("a-1", False)]
-    assert history.told_releases([]) == "No release is here."
-    assert history.told([]) == "Nothing has been deployed."
+    assert history.render_releases([]) == "No release is here."
+    assert history.render([]) == "Nothing has been deployed."
 
 
 def test_a_deploy_key_is_told_of_its_app_alone(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,12 +148,12 @@ def test_an_archive_whose_deploy_never_begins_leaves_nothing(app: App) -> None:
 def test_an_archive_has_its_slot_until_its_deploy_is_over(app: App) -> None:
     source, digest = packed(tar(a=b"x"))
     with submit.received(source, app, digest) as slot:
-        submit.bring(app, slot, digest)
+        submit.move_upload(app, slot, digest)
         with submit._slot(app) as (other, _):
             assert other.name != f"{slot}.tar.gz"
             other.unlink()
         with pytest.raises(ReleaseError, match="Submit it again"):
-            submit.bring(app, slot, digest)
+            submit.move_upload(app, slot, digest)
     assert left(app) == []
     assert app.incoming(digest).stat().st_mtime == 0, "what people sent is newer, and waits"
     assert app.incoming(digest).read_bytes() == source.raw.getvalue()  # type: ignore[attr-defined]
@@ -164,7 +164,7 @@ def test_the_same_archive_of_a_person_still_waits(app: App) -> None:
     app.incoming(digest).write_bytes(b"the same")
     sent = app.incoming(digest).stat().st_mtime_ns
     with submit.received(source, app, digest) as slot:
-        submit.bring(app, slot, digest)
+        submit.move_upload(app, slot, digest)
     assert app.incoming(digest).stat().st_mtime_ns == sent
 
 
@@ -175,7 +175,7 @@ def test_an_archive_with_anothers_release_id_is_not_brought(
     app.incoming("another").write_bytes(b"")
     monkeypatch.setattr(identity, "artifact", lambda _: "0123456789ab")
     with submit.received(source, app, digest) as slot, pytest.raises(RefusedError):
-        submit.bring(app, slot, digest)
+        submit.move_upload(app, slot, digest)
     assert not app.incoming(digest).exists()
 
 
@@ -189,7 +189,7 @@ def test_what_a_killed_upload_left_waiting_goes_with_its_slot(app: App, *, broug
     shutil.rmtree(app.uploads)
     kept.rename(app.uploads)  # as its death leaves it
     if brought:
-        submit.bring(app, slot, digest)
+        submit.move_upload(app, slot, digest)
     with submit._slot(app) as (_, file):
         file.write(b"other")
     assert app.incoming(digest).exists() == brought
