@@ -29,3 +29,10 @@ class LockedError(ReleaseError):
     """Somebody else is at work on this app."""
 
     code = 3
+
+
+def describe(error: Exception) -> str:
+    """Return what went wrong, for a message."""
+    if isinstance(error, ReleaseError):
+        return str(error)
+    return f"The server's system refused: {error}" if isinstance(error, OSError) else repr(error)

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .errors import ReleaseError
+from onebox_release.errors import ReleaseError
 
 SCHEMA = 1
 

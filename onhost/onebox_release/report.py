@@ -11,9 +11,8 @@ import syslog
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from onebox_release.errors import ReleaseError, describe
 from onebox_release.terminal import printable
-
-from .errors import ReleaseError
 
 SCHEMA = 1
 LINE, TEXT = 500, 4000  # characters of a log in a report: it goes into messages and the history
@@ -47,7 +46,7 @@ def exit_code(run: Callable[[], int]) -> int:
         log(str(error))
         return error.code
     except OSError as error:
-        log(f"The server's system refused: {error}")
+        log(describe(error))
         return ReleaseError.code
 
 

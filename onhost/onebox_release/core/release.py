@@ -23,7 +23,7 @@ from onebox_release.core import (
 from onebox_release.core.build import build, forget_packages, sweep
 from onebox_release.core.requester import requester
 from onebox_release.core.switch import retire, stop_exclusive, switch
-from onebox_release.errors import RefusedError, ReleaseError
+from onebox_release.errors import RefusedError, ReleaseError, describe
 from onebox_release.host import lock, resources, systemd
 from onebox_release.install import credentials
 from onebox_release.report import log, short
@@ -228,7 +228,7 @@ def _recorded(what: str, release: Release, before: Release | None) -> Iterator[N
     try:
         yield
     except Exception as error:
-        known = error if isinstance(error, ReleaseError) else ReleaseError(_describe(error))
+        known = error if isinstance(error, ReleaseError) else ReleaseError(describe(error))
         why = short(str(known))
         took = round(time.monotonic() - start, 1)
         serves = _name(app.live())
@@ -254,10 +254,6 @@ def _hook(app: App, entry: dict[str, str], result: str, why: str = "") -> None:
         event = "rollback"
     told = {"RELEASE": entry["release"], "BEFORE": entry["before"], "RESULT": result, "WHY": why}
     hooks.run(app, event, within=app.live(), **told)
-
-
-def _describe(error: Exception) -> str:
-    return f"The server's system refused: {error}" if isinstance(error, OSError) else repr(error)
 
 
 def _check_whole(release: Release) -> None:

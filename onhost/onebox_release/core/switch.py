@@ -11,7 +11,7 @@ from onebox_release import faults
 from onebox_release.app import App, Release
 from onebox_release.core import release_units, starting, unit_states
 from onebox_release.core.watch import AccessLog
-from onebox_release.errors import ReleaseError, RolledBackError, UnhealthyError
+from onebox_release.errors import ReleaseError, RolledBackError, UnhealthyError, describe
 from onebox_release.host import durable, health, resources, systemd
 from onebox_release.report import last_lines, log
 
@@ -54,14 +54,14 @@ def switch(
     except Exception as error:
         went_live = release.app.live() == release
         if went_live and (why := _why_it_stays(before, error, can_roll_back)):
-            raise ReleaseError(f"{error}\nIt stays live: {why}.") from error
-        if went_live:
-            _roll_back(release.app, before)
-        else:  # nobody but us asked it anything: there is nothing to wait for
+            raise ReleaseError(f"{describe(error)}\nIt stays live: {why}.") from error
+        if not went_live:  # it has no client but us: there is nothing to wait for
             stop(release)
+            retire(release.app)
+            raise
+        _roll_back(release.app, before)
         retire(release.app)
-        kind = RolledBackError if went_live else ReleaseError
-        raise kind(str(error)) from error
+        raise RolledBackError(describe(error)) from error
 
 
 def _why_it_stays(

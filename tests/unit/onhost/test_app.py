@@ -13,7 +13,7 @@ def test_paths_are_those_of_the_design() -> None:
         "current": str(APP.current),
         "socket": str(APP.release("a-1").socket),
         "environment": str(APP.release("a-1").environment),
-        "parameters": str(APP.parameters),
+        "parameters": str(APP.parameters_file),
         "history": str(APP.history),
         "incoming": str(APP.incoming("abc")),
         "lock": str(APP.lock),

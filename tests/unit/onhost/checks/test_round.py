@@ -64,7 +64,7 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     made, files = World(), (tmp_path / "state.json", tmp_path / "spare")
     monkeypatch.setattr(observe, "observe_server", made.look)
-    monkeypatch.setattr(channels, "tell", made.notify)
+    monkeypatch.setattr(channels, "notify", made.notify)
     monkeypatch.setattr(channels, "ping", made.ping)
     monkeypatch.setattr(observe, "skew", lambda _: 3.0)
     load, save = state.load, state.save
@@ -159,7 +159,7 @@ def test_status_is_for_people() -> None:
     assert messages.status(kept).splitlines() == [
         "Last round 2026-11-20 08:00 UTC: 1 open",
         "job  x failed  since 1970-01-01 00:00 UTC",
-        "could not tell by email: refused",
+        "could not notify by email: refused",
     ]
 
 

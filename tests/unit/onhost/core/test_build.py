@@ -237,7 +237,7 @@ def test_all_is_on_the_disk_before_a_name_or_marker_says_so(
 def test_an_archive_has_plain_files_below_its_folder_alone(
     configured: App, name: str, attributes: dict[str, Any]
 ) -> None:
-    with pytest.raises(ReleaseError, match="is no plain file"):
+    with pytest.raises(ReleaseError, match="is not a regular file"):
         make(configured, arrive(configured, {name: b""}, **attributes))
     assert not configured.release("a-1").folder.exists()
 

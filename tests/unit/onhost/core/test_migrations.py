@@ -398,7 +398,8 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
     assert "--data allow_incompatible=true: a dump is taken first" in told
     assert server.calls == []
     with pytest.raises(RefusedError, match="Whether release b-1 runs on today's database is unk"):
-        migrations.check_rollback(server.app.release("b-1"), server.app.release("a-2"))
+        app = replace(server.app, given=parameters)
+        migrations.check_rollback(app.release("b-1"), app.release("a-2"))
 
     assert migrate(server, before=None, parameters=parameters), "a first deploy"
     assert migrate(server, before="a-1", parameters=parameters), "the same code"
@@ -437,7 +438,7 @@ def test_a_migration_that_recorded_nothing_leaves_nothing_to_roll_back_to(
 
 
 @pytest.mark.parametrize(
-    ("before", "compatible", "consent", "can_go_back"),
+    ("before", "compatible", "consent", "can_roll_back"),
     [
         (None, False, False, True),
         ("a-1", False, False, True),

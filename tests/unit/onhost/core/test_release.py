@@ -36,16 +36,16 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def step(name: str, result: object = None) -> Callable[..., object]:
         def take(*plain: object, **given: object) -> object:
-            words = [word for word in plain if isinstance(word, str)]
+            words = [str(word) for word in plain if isinstance(word, str | Release)]
             taken.append(" ".join([name, *words, *(f"{k}={v}" for k, v in given.items())]))
             return result
 
         return take
 
-    monkeypatch.setattr(identity, "release_id", lambda *_: "new")
+    monkeypatch.setattr(identity, "release_of", lambda app, _: app.release("new"))
     monkeypatch.setattr(resources, "check_memory", step("memory"))
     monkeypatch.setattr(migrations, "migrate", step("migrate", result=True))
-    monkeypatch.setattr(migrations, "check_back", step("back"))
+    monkeypatch.setattr(migrations, "check_rollback", step("back"))
     monkeypatch.setattr(faults, "point", step("point"))
 
     def build(*_: object) -> None:
@@ -53,17 +53,10 @@ def steps(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         if not server.app.release("new").folder.exists():
             server.make("new")
 
-    def switched(
-        _places: object,
-        _parameters: object,
-        name: str,
-        *,
-        can_roll_back: bool,
-        patient: bool = False,
-    ) -> None:
+    def switched(to: Release, *, can_roll_back: bool, patient: bool = False) -> None:
         taken.append(f"switch {can_roll_back}" + " patiently" * patient)
-        server.up.add(name)
-        durable.point(server.app.current, f"releases/{name}")
+        server.up.add(to.id)
+        durable.point(server.app.current, f"releases/{to}")
 
     monkeypatch.setattr(release, "build", build)
     monkeypatch.setattr(release, "switch", switched)
@@ -118,28 +111,28 @@ def test_the_live_release_again_is_nothing_to_do(server: Server, steps: list[str
     assert server.history() == [("deploy", "new", "live")]
 
 
-@pytest.mark.parametrize("what", ["altered", "unlike"])
+@pytest.mark.parametrize("what", ["altered", "runtime_differences"])
 def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
     server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     server.make("old", live="old")
     server.remember(("deploy", "old", "live"))
     names = chain(["old"], repeat("new"))
-    monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
+    monkeypatch.setattr(identity, "release_of", lambda app, _: app.release(next(names)))
     monkeypatch.setattr(release, "forget_packages", lambda _: steps.append("forget"))
-    wrong = {"altered": lambda _, name: [("/a/venv/x", "is extra")] * (name == "old")}
-    wrong["unlike"] = lambda *_: [("/x", "overrides our unit")]
+    wrong = {"altered": lambda it: [("/a/venv/x", "is extra")] * (it.id == "old")}
+    wrong["runtime_differences"] = lambda *_: [("/x", "overrides our unit")]
     monkeypatch.setattr(integrity, what, wrong[what])
     deploy(server)
     assert ("forget" in steps) is (what == "altered")
     assert "switch True" in steps
     assert server.pointer() == "new"
-    assert server.app.rebuilds.read_text() == {"altered": "1 1", "unlike": "1 0"}[what]
+    assert server.app.rebuilds.read_text() == {"altered": "1 1", "runtime_differences": "1 0"}[what]
     altered = [("verify", "old", "altered")] * (what == "altered")
     assert server.history() == [
         ("deploy", "old", "live"), *altered, ("deploy", "new", "live"),
     ]  # fmt: skip
-    assert history.healthy(server.app) == ["new"] + ["old"] * (what == "unlike")
+    assert history.healthy(server.app) == ["new"] + ["old"] * (what == "runtime_differences")
 
 
 def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
@@ -149,7 +142,7 @@ def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
     server.remember(("deploy", "old", "live"))
     server.answers["old"] = lambda: 503
     names = chain(["old"], repeat("new"))
-    monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
+    monkeypatch.setattr(identity, "release_of", lambda app, _: app.release(next(names)))
     deploy(server)
     assert "does not serve: /health answered 503" in capsys.readouterr().err
     assert "switch True" in steps
@@ -209,7 +202,7 @@ def test_a_release_whose_configuration_changed_meanwhile_is_not_switched_to(
     """A whole deploy places files while a deploy key's release is made of them."""
     server.make("old", *[] if is_new else ["new"], live="old")
     names = chain(["new"] * 2, repeat("another"))
-    monkeypatch.setattr(identity, "release_id", lambda *_: next(names))
+    monkeypatch.setattr(identity, "release_of", lambda app, _: app.release(next(names)))
     if not is_new:  # made before, of one configuration
         deploy(server)
         assert "switch True" in steps
@@ -328,7 +321,7 @@ def test_a_first_release_that_fails_says_that_nothing_serves(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release, "switch", failing(ReleaseError("no")))
-    with pytest.raises(ReleaseError, match="Nothing serves: there was no release before"):
+    with pytest.raises(ReleaseError, match="Nothing serves: there is no previous release"):
         deploy(server)
 
 
@@ -460,7 +453,7 @@ def test_a_rollback_can_name_its_release(three: Server) -> None:
 def test_a_release_that_the_database_left_behind_is_refused_unless_forced(
     three: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "check_back", failing(RefusedError("moved on")))
+    monkeypatch.setattr(migrations, "check_rollback", failing(RefusedError("moved on")))
     with pytest.raises(RefusedError, match="moved on"):
         rollback(three)
     assert steps == []
@@ -474,7 +467,7 @@ def test_an_altered_release_is_gone_back_to_by_force_alone(
     three: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(integrity, "altered", lambda *_: [("main.py", "was altered")])
-    with pytest.raises(RefusedError, match=r"not as it was made:\n  main\.py was altered"):
+    with pytest.raises(RefusedError, match=r"was altered since it was built:\n  main\.py was altered"):
         rollback(three)
     assert three.pointer() == "three"
     rollback(three, force=True)
@@ -741,7 +734,7 @@ def test_a_release_that_a_job_still_runs_in_is_kept(
     assert not server.app.release("second").folder.exists()
     running.clear()
     server.make("last")
-    monkeypatch.setattr(identity, "release_id", lambda *_: "last")
+    monkeypatch.setattr(identity, "release_of", lambda app, _: app.release("last"))
     deploy(server)
     assert not server.app.release("first").folder.exists()
 

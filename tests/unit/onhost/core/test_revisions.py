@@ -141,7 +141,7 @@ def test_alembics_table_in_pyproject_is_not_understood(project: Path) -> None:
         ("revision = 'a'\ndown_revision = name()\n", "one.py sets down_revision to something"),
         ("revision = 'a'\ndown_revision = 5\n", "one.py sets down_revision to something"),
         ("revision = 'a'\ndepends_on = ('b', 1)\n", "one.py sets depends_on to something"),
-        ("revision = 'a'\ndepends_on = 'label'\n", "depends on label, which is no revision"),
+        ("revision = 'a'\ndepends_on = 'label'\n", "depends on label, which is not a revision"),
     ],
 )
 def test_a_revision_that_says_too_little_is_not_understood(

@@ -421,9 +421,8 @@ def test_a_pointer_that_can_not_be_written_leaves_the_old_one(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, step, refuse)
-    with pytest.raises(ReleaseError, match=os.strerror(number)) as error:
+    with pytest.raises(OSError, match=os.strerror(number)):  # no rollback: it never went live
         go(two)
-    assert type(error.value) is ReleaseError, "it never went live"
     assert_old_serves(two)
 
 
@@ -471,7 +470,7 @@ def test_last_lines_that_are_not_utf8_do_not_keep_a_bad_release(
 
     monkeypatch.setattr(systemd, "journal", journal)
     two.answers["new"] = after(two, 1, 500)
-    with pytest.raises(RolledBackError, match="can't decode byte 0xff"):
+    with pytest.raises(RolledBackError, match="UnicodeDecodeError"):
         go(two)
     assert_old_serves(two)
 
@@ -484,9 +483,8 @@ def test_an_error_that_nobody_thought_of_leaves_the_old_release(
         raise ZeroDivisionError("surprise")
 
     monkeypatch.setattr(f"onebox_release.core.switch._{step}", surprise)
-    with pytest.raises(ReleaseError, match="surprise") as error:
+    with pytest.raises(RolledBackError if step == "hold" else ZeroDivisionError, match="surprise"):
         go(two)
-    assert isinstance(error.value, RolledBackError) == (step == "hold")
     assert_old_serves(two)
 
 
@@ -516,7 +514,7 @@ def test_a_candidate_that_never_went_live_is_not_waited_for(
 ) -> None:
     """Our own questions may wait in its socket's queue; nobody else has asked it anything."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ReleaseError("not ready")
 
     monkeypatch.setattr("onebox_release.core.switch.connections", lambda _: 1)

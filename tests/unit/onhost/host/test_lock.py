@@ -169,7 +169,7 @@ def history(tmp_path: Path, app: str) -> list[str]:
     return [json.loads(line)["result"] for line in lines if line.endswith("}")]
 
 
-@pytest.mark.parametrize("how", ["cut", "silent", "ended"])
+@pytest.mark.parametrize("how", ["cut", "not_serving", "ended"])
 def test_a_connection_that_was_lost_is_in_the_history_of_each_app(
     start: Start, tmp_path: Path, how: str
 ) -> None:

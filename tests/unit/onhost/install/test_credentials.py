@@ -37,7 +37,7 @@ def test_a_deploy_with_nothing_to_do_leaves_none(
 ) -> None:
     server.make("new", live="new")
     server.remember(("deploy", "new", "live"))
-    monkeypatch.setattr(identity, "release_id", lambda *_: "new")
+    monkeypatch.setattr(identity, "release_of", lambda app, _: app.release("new"))
     path = credentials.store(server.app, DOCUMENT)
     monkeypatch.setenv(credentials.VARIABLE, str(path))
     release.deploy(server.app, "digest", consent=False)

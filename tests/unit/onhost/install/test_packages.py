@@ -305,7 +305,7 @@ def test_a_deploy_keys_requirements_have_hashes() -> None:
     with pytest.raises(ReleaseError, match="a line without a hash"):
         read(requirements=f"a==1 --hash={SHA}\nb==1\n")
     assert read(PERSON, requirements="a==1\n").names == {"a"}
-    with pytest.raises(ReleaseError, match="no text in UTF-8"):
+    with pytest.raises(ReleaseError, match="is not UTF-8 text"):
         packages.read({"requirements.txt": b"\xff"}, KEY)
 
 

@@ -44,8 +44,8 @@ def test_help_shows_what_to_type_at_three_in_the_morning(
     assert stopped.value.code == 0
     out = capsys.readouterr().out
     for line in (
-        "Go back to the one before:                             onebox-release rollback links",
-        " go back to an earlier release\n",
+        "Roll back to the previous release:                onebox-release rollback links",
+        " roll back to an earlier release\n",
         " say how the app and the server are\n",
         "Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.",
     ):
@@ -162,7 +162,7 @@ def test_what_changes_something_runs_in_its_unit(
     calls: list[object] = []
 
     def doing(name: str) -> Callable[..., None]:
-        return lambda _p, _s, what, **options: calls.append((name, what, options))
+        return lambda _app, what, **options: calls.append((name, what, options))
 
     def in_unit(
         _: App, given: list[str], *, mend: bool, wait: float, secret: str, check: object
@@ -233,7 +233,7 @@ def test_the_lock_is_for_root_alone(
 def test_looking_waits_for_nobody(
     command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
+    monkeypatch.setattr(identity, "release_of", lambda app, _: app.release("c-3"))
     with app.lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         assert command("status", "links") == command("plan", "links", "abc") == 0
@@ -276,7 +276,7 @@ def test_a_plan_names_both_releases_and_what_is_up(
     monkeypatch: pytest.MonkeyPatch,
     capsys: Captured,
 ) -> None:
-    monkeypatch.setattr(identity, "release_id", lambda *_: "c-3")
+    monkeypatch.setattr(identity, "release_of", lambda app, _: app.release("c-3"))
     assert command("plan", "links", "abc") == 0
     bare: dict[str, Any] = {"release": "c-3", "live": None, "up": [], "differences": []}
     assert told(capsys) == {**bare, "digest": "abc", "by_key": False}

@@ -98,7 +98,7 @@ def test_what_is_looked_for() -> None:
     assert find("abc 404")
     assert not find("abc 200")
     assert not find("xyz 404")
-    with pytest.raises(ReleaseError, match="no regular expression"):
+    with pytest.raises(ReleaseError, match="not a regular expression"):
         logs.finder("(", "")
 
 
