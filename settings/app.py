@@ -158,8 +158,8 @@ class Hooks(Settings):
     """When a new release is live and has held."""
     failed: OneLine | None = None
     """When a deploy or rollback came to nothing."""
-    put_back: OneLine | None = None
-    """When a release went live, went bad, and was put back."""
+    rolled_back: OneLine | None = None
+    """After an automatic rollback."""
     rollback: OneLine | None = None
     """When an earlier release is live again because somebody asked for it."""
     timeout: Seconds = 60

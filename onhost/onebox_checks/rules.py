@@ -23,7 +23,7 @@ RESTARTS = 5  # of one unit, lately
 SOON = DAY / 2  # a disk that is full by then is told now
 OFF = 60  # seconds of a clock
 LONGEST = 1000  # characters that say what is wrong
-BAD = {"failed", "put back", "refused"}  # results of a deploy or rollback
+BAD = {"failed", "rolled back", "refused"}  # results of a deploy or rollback
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Why a command stopped, in words for the person who ran it."""
+"""Why a command stopped."""
 
 
 class ReleaseError(Exception):
@@ -13,20 +13,20 @@ class UnhealthyError(ReleaseError):
 
 
 class RolledBackError(ReleaseError):
-    """A release went live, did not hold, and was put back."""
+    """A release went live, did not hold, and was rolled back."""
 
-    result = "put back"
+    result = "rolled back"
 
 
 class RefusedError(ReleaseError):
-    """What was asked for is not safe here, and nothing was begun."""
+    """What was asked for is not safe here, and nothing was changed."""
 
     code = 4
     result = "refused"
 
 
 class LockedError(ReleaseError):
-    """Somebody else is at work on this app."""
+    """Another command is at work on this app."""
 
     code = 3
 

@@ -15,7 +15,7 @@ FILE = Path("/run/onebox-fault")
 REACHED = Path("/run/onebox-fault-reached")
 POINTS = (
     "pruned", "unpacked", "installed", "configured", "dumped", "migrated", "started", "settled",
-    "switched", "joined", "watched", "put back", "recorded", "retired",
+    "switched", "joined", "watched", "rolled back", "recorded", "retired",
 )  # fmt: skip
 # Those of an app's removal.
 REMOVAL = ("stopped", "copied", "unserved", "dropped", "deleted")

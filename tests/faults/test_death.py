@@ -19,8 +19,8 @@ CONSENT = ("--data", "allow_incompatible=true")
 
 def reach(probe: Probed, point: str) -> None:
     """Make the next release one whose deploy, with consent, comes by a point."""
-    probe.become("dies later" if point == "put back" else "good")
-    probe.server.app["watch"] = 40 if point == "put back" else 2
+    probe.become("dies later" if point == "rolled back" else "good")
+    probe.server.app["watch"] = 40 if point == "rolled back" else 2
     versions = probe.folder / "migrations/versions"
     before = f"r{len(list(versions.glob('*.py')))}"
     if point in {"dumped", "migrated"}:
@@ -37,7 +37,7 @@ def test_a_release_serves_wherever_the_switch_is_killed(
         with probe.load(csv) as traffic:
             kill(probe, point)
         # What dies by itself, to be put back, answers nothing for a moment.
-        assert not traffic.failures or point == "put back", f"{point}\n{traffic.told()}"
+        assert not traffic.failures or point == "rolled back", f"{point}\n{traffic.told()}"
 
 
 def kill(probe: Probed, point: str) -> None:
@@ -52,7 +52,7 @@ def kill(probe: Probed, point: str) -> None:
 
 def converges(probe: Probed, point: str) -> None:
     """Check that the next deploy, of good code, goes through, and the one after finds no work."""
-    if point == "put back":
+    if point == "rolled back":
         reach(probe, "")
     again = probe.deploy(*CONSENT)
     assert again.returncode == 0, f"{point}: {again.stdout}{again.stderr}"

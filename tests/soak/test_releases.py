@@ -286,12 +286,12 @@ def test_sigkill_at_each_fault_point(
     windows: list[plots.Window] = []
     with probe.load(csv, seconds=1200) as traffic:
         for point in POINTS:
-            if point != "put back":
+            if point != "rolled back":
                 begin = time.time()
                 kill(probe, point)
                 windows.append((begin, time.time(), point))
     keep(traffic, folder, windows, "The switch killed at each of its points")
-    kill(probe, "put back")  # without load: what dies to be put back fails requests
+    kill(probe, "rolled back")  # without load: what dies to be put back fails requests
     figures |= {
         "points": POINTS,
         "requests": len(traffic.samples),

@@ -227,7 +227,7 @@ def test_a_deploy_that_fails_and_one_that_is_put_back(
     unattended: Unattended, figures: dict[str, Any]
 ) -> None:
     probe = unattended.probe
-    for kind, watch, result in (("import error", 2, "failed"), ("dies later", 30, "put back")):
+    for kind, watch, result in (("import error", 2, "failed"), ("dies later", 30, "rolled back")):
 
         def cause(kind: str = kind, watch: int = watch) -> None:
             probe.server.app["watch"] = watch

@@ -17,6 +17,7 @@ from onebox_release.terminal import printable, table, when
 
 MOST, NEWEST = 1000, 500  # lines of the history; beyond the first so many of the last are kept
 
+OLDER = {"put back": "rolled back"}  # what an older onebox wrote
 Entry = dict[str, Any]
 
 
@@ -33,7 +34,8 @@ def read(app: App) -> list[Entry]:
     entries = []
     for line in lines:
         with suppress(json.JSONDecodeError):
-            entries.append(json.loads(line))
+            entry = json.loads(line)
+            entries.append({**entry, "result": OLDER.get(entry["result"], entry["result"])})
     return entries
 
 
@@ -47,7 +49,7 @@ def healthy(app: App) -> list[str]:
         # A restart that failed says nothing against the release, which serves as before.
         restarting = entry["what"] == "restart"
         if entry["result"] in {"live", "altered"} or (
-            entry["result"] == "put back" and not restarting
+            entry["result"] == "rolled back" and not restarting
         ):
             held.pop(entry["release"], None)
         if entry["result"] == "live":
@@ -130,7 +132,7 @@ def shorten(app: App) -> None:
 
 
 def _counts(app: App, entry: Entry) -> bool:
-    said = entry["result"] in {"live", "altered", "put back"} or entry.get("serves")
+    said = entry["result"] in {"live", "altered", "rolled back"} or entry.get("serves")
     return bool(entry["release"] and said and app.release(entry["release"]).folder.exists())
 
 

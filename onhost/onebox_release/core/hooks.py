@@ -10,7 +10,7 @@ from onebox_release.report import log
 
 BEFORE, AFTER = "before", "after"
 # Which hook each result of a deploy has.
-EVENTS = {"live": AFTER, "put back": "put_back", "failed": "failed", "refused": "failed"}
+EVENTS = {"live": AFTER, "rolled back": "rolled_back", "failed": "failed", "refused": "failed"}
 
 
 def run(app: App, event: str, *, within: Release | None, **told: str) -> None:

@@ -169,7 +169,7 @@ def _roll_back(app: App, before: Release | None) -> None:
     else:
         app.current.unlink(missing_ok=True)
         durable.sync_folder(app.home)
-    faults.point("put back")
+    faults.point("rolled back")
 
 
 def check_public(release: Release) -> None:

@@ -75,7 +75,7 @@ WRONG = [
     ("libraries:server", replace(FINE, libraries={"nginx.service": ["/usr/lib/libssl.so.3"]})),
     ("updates:server", replace(FINE, updates=["APT::Periodic::Unattended-Upgrade is 0, not 1"])),
     ("deploy:links", last(result="failed")),
-    ("deploy:links", last(result="put back")),
+    ("deploy:links", last(result="rolled back")),
     ("job:links-report", app(jobs={"report": {"result": "timeout"}})),
 ]
 

@@ -52,9 +52,10 @@ def test_a_torn_line_does_not_swallow_the_next(app: App) -> None:
         (["deploy a live", "deploy b live", "rollback a live"], ["a", "b"]),
         (["deploy a live", "deploy b live", "rollback a failed"], ["b", "a"]),
         (["deploy a live", "deploy b live", "rollback a refused"], ["b", "a"]),
-        (["deploy a live", "deploy b live", "rollback a put back"], ["b"]),
-        (["deploy a live", "deploy b put back"], ["a"]),
-        (["deploy a live", "deploy b put back", "deploy b live"], ["b", "a"]),
+        (["deploy a live", "deploy b live", "rollback a rolled back"], ["b"]),
+        (["deploy a live", "deploy b rolled back"], ["a"]),
+        (["deploy a live", "deploy b live", "deploy b put back"], ["a"]),  # an older onebox's word
+        (["deploy a live", "deploy b rolled back", "deploy b live"], ["b", "a"]),
         (["deploy a failed", "deploy a live"], ["a"]),
     ],
 )
@@ -147,7 +148,7 @@ def test_a_long_history_is_shortened_and_keeps_what_counts(
     server.make("a", "b", "c", "gone", "bad")
     lived = [
         ("deploy", "gone", "live"), ("deploy", "a", "live"), ("deploy", "b", "live"),
-        ("deploy", "c", "live"), ("rollback", "b", "live"), ("deploy", "c", "put back"),
+        ("deploy", "c", "live"), ("rollback", "b", "live"), ("deploy", "c", "rolled back"),
         ("deploy", "a", "live"),
     ]  # fmt: skip
     server.remember(*lived, *[("deploy", "bad", "failed")] * 30)

@@ -274,7 +274,7 @@ def test_one_that_leaks_can_be_released_over_and_gone_back_from(
     ("error", "code", "result", "told"),
     [
         (ReleaseError("no"), 1, "failed", "no"),
-        (RolledBackError("no"), 1, "put back", "no"),
+        (RolledBackError("no"), 1, "rolled back", "no"),
         (RefusedError("no"), 4, "refused", "no"),
         (
             OSError(errno.ENOSPC, "no"), 1, "failed",
@@ -578,7 +578,7 @@ def test_a_restart_that_died_at_the_twin_is_finished_by_whoever_comes_next(serve
 
 def test_a_restart_that_failed_says_nothing_against_its_release(server: Server) -> None:
     server.make("one", live="one")
-    server.remember(("deploy", "one", "live"), ("restart", "one", "put back"))
+    server.remember(("deploy", "one", "live"), ("restart", "one", "rolled back"))
     assert history.healthy(server.app) == ["one"]
 
 
@@ -648,7 +648,7 @@ def test_recovery_without_a_pointer_stops_what_is_up(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "died", ["started", "settled", "switched", "joined", "watched", "put back"]
+    "died", ["started", "settled", "switched", "joined", "watched", "rolled back"]
 )
 def test_after_a_death_anywhere_in_the_switch_exactly_one_release_serves(
     server: Server, monkeypatch: pytest.MonkeyPatch, died: str
@@ -661,14 +661,14 @@ def test_after_a_death_anywhere_in_the_switch_exactly_one_release_serves(
             raise DiedError
 
     server.make("old", "new", live="old")
-    if died == "put back":
+    if died == "rolled back":
         server.public = lambda: "old"
     monkeypatch.setattr(resources, "memory", lambda: (1, 1))
     monkeypatch.setattr(faults, "point", die)
     with pytest.raises(DiedError):
         switch.switch(server.app.release("new"), can_roll_back=True)
     release.recover(server.app)
-    serving = "old" if died in {"started", "settled", "put back"} else "new"
+    serving = "old" if died in {"started", "settled", "rolled back"} else "new"
     assert (server.pointer(), server.up) == (serving, {serving})
 
 
@@ -699,7 +699,7 @@ def test_hooks_run_before_and_after_a_deploy_in_the_new_release(
     [
         (ReleaseError("no"), "failed within old: failed"),
         (RefusedError("no"), "failed within old: refused"),
-        (RolledBackError("no"), "put_back within old: put back"),
+        (RolledBackError("no"), "rolled_back within old: rolled back"),
         (OSError("no"), "failed within old: failed"),
     ],
 )
