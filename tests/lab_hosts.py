@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,6 +81,29 @@ class Hosts:
         self.made.append(name)
         lab("up", name, "--owner", str(os.getpid()), *options)
         return name
+
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember whether a test's own part failed."""
+    report = yield
+    if report.when == "call":  # type: ignore[attr-defined]
+        item.stash[FAILED] = report.failed  # type: ignore[attr-defined]
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _failure_stays_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Restore the settings of all servers after a test that failed: the next test, which deploys
+    them, must not fail for them."""
+    saved = [(server, deepcopy(server.entry)) for server in Server.instances]
+    yield
+    if request.node.stash.get(FAILED, False):
+        for server, entry in saved:
+            server.entry = entry
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 
@@ -29,6 +29,10 @@ class Server:
     host: Host
     inventory: Path
     entry: dict[str, Any]
+    instances: ClassVar[list[Server]] = []
+
+    def __post_init__(self) -> None:
+        self.instances.append(self)
 
     @classmethod
     def of(cls, name: str, folder: Path, user: str, domain: str | None = None) -> Server:
