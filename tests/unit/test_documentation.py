@@ -201,3 +201,12 @@ def test_the_example_of_secrets_reads_as_an_inventory_would(
     [(_, data)] = servers(vm, beside=str(tmp_path / "inventory.py"))
     [secret] = data["vm"].apps[0].secrets
     assert secret.value.get_secret_value() == "sk_live_..."
+
+
+def test_the_reading_path_is_short() -> None:
+    """A stranger reads it in an hour: docs/architecture.md promises under 1,500 lines."""
+    page = (PROJECT / "docs/architecture.md").read_text()
+    table = page.partition("## Reading path")[2].partition("\nNext:")[0]
+    files = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    assert len(files) > 10
+    assert sum(len((PROJECT / file).read_text().splitlines()) for file in files) <= 1500
