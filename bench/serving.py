@@ -27,7 +27,7 @@ from typing import Any
 
 from bench import plots, results, wrk
 from lab import cgroup
-from lab.place import this_lab
+from lab.layout import this_lab
 from tests.server import Server, lab
 
 SECONDS = 6  # of each load
