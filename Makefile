@@ -1,7 +1,7 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down check lint unit test test-app test-host verify dev nightly-timer audit \
-	bench-serving soak-app soak-edge soak-hand soak-keys soak-main soak-releases soak-unattended setup setup-lab
+	bench-serving soak soak-app soak-edge soak-hand soak-keys soak-main soak-releases soak-unattended setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -59,6 +59,9 @@ nightly-timer: setup ## have this machine redeploy ONEBOX_INVENTORY every night,
 
 audit: setup ## ask for known vulnerabilities in what is pinned
 	@.ci/audit
+
+soak: setup-lab ## measure stale results again, oldest first, within BUDGET minutes (60); resumes
+	@$(AS_ROOT) $(RUN) bench.soak $(BUDGET)
 
 soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL; results in bench/results/
 	@$(RUN) bench.soak_app
