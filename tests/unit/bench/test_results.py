@@ -95,7 +95,12 @@ def test_a_moved_or_removed_file_of_a_folder_makes_a_result_stale(
     results.record("edge/flood", 1)
     change("folder2.py", "")
     assert results.is_fresh("edge/flood")
-    (project / "folder/a.py").unlink()
+    (project / "folder/a.py").rename(project / "folder/b.py")
+    results.digest.cache_clear()
+    results._listed.cache_clear()
+    assert not results.is_fresh("edge/flood")
+    results.record("edge/flood", 1)
+    (project / "folder/b.py").unlink()
     results.digest.cache_clear()
     assert not results.is_fresh("edge/flood")
 
