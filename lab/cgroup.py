@@ -20,14 +20,14 @@ def hierarchies() -> list[Path]:
 def create(lab: Lab, name: str, *, memory: int | None = None, cpus: str | None = None) -> None:
     """Create NAME/guest (limits: bytes, a list of CPUs) and NAME/supervisor (no limits)."""
     for top in hierarchies():
-        _make(top, lab.cgroup, name, "supervisor")
-        _limit(_make(top, lab.cgroup, name, "guest"), memory, cpus)
+        _create(top, lab.cgroup, name, "supervisor")
+        _limit(_create(top, lab.cgroup, name, "guest"), memory, cpus)
 
 
 def enter(lab: Lab, *parts: str) -> None:
     """Move this process into a group below the lab's; its children start there."""
     for top in hierarchies():
-        (_make(top, lab.cgroup, *parts) / "cgroup.procs").write_text(str(os.getpid()))
+        (_create(top, lab.cgroup, *parts) / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def exists(lab: Lab) -> bool:
@@ -79,7 +79,7 @@ def remove_tree(folder: Path, within: float = 5.0) -> None:
                 time.sleep(0.005)
 
 
-def _make(top: Path, *parts: str) -> Path:
+def _create(top: Path, *parts: str) -> Path:
     here = top
     for part in parts:
         _delegate_controllers(here)

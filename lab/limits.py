@@ -38,8 +38,10 @@ def cpu_list(entry: HostEntry) -> str | None:
     """CPUs for a cpuset; hosts with few CPUs are spread over the machine's."""
     if entry.cpus is None:
         return None
-    ours = sorted(os.sched_getaffinity(0))
-    chosen = {ours[(entry.number * entry.cpus + i) % len(ours)] for i in range(entry.cpus)}
+    available = sorted(os.sched_getaffinity(0))
+    chosen = {
+        available[(entry.number * entry.cpus + i) % len(available)] for i in range(entry.cpus)
+    }
     return ",".join(str(cpu) for cpu in sorted(chosen))
 
 

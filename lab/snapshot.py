@@ -41,8 +41,8 @@ def names(lab: Lab) -> list[str]:
 
 def save(lab: Lab, entry: HostEntry, name: str) -> None:
     """Copy a stopped host's files; an interrupted copy is never listed."""
-    us = process.myself()
-    draft = lab.snapshots / f".making-{name}.{us.pid}.{us.started}"
+    this = process.myself()
+    draft = lab.snapshots / f".making-{name}.{this.pid}.{this.started}"
     draft.mkdir(parents=True)
     below = disk.copy_tree(lab, entry, draft / "tree")
     saved = Snapshot(name, entry.debian, (f"snapshots/{name}/tree", *below), entry.domains)
