@@ -76,10 +76,14 @@ def is_fresh(name: str) -> bool:
     return result is not None and not result.changed
 
 
+def names() -> list[str]:
+    """Return the names of all kept results."""
+    return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.json"))
+
+
 def kept() -> list[Result]:
     """Return all kept results, oldest first."""
-    names = [str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.json")]
-    found = [result for name in sorted(names) if (result := load(name))]
+    found = [result for name in names() if (result := load(name))]
     return sorted(found, key=lambda result: result.measured)
 
 

@@ -143,7 +143,7 @@ def main(arguments: list[str]) -> int:
     longest = max((measurement.seconds for measurement in queue), default=0)
     if longest > int(minutes) * 60:
         print(f"The longest takes {_duration(longest)}: make soak BUDGET={-(-longest // 60):.0f}")
-    for orphan in sorted({result.name for result in results.kept()} - known.keys()):
+    for orphan in sorted({*results.names()} - known.keys()):
         print(f"No test measures {orphan}: delete bench/results/{orphan}.json.")
     return 1 if tally.failed else 0
 

@@ -47,7 +47,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             for name, (day, seconds, changed) in days.items()
         }
         monkeypatch.setattr(results, "load", found.get)
-        monkeypatch.setattr(results, "kept", lambda: [*found.values()])
+        monkeypatch.setattr(results, "names", lambda: [*found])
 
     return keep
 
@@ -154,4 +154,4 @@ def test_every_kept_result_of_today_is_of_a_test_or_a_program() -> None:
     node = "tests/soak/test_edge.py::test_long_headers_fill_no_disk"
     assert known["edge/long-headers-fill-no-disk"] == ("pytest", "-q", node)
     assert not any(name.startswith("keys/") for name in known), "they keep no result"
-    assert {result.name for result in results.kept()} <= known.keys()
+    assert {*results.names()} <= known.keys()
