@@ -1,7 +1,7 @@
 # Everything a person runs by hand. `make` alone lists it.
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down check lint unit test test-app test-host verify dev nightly-timer audit \
-	bench-serving soak-app soak-edge soak-hand soak-keys soak-main soak-releases soak-unattended setup setup-lab
+	bench-serving soak soak-app soak-edge soak-hand soak-keys soak-main soak-releases soak-unattended setup setup-lab
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
@@ -60,26 +60,29 @@ nightly-timer: setup ## have this machine redeploy ONEBOX_INVENTORY every night,
 audit: setup ## ask for known vulnerabilities in what is pinned
 	@.ci/audit
 
-soak-app: setup-lab ## half an hour of the sample app under load and SIGKILL; results in bench/results/
+soak: setup-lab ## run tests with stale results, oldest first, for BUDGET=60 minutes; resumes
+	@$(AS_ROOT) $(RUN) bench.soak $(BUDGET)
+
+soak-app: setup-lab ## load the sample app and kill its workers for half an hour
 	@$(RUN) bench.soak_app
 
-bench-serving: setup-lab ## the sample app against the tutorials' set-up, 20 minutes; results in bench/results/
+bench-serving: setup-lab ## compare the sample app with the tutorials' set-up, 20 minutes
 	@$(AS_ROOT) $(RUN) bench.serving
 
-soak-releases: setup-lab ## the long ones of releases, 40 minutes; results in bench/results/
+soak-releases: setup-lab ## test releases under load, kills, power cuts and full disks, 40 minutes
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_releases.py
 
-soak-edge: setup-lab ## requests that hide others, floods, full disks by nginx; results in bench/results/
+soak-edge: setup-lab ## test request smuggling, floods, and disks that nginx could fill
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_edge.py
 
-soak-hand: setup-lab ## drift of every kind, other people's apps; results in bench/results/
+soak-hand: setup-lab ## test every kind of drift, other projects' apps, limits and migration
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py tests/soak/test_harm.py tests/soak/test_apps.py tests/soak/test_moving.py
 
-soak-keys: setup-lab ## hostile packages and archives, over a real deploy key (6 minutes)
+soak-keys: setup-lab ## test hostile packages and archives over a deploy key, 6 minutes
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_keys.py
 
-soak-main: setup-lab ## the long ones of the first deploy; results in bench/results/
+soak-main: setup-lab ## test the first deploy for each user on each Debian, and the demo
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_main.py
 
-soak-unattended: setup-lab ## the long ones of deploys that nobody watches; results in bench/results/
+soak-unattended: setup-lab ## test monitoring, timers and the gates of CI
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_unattended.py tests/soak/test_gates.py

@@ -1,12 +1,12 @@
-"""A constant load through nginx, over TLS: a row in a CSV file for every request.
+"""Send a constant load through nginx, over TLS, and write a CSV row for every request.
 
 Open loop: requests start on time whether or not earlier ones have been answered, and a latency
 counts from the moment at which its request was due. Even requests go over kept connections, odd
-ones over new ones. Bounded in time; ended early by SIGTERM.
+ones over new ones. It ends after `--seconds`, or on SIGTERM.
 
-Nothing is sent twice, unless `--resend` is given: then a request on a kept connection that was
-closed before the first byte of an answer is sent once more, over a new one, as browsers do. That
-is for tests in which nginx is reloaded, for a reload closes idle connections.
+With `--resend`, a request on a kept connection that was closed before the first byte of an answer
+is sent once more, over a new connection, as browsers do. That is for tests that reload nginx: a
+reload closes idle connections.
 
     python -m bench.load --address 10.213.0.11 --domain probe.test --ca root.pem \\
         --gets 200 --posts 50 --seconds 60 --out load.csv
@@ -31,7 +31,7 @@ TIMEOUT = 30  # seconds for one request
 
 @dataclass(frozen=True)
 class Sample:
-    """One request. Times are seconds; `at` is of the epoch, `status` 0 where no answer came. One
+    """One request. Times are seconds; `at` is of the epoch, `status` 0 without an answer. A request
     that was sent again has both a status and an error."""
 
     at: float
@@ -44,19 +44,19 @@ class Sample:
 
     @property
     def failed(self) -> bool:
-        """Tell whether the request was not answered as a well app answers."""
+        """Return whether the status is not one of a healthy app."""
         return self.status not in {200, 201}
 
 
 @dataclass
 class Connection:
-    """A connection, and the streams to use it by."""
+    """A connection's streams."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     async def ask(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Return the status, headers and body of the answer."""
+        """Send a request; return the answer's status, headers and body."""
         self.writer.write(request)
         await self.writer.drain()
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
@@ -71,7 +71,7 @@ class Connection:
 
 
 class Load:
-    """Sends the requests, and keeps what became of them."""
+    """Sends the requests and keeps a sample of each."""
 
     def __init__(self, address: str, domain: str, ca: str, *, resend: bool = False) -> None:
         self.address, self.domain, self.resend = address, domain, resend
@@ -80,7 +80,7 @@ class Load:
         self.samples: list[Sample] = []
 
     async def run(self, gets: float, posts: float, seconds: float, stop: asyncio.Event) -> None:
-        """Send so many requests a second for so long, or until `stop` is set."""
+        """Send so many requests a second for `seconds`, or until `stop` is set."""
         await asyncio.gather(
             self._schedule("GET", gets, seconds, stop), self._schedule("POST", posts, seconds, stop)
         )
@@ -129,8 +129,7 @@ class Load:
         self.samples.append(Sample(at, method, took, status, release, key, error))
 
     def _kept(self) -> Connection | None:
-        """Return a kept connection. One that nginx has closed, idle for too long, is forgotten,
-        as every client does."""
+        """Return a kept connection; drop those that nginx has closed, as every client does."""
         while self.idle:
             connection = self.idle.pop()
             if not connection.reader.at_eof():
@@ -166,7 +165,7 @@ def read(path: Path) -> list[Sample]:
 
 
 def write(path: Path, samples: list[Sample]) -> None:
-    """Write samples to a CSV file, in the order of their time."""
+    """Write samples to a CSV file, ordered by time."""
     with path.open("w") as file:
         writer = csv.writer(file)
         writer.writerow(field.name for field in fields(Sample))

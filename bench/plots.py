@@ -1,4 +1,4 @@
-"""Plots of what a load met."""
+"""Plots of samples and of figures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from matplotlib import pyplot as plt
 
 from bench.load import Sample
 
-Window = tuple[float, float, str]  # start and end in seconds of the epoch, and what it was
+Window = tuple[float, float, str]  # start and end in seconds of the epoch, and its kind
 
 
 def requests(path: Path, samples: Sequence[Sample], windows: Sequence[Window], title: str) -> None:
-    """Draw latency over time, a dot a request, with a band for each deploy."""
+    """Draw latency over time: a dot for each request, a band for each deploy."""
     start = min(sample.at for sample in samples)
     figure, axes = plt.subplots(figsize=(12, 5), constrained_layout=True)
     for begin, end, kind in windows:
@@ -38,7 +38,7 @@ def requests(path: Path, samples: Sequence[Sample], windows: Sequence[Window], t
 
 
 def setups(path: Path, medians: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """Draw redirects and creates per CPU-second, and the memory, a group of bars a set-up."""
+    """Draw redirects and creates per CPU-second, and memory: a bar for each set-up."""
     names = list(medians)[::-1]
     figure, panels = plt.subplots(1, 3, figsize=(14, 5), sharey=True, constrained_layout=True)
     columns = {
@@ -58,7 +58,7 @@ def setups(path: Path, medians: Mapping[str, Mapping[str, float]], title: str) -
 
 
 def workers(path: Path, medians: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """Draw what each number of workers gives: a panel for a figure."""
+    """Draw the figures by number of workers: a panel for each."""
     figure, panels = plt.subplots(1, 4, figsize=(15, 4), constrained_layout=True)
     columns = {
         "per CPU-second": ("redirects", "creates"),
@@ -79,7 +79,7 @@ def workers(path: Path, medians: Mapping[str, Mapping[str, float]], title: str) 
 
 
 def memory(path: Path, samples: Sequence[tuple[float, int, int]]) -> None:
-    """Draw the memory of the worker that lives through a soak, and of Gunicorn's master."""
+    """Draw the memory of the worker that survives a soak, and of Gunicorn's master."""
     seconds, worker, master = zip(*samples, strict=True)
     minutes = [second / 60 for second in seconds]
     figure, axes = plt.subplots(figsize=(10, 4), constrained_layout=True)

@@ -1,13 +1,12 @@
-"""The sample app as onebox serves it, and the very same under the tutorials' set-up.
+"""Compare the sample app as onebox serves it with the same app in the tutorials' set-up.
 
-One lab host, deployed by onebox; on it the tutorials' set-up beside onebox's, and what lies between
-the two, a step at a time. One of them runs at a time, in turns, round after round, so that noise of
-the machine hits all alike. The database, its rows, the TLS settings and nginx are the same ones for
-all; what differs is told by each `Setup`. Nothing here has an answer cache.
+One lab host, deployed by onebox, with the tutorials' set-up beside onebox's and the steps between
+the two. The set-ups run one at a time, in turns, so that the machine's noise affects all alike.
+Database, rows, TLS settings and nginx are the same for all; each `Setup` holds the differences.
+Nothing here caches responses.
 
-Counted is the CPU of every process of the host: nginx, workers, PostgreSQL, and the little rest.
-Memory is the PSS of the web processes. The queue's worker is off: it would do its jobs during
-whatever is measured next.
+CPU is that of all processes of the host: nginx, workers, PostgreSQL and the rest. Memory is the PSS
+of the web processes. The queue's worker is off, or it would run its jobs during a measurement.
 
     python -m bench.serving             needs root, and wrk (apt-get install wrk)
 """
@@ -16,6 +15,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +27,7 @@ from typing import Any
 
 from bench import plots, results, wrk
 from lab import cgroup
-from lab.place import this_lab
+from lab.layout import this_lab
 from tests.server import Server, lab
 
 SECONDS = 6  # of each load
@@ -78,10 +78,10 @@ wrk.headers["Authorization"] = "%s"
 
 @dataclass(frozen=True)
 class Setup:
-    """A way to serve: Gunicorn's arguments, and what nginx is told beyond the tutorials."""
+    """A way to serve: Gunicorn's arguments, and nginx directives beyond the tutorials'."""
 
     name: str
-    arguments: str = ""  # none: onebox's own unit and site, as deployed
+    arguments: str = ""  # empty: onebox's own unit and site, as deployed
     workers: int = 0
     upstream: str = ""
     site: str = ""
@@ -90,7 +90,7 @@ class Setup:
 
 @dataclass
 class Runs:
-    """What was measured of one set-up, round after round."""
+    """The figures of one set-up, one value a round."""
 
     redirects: list[float] = field(default_factory=list)
     """per CPU-second"""
@@ -107,12 +107,12 @@ class Runs:
     start: list[float] = field(default_factory=list)
     """CPU-seconds until all workers have started"""
     microseconds: list[dict[str, float]] = field(default_factory=list)
-    """of a redirect, by who used them"""
+    """of a redirect, by process"""
     failed: int = 0
 
 
 def between(workers: int) -> list[Setup]:
-    """The tutorials' set-up, onebox's with so many workers, and what lies between."""
+    """The tutorials' set-up, onebox's with so many workers, and the steps between."""
     fewer = f"-w {workers} {UVICORN} {UNIX}"
     kept = "keepalive 16;"
     reused = 'proxy_http_version 1.1; proxy_set_header Connection "";'
@@ -201,23 +201,23 @@ class Bench:
         return f"/srv/links/releases/{self.id}/gunicorn.conf.py"
 
     def _wait(self, unit: str, workers: int) -> None:
-        """Wait until a unit's workers have started: until then they are busy with themselves."""
+        """Wait until a unit's workers have started: their start takes CPU."""
         this = f"_SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {unit})"
-        said = f"journalctl -u {unit} {this} | grep -c 'Application startup complete'"
-        self.server.wait_for(f"[ $({said}) -ge {workers} ]", 60)
+        started = f"journalctl -u {unit} {this} | grep -c 'Application startup complete'"
+        self.server.wait_for(f"[ $({started}) -ge {workers} ]", 60)
 
     def _load(self, url: str, seconds: int, lua: str = "") -> tuple[wrk.Answers, dict[str, float]]:
-        """Load a set-up; return what was answered, and the CPU-seconds used, by whom."""
+        """Load a set-up; return its answers, and the CPU-seconds used, by process."""
         before = self._ticks()
         answers = wrk.run(self.server.host.address, url, seconds, self.generator, lua)
         used = self._ticks() - before
         return answers, {who: ticks / TICK for who, ticks in used.items()}
 
     def _ticks(self) -> Counter[str]:
-        """CPU time of the host's processes, and of those that they have buried."""
+        """CPU time of the host's processes and of their exited children, by process."""
         used: Counter[str] = Counter()
         for process in self._processes():
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the process has exited
                 head, _, fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")
                 name = head.partition("(")[2]
                 who = name if name in {"nginx", "postgres"} else "rest"
@@ -228,7 +228,7 @@ class Bench:
         return cgroup.processes(this_lab(), f"{self.server.host.name}/guest")
 
     def _memory(self, unit: str) -> float:
-        """MiB of a unit's processes, shared pages by share."""
+        """Return the PSS of a unit's processes in MiB."""
         main = f"M=$(systemctl show -P MainPID {unit.split()[-1]})"
         each = "for p in $M $(pgrep -P $M); do grep ^Pss: /proc/$p/smaps_rollup; done"
         lines = self.server.run(f"{main}; {each}").splitlines()
@@ -236,7 +236,7 @@ class Bench:
 
 
 def rounds(bench: Bench, setups: Sequence[Setup], raw: list[str]) -> dict[str, Runs]:
-    """Measure set-ups one after the other; one may come several times."""
+    """Measure set-ups one after the other; a set-up may occur several times."""
     runs = {setup.name: Runs() for setup in setups}
     for setup in setups:
         latest = runs[setup.name]
@@ -246,12 +246,13 @@ def rounds(bench: Bench, setups: Sequence[Setup], raw: list[str]) -> dict[str, R
 
 
 def keep(
-    name: str, runs: dict[str, Runs], raw: list[str], **figures: Any
+    name: str, took: float, runs: dict[str, Runs], raw: list[str], **figures: Any
 ) -> dict[str, dict[str, float]]:
     """Keep and return medians, and keep every round's figures and wrk's own reports."""
     medians = {setup: _medians(run) for setup, run in runs.items()}
     every = {setup: asdict(run) for setup, run in runs.items()}
-    results.record(f"serving/{name}", seconds=SECONDS, **figures, medians=medians, rounds=every)
+    figures |= {"seconds": SECONDS, "medians": medians, "rounds": every}
+    results.record(f"serving/{name}", took, **figures)
     (results.FOLDER / "serving" / f"{name}.txt").write_text("\n".join(raw))
     return medians
 
@@ -278,10 +279,10 @@ def deployed(cpus: int, folder: Path) -> Iterator[Bench]:
 
 def main() -> None:
     """Measure the set-ups named, or all."""
-    wanted = sys.argv[1:] or ["tutorials", "workers-1", "workers-2"]
+    chosen = sys.argv[1:] or ["tutorials", "workers-1", "workers-2"]
     with TemporaryDirectory() as folder:
         for cpus in (1, 2):
-            names = [name for name in wanted if (name[-1] == "2") == (cpus == 2)]
+            names = [name for name in chosen if (name[-1] == "2") == (cpus == 2)]
             if not names:
                 continue
             with deployed(cpus, Path(folder)) as bench:
@@ -291,6 +292,7 @@ def main() -> None:
 
 def _measure(bench: Bench, name: str, cpus: int) -> None:
     raw: list[str] = []
+    begin = time.monotonic()
     if name == "tutorials":
         theirs, ours, *steps = between(workers=2)
         half = len(steps) // 2
@@ -298,7 +300,7 @@ def _measure(bench: Bench, name: str, cpus: int) -> None:
     else:
         setups = numbers(5) * 2
     runs = rounds(bench, setups, raw)
-    medians = keep(name, runs, raw, cores=cpus)
+    medians = keep(name, time.monotonic() - begin, runs, raw, cores=cpus)
     draw = plots.setups if name == "tutorials" else plots.workers
     draw(results.FOLDER / "serving" / f"{name}.png", medians, f"{cpus} core{'s' * (cpus > 1)}")
 

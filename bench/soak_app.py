@@ -1,4 +1,4 @@
-"""Half an hour of the sample app under load and SIGKILL: its own soak tests, and what came of it.
+"""Run the sample app's soak tests, half an hour of load and SIGKILL, and keep the result.
 
 python -m bench.soak_app            SOAK_MINUTES=3 for a short one; takes pytest's arguments
 """
@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,16 +21,16 @@ COMMAND = ["../.tools/bin/uv", "run", "--frozen", "--quiet", "pytest", "-q", "-s
 def main() -> None:
     """Run the soak, keep its figures, draw the memory."""
     with TemporaryDirectory() as folder:
-        told = Path(folder, "told.json")
+        written, begin = Path(folder, "figures.json"), time.monotonic()
         environment = {key: text for key, text in os.environ.items() if key != "VIRTUAL_ENV"}
         subprocess.run(
             [*COMMAND, *sys.argv[1:]],
             cwd=results.PROJECT / "app",
-            env=environment | {"SOAK_RESULT": str(told)},
+            env=environment | {"SOAK_RESULT": str(written)},
             check=True,
         )
-        figures = json.loads(told.read_text())
-    results.record("app/soak", **figures)
+        figures = json.loads(written.read_text())
+    results.record("app/soak", time.monotonic() - begin, **figures)
     plots.memory(results.FOLDER / "app" / "soak.png", figures["memory"])
 
 

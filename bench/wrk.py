@@ -1,7 +1,7 @@
-"""wrk against a lab host: as many requests as 16 connections get answered, over HTTPS.
+"""Run wrk against a lab host, over HTTPS: as many requests as 16 connections can get answered.
 
-Closed loop, so a latency is one of a server with all hands full. wrk has no option for the address
-of a name: it runs with an /etc/hosts of its own.
+Closed loop, so a latency is that of a saturated server. wrk has no option for the address of a
+name: it runs with its own /etc/hosts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IN_PRIVATE = 'mount --bind "$1" /etc/hosts; shift; exec "$@"'
 
 @dataclass(frozen=True)
 class Answers:
-    """What a run of wrk met. Times are milliseconds."""
+    """The figures of one run. Times are milliseconds."""
 
     requests: int
     failed: int
@@ -29,7 +29,7 @@ class Answers:
 
 
 def run(address: str, url: str, seconds: int, core: int | None = None, lua: str = "") -> Answers:
-    """Ask for a URL, at the host's address, on one core of this machine if it is given."""
+    """Load a URL at the host's address; wrk runs on `core` of this machine if it is given."""
     with TemporaryDirectory() as folder:
         hosts, script = Path(folder, "hosts"), Path(folder, "script.lua")
         hosts.write_text(f"{address} {url.split('/')[2]}\n")
@@ -42,7 +42,7 @@ def run(address: str, url: str, seconds: int, core: int | None = None, lua: str 
 
 
 def parsed(printed: str) -> Answers:
-    """Return what wrk's report says."""
+    """Return the figures of wrk's report."""
     times = {
         part: float(number) * MILLISECONDS[unit]
         for part, number, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)\b", printed)

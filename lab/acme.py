@@ -1,4 +1,4 @@
-"""An ACME CA of the lab's own: Pebble, and challtestsrv as the DNS it asks."""
+"""The lab's own ACME CA: Pebble, with challtestsrv as its DNS server."""
 
 import json
 import os
@@ -12,17 +12,17 @@ import trustme
 
 from lab import cgroup, domains, image, machine, network
 from lab.errors import LabError
-from lab.place import Lab
-from lab.record import write_whole
+from lab.layout import Lab
+from lab.registry import write_atomically
 
 # Debian 12's Pebble 2.4.0 puts an IP address in the subject, which certbot refuses; Debian
-# 13's 2.6.0 has no profiles; forky's 2.10.0 has, and apt takes the newest that it finds.
+# 13's 2.6.0 has no profiles; forky's 2.10.0 has, and apt takes the newest version.
 SUITES = ("trixie", "forky")
 NAME = "acme"
 API, MANAGEMENT = 14000, 15000
 START_SECONDS = 10
 DAY = 86400
-# Let's Encrypt's names and lifetimes. Pebble draws one at random for an order that names none.
+# Let's Encrypt's names and lifetimes. Pebble picks one at random for an order without one.
 PROFILES = {
     "default": {"description": "As classic", "validityPeriod": 90 * DAY},
     "classic": {"description": "The one for everybody", "validityPeriod": 90 * DAY},
@@ -32,12 +32,12 @@ PROFILES = {
 ENVIRONMENT = {
     "PEBBLE_VA_NOSLEEP": "1",
     "PEBBLE_WFE_NONCEREJECT": "0",
-    "PEBBLE_AUTHZREUSE": "0",  # every order is validated, or a broken challenge passes by luck
+    "PEBBLE_AUTHZREUSE": "0",  # validate every order, or a broken challenge passes by luck
 }
 
 
 def recipe() -> image.Recipe:
-    """Pebble's package unpacked, never installed."""
+    """Pebble's package, unpacked but not installed."""
     return image.Recipe(
         kind="acme",
         suite=SUITES[0],
@@ -49,29 +49,29 @@ def recipe() -> image.Recipe:
 
 
 def directory(lab: Lab) -> str:
-    """URL to give an ACME client; it has to trust `ca_file`."""
+    """URL for an ACME client, which has to trust `ca_file`."""
     return f"https://{_address(lab)}:{API}/dir"
 
 
 def ca_file(lab: Lab) -> Path:
-    """CA of the ACME server's own HTTPS."""
+    """CA of the ACME server's own HTTPS certificate."""
     return lab.acme / "ca.pem"
 
 
 def root_file(lab: Lab) -> Path:
-    """Root of the certificates that it issues; another one after each start."""
+    """Root of the certificates that it issues; each start creates a new one."""
     return lab.acme / "root.pem"
 
 
 def ensure(lab: Lab, tree: Path) -> bool:
-    """Start both and wait until they answer; False if they run already."""
+    """Start both servers and wait until they answer; return False if they already run."""
     if cgroup.processes(lab, NAME):
         return False
     _clean(lab)
     lab.acme.mkdir(exist_ok=True)
     network.attach(lab, NAME, network.ACME)
     _write_certificates(lab)
-    write_whole(lab.acme / "config.json", json.dumps(config(lab)))
+    write_atomically(lab.acme / "config.json", json.dumps(config(lab)))
     cgroup.create(lab, NAME)
     _start(lab, tree, "pebble-challtestsrv", domains.arguments())
     pebble = ["-config", str(lab.acme / "config.json"), "-dnsserver", domains.server(lab)]
@@ -81,7 +81,7 @@ def ensure(lab: Lab, tree: Path) -> bool:
 
 
 def stop(lab: Lab) -> None:
-    """Stop both and remove their network."""
+    """Stop both servers and remove their network."""
     _clean(lab)
     for name in ("ca.pem", "root.pem"):
         (lab.acme / name).unlink(missing_ok=True)
@@ -100,7 +100,7 @@ def config(lab: Lab) -> dict[str, object]:
             "ocspResponderURL": "",
             "externalAccountBindingRequired": False,
             "retryAfter": {"authz": 1, "order": 1},
-            "certificateValidityPeriod": 90 * DAY,  # all that 2.6.0 understands
+            "certificateValidityPeriod": 90 * DAY,  # 2.6.0 reads only this
             "profiles": PROFILES,
         }
     }
@@ -122,13 +122,13 @@ def _write_certificates(lab: Lab) -> None:
     authority.cert_pem.write_to_path(ca_file(lab))
     (lab.acme / "key.pem").touch(0o600)
     leaf.private_key_pem.write_to_path(lab.acme / "key.pem")
-    write_whole(
+    write_atomically(
         lab.acme / "cert.pem", "".join(blob.bytes().decode() for blob in leaf.cert_chain_pems)
     )
 
 
 def _start(lab: Lab, tree: Path, program: str, arguments: list[str]) -> None:
-    # Not `ip netns exec`: its mount namespace would hold on to every host's mounts.
+    # Not `ip netns exec`: its mount namespace would keep every host's mounts busy.
     space = f"--net={network.NETNS / lab.namespace(NAME)}"
     with (lab.acme / f"{program}.log").open("ab") as log:
         subprocess.Popen(
@@ -144,7 +144,7 @@ def _start(lab: Lab, tree: Path, program: str, arguments: list[str]) -> None:
 
 
 def _run_in(tree: Path, program: str) -> list[str]:
-    """Command for a program of the tree; with its loader, as this machine's libc may be older."""
+    """Command for a program of the tree, with its loader: this machine's libc may be older."""
     loader = next((tree / "usr").glob("lib*/**/ld-linux*.so.*"))
     libraries = next((tree / "usr/lib").glob("*/libc.so.6")).parent
     return [str(loader), "--library-path", str(libraries), str(tree / "usr/bin" / program)]
@@ -155,11 +155,11 @@ def _export_root(lab: Lab) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            write_whole(root_file(lab), _get(lab, url), 0o644)
+            write_atomically(root_file(lab), _get(lab, url), 0o644)
             domains.point(lab, "nobody.invalid", None)
         except OSError:
             if time.monotonic() > deadline:
-                raise LabError(_obituary(lab)) from None
+                raise LabError(_failure(lab)) from None
             time.sleep(0.02)
         else:
             return
@@ -175,7 +175,7 @@ def _get(lab: Lab, url: str) -> str:
     return text
 
 
-def _obituary(lab: Lab) -> str:
+def _failure(lab: Lab) -> str:
     logs = [path.read_text(errors="replace") for path in sorted(lab.acme.glob("*.log"))]
     tail = "\n".join(line for log in logs for line in log.splitlines()[-5:])
-    return f"The lab's ACME server does not answer. The last lines of its logs:\n{tail}"
+    return f"The lab's ACME server does not answer. Last lines of its logs:\n{tail}"

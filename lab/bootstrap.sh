@@ -1,13 +1,13 @@
 #!/bin/sh
 # Makes this machine ready for `make`: Debian's packages for the lab and the tests, uv, and the
-# project's virtual environment. Says what it installs before it does; does nothing twice.
+# project's virtual environment. Prints what it installs; a second run changes nothing.
 set -eu
 cd "$(dirname "$0")/.."
 
 uv_version=$(sed -n 's/^ *"uv==\(.*\)",$/\1/p' pyproject.toml | head -n 1)
 as_root=$([ "$(id -u)" = 0 ] || echo sudo)
 
-need() { # command that proves a package, and the package
+need() { # a command, and the package that contains it
     PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
 }
 
@@ -30,12 +30,12 @@ if [ "${1-}" = lab ]; then
 fi
 if [ -n "$missing" ]; then
     if ! command -v apt-get >/dev/null; then
-        echo "This needs Debian's packages$missing, and this machine has no apt-get." >&2
+        echo "Setup needs Debian's packages$missing, but this machine has no apt-get." >&2
         exit 1
     fi
     echo "Installing Debian's packages:$missing"
     $as_root apt-get -qq update
-    # PostgreSQL is for the app's tests, which start a cluster of their own: none is to run here.
+    # PostgreSQL is for the app's tests, which start their own cluster: start none here.
     $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
         apt-get -qq -o Dpkg::Use-Pty=0 install --no-install-recommends $missing >/dev/null
 fi

@@ -1,4 +1,4 @@
-"""Limits, and the sure way to find every process of a host: both hierarchies' versions."""
+"""Control groups, v1 and v2: a host's limits, and the list of all its processes."""
 
 import os
 import signal
@@ -6,28 +6,28 @@ import time
 from pathlib import Path
 
 from lab.errors import LabError
-from lab.place import Lab
+from lab.layout import Lab
 
-CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}  # what limits, here and in the guest's units
+CONTROLLERS = {"cpu", "cpuset", "memory", "pids"}  # what the lab and the guest's units limit
 
 
 def hierarchies() -> list[Path]:
-    """Mount points: one where cgroup v2 rules, one for each v1 controller elsewhere."""
+    """Mount points: one with cgroup v2 alone, one for each controller with v1."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     return [Path(m[1]) for m in mounts if m[2] in {"cgroup", "cgroup2"}]
 
 
 def create(lab: Lab, name: str, *, memory: int | None = None, cpus: str | None = None) -> None:
-    """Make NAME/guest (the limits: bytes, a list of CPUs) and NAME/supervisor (outside them)."""
+    """Create NAME/guest (limits: bytes, a list of CPUs) and NAME/supervisor (no limits)."""
     for top in hierarchies():
-        _make(top, lab.cgroup, name, "supervisor")
-        _limit(_make(top, lab.cgroup, name, "guest"), memory, cpus)
+        _create(top, lab.cgroup, name, "supervisor")
+        _limit(_create(top, lab.cgroup, name, "guest"), memory, cpus)
 
 
 def enter(lab: Lab, *parts: str) -> None:
-    """Move this process into a group below the lab's; its children are born there."""
+    """Move this process into a group below the lab's; its children start there."""
     for top in hierarchies():
-        (_make(top, lab.cgroup, *parts) / "cgroup.procs").write_text(str(os.getpid()))
+        (_create(top, lab.cgroup, *parts) / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def exists(lab: Lab) -> bool:
@@ -41,13 +41,13 @@ def processes(lab: Lab, name: str = "") -> set[int]:
         for path, _, _ in os.walk(top / lab.cgroup / name):
             try:
                 found |= {int(pid) for pid in Path(path, "cgroup.procs").read_text().split()}
-            except OSError:  # it went away, or is a threaded group, whose parent lists them
+            except OSError:  # the group is gone, or threaded: its parent lists them
                 continue
     return found
 
 
 def kill(lab: Lab, name: str = "", within: float = 20.0) -> None:
-    """Kill every process of a host and wait until they are gone."""
+    """Kill every process of a host and wait until all have exited."""
     deadline = time.monotonic() + within
     while alive := processes(lab, name):
         for pid in alive:
@@ -56,18 +56,18 @@ def kill(lab: Lab, name: str = "", within: float = 20.0) -> None:
             except ProcessLookupError:
                 continue
         if time.monotonic() > deadline:
-            raise LabError(f"Processes {sorted(alive)} of host {name!r} do not die.")
+            raise LabError(f"Processes {sorted(alive)} of host {name!r} did not exit on SIGKILL.")
         time.sleep(0.01)
 
 
 def remove(lab: Lab, name: str = "") -> None:
-    """Remove a host's groups, the guest's own included."""
+    """Remove a host's groups, including the guest's own."""
     for top in hierarchies():
         remove_tree(top / lab.cgroup / name)
 
 
 def remove_tree(folder: Path, within: float = 5.0) -> None:
-    """Remove a group without processes; a just emptied one is busy for a moment."""
+    """Remove a group without processes; one that was just emptied stays busy for a moment."""
     deadline = time.monotonic() + within
     while folder.is_dir():
         for path, _, _ in os.walk(folder, topdown=False):
@@ -79,26 +79,26 @@ def remove_tree(folder: Path, within: float = 5.0) -> None:
                 time.sleep(0.005)
 
 
-def _make(top: Path, *parts: str) -> Path:
+def _create(top: Path, *parts: str) -> Path:
     here = top
     for part in parts:
-        _hand_on_controllers(here)
+        _delegate_controllers(here)
         here = here / part
         here.mkdir(exist_ok=True)
         _fill_cpuset(here)
     return here
 
 
-def _hand_on_controllers(here: Path) -> None:
+def _delegate_controllers(here: Path) -> None:
     for controller in CONTROLLERS & {*_read(here / "cgroup.controllers").split()}:
         try:
             (here / "cgroup.subtree_control").write_text(f"+{controller}")
-        except OSError:  # one that this level may not hand on
+        except OSError:  # this level may not delegate it
             continue
 
 
 def _fill_cpuset(here: Path) -> None:
-    # v1 starts a group with no CPU and no memory node, which no process may enter.
+    # A new v1 group has no CPU and no memory node, and no process may enter it.
     for name in ("cpuset.mems", "cpuset.cpus"):
         v1 = (here / name).exists() and not (here / "cgroup.controllers").exists()
         if v1 and not _read(here / name).strip():
@@ -106,13 +106,13 @@ def _fill_cpuset(here: Path) -> None:
 
 
 def _limit(folder: Path, memory: int | None, cpus: str | None) -> None:
-    wanted = {
+    files = {
         "memory.max": memory,
         "memory.limit_in_bytes": memory,
         "memory.swap.max": 0 if memory else None,
         "cpuset.cpus": cpus,
     }
-    for name, value in wanted.items():
+    for name, value in files.items():
         if value is not None and (folder / name).exists():
             (folder / name).write_text(str(value))
 

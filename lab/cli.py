@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from lab import cgroup, hosts, power, preflight, snapshot, ssh
+from lab.allocation import HostRequest
 from lab.errors import LabError
+from lab.layout import Lab, this_lab
 from lab.options import parser
-from lab.place import Lab, this_lab
-from lab.record import Record, load_all, names
-from lab.reserve import Wish
+from lab.registry import HostEntry, load_all, names
 
 Arguments = argparse.Namespace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is done, 1 is failed with one paragraph on stderr."""
+    """Run one command; return 0, or 1 after printing one paragraph to stderr."""
     args = parser().parse_args(arguments)
     try:
         preflight.check()
@@ -32,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lab: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("lab: interrupted; what was begun has been taken down.", file=sys.stderr)
+        print("lab: interrupted; the unfinished host was removed.", file=sys.stderr)
         return 1
     return 0
 
 
 def _up(lab: Lab, args: Arguments) -> None:
     begun = time.monotonic()
-    wish = Wish(
+    request = HostRequest(
         name=args.name,
         debian=args.debian,
         memory=args.memory,
@@ -49,13 +49,13 @@ def _up(lab: Lab, args: Arguments) -> None:
         domains=args.domain,
         owner=args.owner,
     )
-    host = hosts.up(lab, wish)
-    say(f"{host.name} answers SSH after {time.monotonic() - begun:.1f} s.")
+    host = hosts.up(lab, request)
+    report(f"{host.name} answers SSH after {time.monotonic() - begun:.1f} s.")
     print(host.name, host.address)
 
 
 def _list(lab: Lab, args: Arguments) -> None:
-    rows = [describe(lab, record) for record in load_all(lab)]
+    rows = [describe(lab, entry) for entry in load_all(lab)]
     if args.json:
         print(json.dumps({"schema": 1, "host": None, "app": None, "data": rows}))
         return
@@ -69,25 +69,25 @@ def _list(lab: Lab, args: Arguments) -> None:
 
 
 def _ssh(lab: Lab, args: Arguments) -> None:
-    record = hosts.get(lab, args.name)
-    if not power.is_on(lab, record.name):
-        raise LabError(f"{record.name} is not running. Start it: lab start {record.name}")
-    ssh.replace_us_by_ssh(lab, args.name, args.remote)
+    entry = hosts.get(lab, args.name)
+    if not power.is_on(lab, entry.name):
+        raise LabError(f"{entry.name} is not running. Start it: lab start {entry.name}")
+    ssh.exec_ssh(lab, args.name, args.remote)
 
 
 def _reboot(lab: Lab, args: Arguments) -> None:
     power.reboot(lab, hosts.get(lab, args.name))
-    say(f"{args.name} is back.")
+    report(f"{args.name} has rebooted.")
 
 
 def _poweroff(lab: Lab, args: Arguments) -> None:
-    record = hosts.get(lab, args.name)
-    if not power.is_on(lab, record.name):
-        say(f"{record.name} is off already.")
+    entry = hosts.get(lab, args.name)
+    if not power.is_on(lab, entry.name):
+        report(f"{entry.name} is already off.")
     elif args.hard:
-        power.cut(lab, record)
+        power.cut(lab, entry)
     else:
-        power.off(lab, record)
+        power.off(lab, entry)
 
 
 def _start(lab: Lab, args: Arguments) -> None:
@@ -96,7 +96,7 @@ def _start(lab: Lab, args: Arguments) -> None:
 
 def _snapshot(lab: Lab, args: Arguments) -> None:
     hosts.take_snapshot(lab, hosts.get(lab, args.name), args.snapshot)
-    say(f"Saved. Start a copy: lab up --from {args.snapshot}")
+    report(f"Saved. Start a copy: lab up --from {args.snapshot}")
 
 
 def _forget(lab: Lab, args: Arguments) -> None:
@@ -121,17 +121,17 @@ COMMANDS: dict[str, Callable[[Lab, Arguments], None]] = {
 }
 
 
-def say(message: str) -> None:
-    """Progress goes to stderr, so that stdout is for programs."""
+def report(message: str) -> None:
+    """Print progress to stderr: stdout is for programs."""
     print(message, file=sys.stderr)
 
 
-def describe(lab: Lab, record: Record) -> dict[str, object]:
-    """A host for `list`; sizes in bytes, uptime in seconds."""
-    row = asdict(record)
-    on = bool(cgroup.processes(lab, record.name))
-    row["state"] = record.state if record.state == "starting" else "running" if on else "stopped"
-    row["uptime"] = power.uptime(lab, record.name)
+def describe(lab: Lab, entry: HostEntry) -> dict[str, object]:
+    """A host's row of `list`; sizes in bytes, uptime in seconds."""
+    row = asdict(entry)
+    on = bool(cgroup.processes(lab, entry.name))
+    row["state"] = entry.state if entry.state == "starting" else "running" if on else "stopped"
+    row["uptime"] = power.uptime(lab, entry.name)
     row["ssh_config"] = str(lab.ssh_config)
     for internal in ("number", "lower", "creator", "owner"):
         del row[internal]
@@ -153,8 +153,8 @@ def _chosen(lab: Lab, name: str | None) -> str:
         return known[0]
     if name is None:
         raise LabError(
-            f"Say which host: lab down NAME, or lab down --all. There are: {', '.join(known)}."
+            f"Name the host: lab down NAME, or lab down --all. Hosts: {', '.join(known)}."
             if known
-            else "There is no host to take down."
+            else "There is no host to remove."
         )
     return hosts.get(lab, name).name

@@ -1,11 +1,11 @@
-"""Other programs: run one and have its output, or a plain error."""
+"""Run another program: return its output, or raise a plain error."""
 
 import subprocess
 from pathlib import Path
 
 from lab.errors import LabError
 
-# A child started through this dies with us, so that a killed `up` leaves no `cp` writing on.
+# The kernel kills such a child when we exit: a killed `up` leaves no `cp` running.
 DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 
 
@@ -17,13 +17,13 @@ def run(*args: str | Path, text: str | None = None) -> str:
     except FileNotFoundError as missing:
         raise LabError(f"`{command[0]}` is not installed on this machine.") from missing
     if done.returncode != 0:
-        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
-        raise LabError(f"`{' '.join(command)}` failed with status {done.returncode}: {said}")
+        error = "\n".join((done.stderr or done.stdout).strip().splitlines()[-15:])
+        raise LabError(f"`{' '.join(command)}` failed with status {done.returncode}: {error}")
     return done.stdout
 
 
 def attempt(*args: str | Path) -> bool:
-    """Run a program whose failure is an answer, not an error."""
+    """Run a program; return whether it succeeded."""
     command = [str(arg) for arg in args]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""`make demo`: from nothing to the sample app over HTTPS on a throwaway host, and how to go on."""
+"""`make demo`: deploy the sample app to a throwaway host, and print the next commands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> int:
     for number, (title, step) in enumerate(steps, start=1):
         _headline(f"{number}/{len(steps)}  {title}")
         if code := step():
-            _headline(f"This step failed. The host is left as it is: {_lab('ssh', NAME)}")
+            _headline(f"This step failed. The host is still up: {_lab('ssh', NAME)}")
             return code
     host = _host()
     _headline(f"Done in {time.monotonic() - start:.0f} s")
@@ -36,9 +36,9 @@ def main() -> int:
 
 def _boot() -> int:
     if _host():
-        print(f"The host {NAME} is up already; deploying to it again.")
+        print(f"The host {NAME} is already up; deploying to it again.")
         return 0
-    # One that is switched off, or was left half-made by an interrupted run.
+    # A host that is off, or unfinished after an interrupted run.
     subprocess.run([*_python("lab"), "down", NAME], check=False, stderr=subprocess.DEVNULL)
     return subprocess.run([*_python("lab"), "up", NAME, "--debian", DEBIAN], check=False).returncode
 

@@ -1,5 +1,5 @@
-"""The one error a person sees."""
+"""The error that the command line prints."""
 
 
 class LabError(Exception):
-    """What went wrong, why, and how to mend it, in one paragraph."""
+    """What failed, why, and the fix, in one paragraph."""

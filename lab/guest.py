@@ -1,4 +1,4 @@
-"""What makes a copy of an image a host of its own; written before it boots."""
+"""A host's identity, written into its copy of the image before it boots."""
 
 import os
 import uuid
@@ -7,32 +7,32 @@ from pathlib import Path
 from lab import disk, machine, ssh
 from lab.command import run
 from lab.image import USER
-from lab.place import Lab
-from lab.record import Record, folder, write_whole
+from lab.layout import Lab
+from lab.registry import HostEntry, folder, write_atomically
 
 
-def personalise(lab: Lab, record: Record) -> None:
+def personalise(lab: Lab, entry: HostEntry) -> None:
     """Write name, resolver, keys and machine id into the mounted root.
 
     A copy of a snapshot keeps its machine id and SSH host keys: like a restored VM it is
-    the same server, whose journal reads on and whose clients still know it.
+    the same server, with the same journal, and clients still accept its key.
     """
-    top = disk.root(lab, record.name)
-    _put(top / "etc/hostname", f"{record.name}\n")
-    _put(top / "etc/hosts", _hosts(record))
+    top = disk.root(lab, entry.name)
+    _put(top / "etc/hostname", f"{entry.name}\n")
+    _put(top / "etc/hosts", _hosts(entry))
     _put(top / "etc/resolv.conf", machine.resolv_conf())
     if not (top / "etc/machine-id").exists():
         _put(top / "etc/machine-id", f"{uuid.uuid4().hex}\n", 0o444)
     key = ssh.ensure_key(lab)
     for user, home in (("root", top / "root"), (USER, top / "home" / USER)):
         _authorise(home / ".ssh", key, _owner(top, user))
-    _host_keys(lab, record, top)
-    if record.disk:
+    _host_keys(lab, entry, top)
+    if entry.disk:
         run("sync", "--file-system", top)
 
 
-def _hosts(record: Record) -> str:
-    names = " ".join([*record.domains, record.name])
+def _hosts(entry: HostEntry) -> str:
+    names = " ".join([*entry.domains, entry.name])
     return (
         f"127.0.0.1 localhost\n127.0.1.1 {names}\n"
         "::1 localhost ip6-localhost ip6-loopback\n"
@@ -51,7 +51,7 @@ def _authorise(ssh_folder: Path, key: str, owner: tuple[int, int]) -> None:
 
 
 def _owner(top: Path, user: str) -> tuple[int, int]:
-    # The guest's own numbers, not this machine's.
+    # The guest's user and group IDs, not this machine's.
     for line in (top / "etc/passwd").read_text().splitlines():
         fields = line.split(":")
         if fields[0] == user:
@@ -59,15 +59,15 @@ def _owner(top: Path, user: str) -> tuple[int, int]:
     return 0, 0
 
 
-def _host_keys(lab: Lab, record: Record, top: Path) -> None:
+def _host_keys(lab: Lab, entry: HostEntry, top: Path) -> None:
     run("ssh-keygen", "-A", "-f", top)
     public = sorted((top / "etc/ssh").glob("ssh_host_*_key.pub"))
     lines = [" ".join(path.read_text().split()[:2]) + "\n" for path in public]
-    write_whole(folder(lab, record.name) / ssh.HOST_KEYS, "".join(lines))
+    write_atomically(folder(lab, entry.name) / ssh.HOST_KEYS, "".join(lines))
 
 
 def _put(path: Path, text: str, mode: int = 0o644) -> None:
-    # A link in the guest's tree could lead into ours, so it is replaced, never followed.
+    # Replace a link, never follow it: it could point outside the guest's tree.
     path.unlink(missing_ok=True)
     path.write_text(text)
     path.chmod(mode)

@@ -1,4 +1,4 @@
-"""The lab's hosts: made, found, swept away. The part that other programs import."""
+"""Create, find and remove the lab's hosts. The part that other programs import."""
 
 import shutil
 from contextlib import suppress
@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from lab import acme, cgroup, disk, domains, ground, image, network, power, snapshot, ssh
+from lab import acme, cgroup, disk, domains, host_support, image, network, power, snapshot, ssh
+from lab.allocation import NAME, HostRequest, allocate, check_name
 from lab.errors import LabError
-from lab.place import Lab, locked, this_lab
-from lab.record import Record, folder, load, load_all, names, save
-from lab.reserve import NAME, Wish, check_name, reserve
+from lab.layout import Lab, locked, this_lab
+from lab.registry import HostEntry, folder, load, load_all, names, save
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host as others see it; the paths are on this machine."""
+    """A host for other programs; the paths are on this machine."""
 
     name: str
     address: str
@@ -29,18 +29,18 @@ class Host:
 
 
 def running(lab: Lab | None = None) -> list[Host]:
-    """Hosts that are switched on, in the order of their addresses."""
+    """Hosts that are on, in the order of their addresses."""
     lab = lab or this_lab()
     return [host_of(lab, r) for r in load_all(lab) if power.is_on(lab, r.name)]
 
 
-def host_of(lab: Lab, record: Record) -> Host:
+def host_of(lab: Lab, entry: HostEntry) -> Host:
     return Host(
-        name=record.name,
-        address=record.address,
-        address6=record.address6,
-        domains=record.domains,
-        debian=record.debian,
+        name=entry.name,
+        address=entry.address,
+        address6=entry.address6,
+        domains=entry.domains,
+        debian=entry.debian,
         ssh_config=lab.ssh_config,
         acme_directory=acme.directory(lab),
         acme_ca=acme.ca_file(lab),
@@ -48,82 +48,82 @@ def host_of(lab: Lab, record: Record) -> Host:
     )
 
 
-def up(lab: Lab, wish: Wish) -> Host:
-    """Make a host and boot it; return when it answers SSH."""
-    record = reserve(lab, wish)
+def up(lab: Lab, request: HostRequest) -> Host:
+    """Create and boot a host; return when it answers SSH."""
+    entry = allocate(lab, request)
     try:
-        return _make(lab, record)
+        return _create(lab, entry)
     except BaseException:
-        down(lab, record.name)
+        down(lab, entry.name)
         raise
 
 
-def get(lab: Lab, name: str) -> Record:
-    """A host's record, or LabError naming those there are."""
-    record = load(lab, name) if NAME.fullmatch(name) else None
-    if record is None:
+def get(lab: Lab, name: str) -> HostEntry:
+    """A host's entry; raise LabError, which names the known hosts."""
+    entry = load(lab, name) if NAME.fullmatch(name) else None
+    if entry is None:
         known = ", ".join(names(lab))
         raise LabError(
             f"There is no host {name!r}. "
-            + (f"There are: {known}." if known else "Make one: lab up " + name)
+            + (f"Hosts: {known}." if known else f"Create one: lab up {name}")
         )
-    return record
+    return entry
 
 
-def start(lab: Lab, record: Record) -> None:
+def start(lab: Lab, entry: HostEntry) -> None:
     """Boot a stopped host and wait for SSH."""
-    if power.is_on(lab, record.name):
-        raise LabError(f"{record.name} is running already.")
-    power.boot(lab, record)
-    _serve_acme(lab, record)
-    power.wait_for_ssh(lab, record)
+    if power.is_on(lab, entry.name):
+        raise LabError(f"{entry.name} is already running.")
+    power.boot(lab, entry)
+    _serve_acme(lab, entry)
+    power.wait_for_ssh(lab, entry)
 
 
-def take_snapshot(lab: Lab, record: Record, name: str) -> None:
+def take_snapshot(lab: Lab, entry: HostEntry, name: str) -> None:
     """Save a host's state; a running one is shut down cleanly and started again."""
     check_name(name, "snapshot")
     snapshot.check_free(lab, name)
-    was_on = power.is_on(lab, record.name)
+    was_on = power.is_on(lab, entry.name)
     if was_on:
-        power.off(lab, record)
+        power.off(lab, entry)
     try:
-        snapshot.save(lab, record, name)
+        snapshot.save(lab, entry, name)
     finally:
         if was_on:
-            start(lab, record)
+            start(lab, entry)
 
 
 def down(lab: Lab, name: str) -> None:
-    """Remove a host and all that is its own; with the last one, all that is the lab's."""
+    """Remove a host and all it owns; with the last host, all of the lab."""
     with locked(lab.cache):
         _remove(lab, name)
 
 
 def sweep(lab: Lab) -> None:
-    """Remove what killed runs and dead owners left."""
+    """Remove what killed commands left, and hosts whose owner has exited."""
     snapshot.sweep(lab)
     with locked(lab.cache):
         for name in names(lab):
-            record = load(lab, name)
-            if record is None or record.abandoned:
+            entry = load(lab, name)
+            if entry is None or entry.abandoned:
                 _remove(lab, name)
-        if ground.is_there(lab) and not names(lab):
-            ground.clear(lab)
+        if host_support.exists(lab) and not names(lab):
+            host_support.tear_down(lab)
 
 
-def _make(lab: Lab, record: Record) -> Host:
+def _create(lab: Lab, entry: HostEntry) -> Host:
     with locked(lab.cache):
-        ground.lay(lab)
-    if not record.lower:
-        record = replace(record, lower=(_base(lab, record.debian),))
-        save(lab, record)
-    network.attach(lab, record.name, record.number)
-    disk.prepare(lab, record)
-    power.boot(lab, record)
-    _serve_acme(lab, record)
-    power.wait_for_ssh(lab, record)
-    save(lab, replace(record, state="ready"))
-    return host_of(lab, record)
+        host_support.set_up(lab)
+    if not entry.lower:
+        entry = replace(entry, lower=(_base(lab, entry.debian),))
+        save(lab, entry)
+    network.attach(lab, entry.name, entry.number)
+    disk.prepare(lab, entry)
+    power.boot(lab, entry)
+    _serve_acme(lab, entry)
+    power.wait_for_ssh(lab, entry)
+    save(lab, replace(entry, state="ready"))
+    return host_of(lab, entry)
 
 
 def _base(lab: Lab, debian: int) -> str:
@@ -132,13 +132,13 @@ def _base(lab: Lab, debian: int) -> str:
     return str(tree.relative_to(lab.cache))
 
 
-def _serve_acme(lab: Lab, record: Record) -> None:
+def _serve_acme(lab: Lab, entry: HostEntry) -> None:
     recipe = acme.recipe()
     tree = image.ensure(lab, recipe, "the ACME server", 4)
     with locked(lab.cache):
-        fresh, records = acme.ensure(lab, tree), load_all(lab)
-        everything = [domain for other in records for domain in other.domains]
-        domains.resolve(lab, everything if fresh else record.domains, records)
+        fresh, entries = acme.ensure(lab, tree), load_all(lab)
+        everything = [domain for other in entries for domain in other.domains]
+        domains.resolve(lab, everything if fresh else entry.domains, entries)
 
 
 def _layers_in_use(lab: Lab) -> set[str]:
@@ -146,19 +146,19 @@ def _layers_in_use(lab: Lab) -> set[str]:
 
 
 def _remove(lab: Lab, name: str) -> None:
-    record = load(lab, name)
+    entry = load(lab, name)
     cgroup.kill(lab, name)
     cgroup.remove(lab, name)
     disk.unmount(lab, name)
     disk.is_released(lab, name)
-    if record is not None:
-        network.detach(lab, name, record.number)
-    ground.forget_machine(lab.namespace(name))
+    if entry is not None:
+        network.detach(lab, name, entry.number)
+    host_support.clear_machine(lab.namespace(name))
     shutil.rmtree(folder(lab, name), ignore_errors=True)
     if not names(lab):
-        ground.clear(lab)
+        host_support.tear_down(lab)
         return
     ssh.write_config(lab)
-    if record is not None and cgroup.processes(lab, acme.NAME):
-        with suppress(OSError):  # a name server that does not answer leads nobody anywhere
-            domains.resolve(lab, record.domains, load_all(lab))
+    if entry is not None and cgroup.processes(lab, acme.NAME):
+        with suppress(OSError):  # the DNS server is down: it has no addresses to update
+            domains.resolve(lab, entry.domains, load_all(lab))

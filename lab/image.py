@@ -1,4 +1,4 @@
-"""Base images: what boots, as bare as a fresh cloud VM, built once and kept."""
+"""Base images, as bare as a fresh cloud VM: built once and cached."""
 
 import hashlib
 import json
@@ -11,17 +11,17 @@ from pathlib import Path
 
 from lab import machine
 from lab.command import DIES_WITH_US, run
-from lab.place import Lab, locked
+from lab.layout import Lab, locked
 
-# What Debian's own cloud images have too, less what a container can't use (kernel, boot
-# loader, cloud-init, clock) and less everything that a deploy would install.
+# A subset of Debian's own cloud images: without what a container can't use (kernel, boot
+# loader, cloud-init, clock), and without everything that a deploy installs.
 PACKAGES = (
     *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "openssh-server", "sudo", "python3"),
     *("ca-certificates", "curl", "iproute2", "iputils-ping", "less", "netbase", "procps"),
     *("tzdata", "vim-tiny"),
 )
 USER = "debian"
-# Made anew for each host: they tell one machine from another.
+# Each host gets its own: they identify a machine.
 IDENTITY = ("etc/machine-id", "var/lib/dbus/machine-id", "etc/hostname", "etc/resolv.conf")
 COMMANDS = (
     ("useradd", "--create-home", "--shell", "/bin/bash", "--groups", "sudo", USER),
@@ -32,7 +32,7 @@ COMMANDS = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that an image depends on; its key changes with any of it."""
+    """Everything that an image depends on; any change changes its key."""
 
     kind: str
     suite: str
@@ -50,7 +50,7 @@ class Recipe:
 
 
 def debian_recipe(debian: int) -> Recipe:
-    """The base image of a Debian version, with this machine's way to apt and PyPI."""
+    """The base image of a Debian version, with this machine's network settings for apt and PyPI."""
     options = tuple(machine.apt_options())
     authorities = machine.authorities().items()
     files = {
@@ -76,9 +76,9 @@ def debian_recipe(debian: int) -> Recipe:
 def ensure(
     lab: Lab, recipe: Recipe, title: str, about: int, in_use: Callable[[], set[str]] = set
 ) -> Path:
-    """The built tree, from the cache or made now in `about` seconds, by one process at a time.
+    """The built tree, cached or built now in `about` seconds, by one process at a time.
 
-    A build removes what older recipes made, but for the layers that `in_use` tells.
+    A build removes the images of older recipes, except the layers that `in_use` returns.
     """
     tree = lab.images / recipe.key
     if tree.is_dir():
@@ -99,7 +99,7 @@ def _prune(lab: Lab, recipe: Recipe, in_use: set[str]) -> None:
 
 
 def _build(recipe: Recipe, draft: Path, tree: Path) -> None:
-    # A killed build leaves its draft, which nobody uses and the next one removes.
+    # The draft of a killed build.
     if draft.exists():
         shutil.rmtree(draft)
     _bootstrap(recipe, draft)
@@ -107,13 +107,13 @@ def _build(recipe: Recipe, draft: Path, tree: Path) -> None:
     for command in recipe.commands:
         run(*DIES_WITH_US, "chroot", draft, *command)
     if recipe.variant != "extract":
-        _forget_identity(draft)
+        _remove_identity(draft)
     os.sync()
     draft.rename(tree)
 
 
 def _bootstrap(recipe: Recipe, draft: Path) -> None:
-    # In a PID and mount namespace of its own: killed, it takes apt, dpkg and its mounts along.
+    # In its own PID and mount namespaces: killing it ends apt, dpkg and its mounts, too.
     run(
         *DIES_WITH_US,
         *("unshare", "--mount", "--propagation=slave", "--pid", "--mount-proc"),
@@ -127,8 +127,8 @@ def _bootstrap(recipe: Recipe, draft: Path) -> None:
 
 
 def _add_files(recipe: Recipe, draft: Path) -> None:
-    for made in ("sources.list", "sources.list.d/0000sources.sources", "apt.conf.d/99mmdebstrap"):
-        (draft / "etc/apt" / made).unlink(missing_ok=True)
+    for name in ("sources.list", "sources.list.d/0000sources.sources", "apt.conf.d/99mmdebstrap"):
+        (draft / "etc/apt" / name).unlink(missing_ok=True)
     for name, text in recipe.files:
         target = draft / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _add_files(recipe: Recipe, draft: Path) -> None:
         target.chmod(0o440 if "sudoers.d" in name else 0o644)
 
 
-def _forget_identity(draft: Path) -> None:
+def _remove_identity(draft: Path) -> None:
     for name in IDENTITY:
         (draft / name).unlink(missing_ok=True)
     for key in (draft / "etc/ssh").glob("ssh_host_*"):

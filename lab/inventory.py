@@ -1,4 +1,4 @@
-"""The lab's inventory: each host that runs, as a user would describe a server.
+"""The lab's inventory: each running host, as a user would describe a server.
 
 ONEBOX_LAB_USER is the user to connect as: root, or debian, who may use sudo.
 """
@@ -19,5 +19,5 @@ hosts = servers(
     beside=str(_project / "inventory.py"),
 )
 if not hosts:
-    print("No lab host is running. Make one: python -m lab up", file=sys.stderr)
+    print("No lab host is running. Create one: python -m lab up", file=sys.stderr)
     sys.exit(4)

@@ -8,7 +8,7 @@ from lab.hosts import Host
 
 
 def entry(host: Host, user: str = "root") -> dict[str, Any]:
-    """Return a lab host's entry: address and certificate authority differ from a user's."""
+    """Return a lab host's entry; only address and certificate authority are the lab's."""
     return {
         "address": host.name,
         "ssh_user": user,

@@ -1,13 +1,13 @@
-"""--memory and --cpus: the limit itself, and what the guest is shown of it."""
+"""--memory and --cpus: the limits, and the files that show them to the guest."""
 
 import os
 
 from lab import cgroup, process
 from lab.command import attempt
-from lab.place import Lab
-from lab.record import Record
+from lab.layout import Lab
+from lab.registry import HostEntry
 
-# The file has to come from the guest's own mount namespace; it outlives its tmpfs's name.
+# The file must come from the guest's own mount namespace; it survives the tmpfs's unmount.
 COVER = """
 mount -t tmpfs -o size=64k,mode=755 limits /mnt && printf %s "$2" >/mnt/file &&
 mount -o bind,ro /mnt/file "$1"
@@ -15,18 +15,18 @@ umount --lazy /mnt
 """
 
 
-def prepare(lab: Lab, record: Record) -> None:
-    """Make the host's cgroup."""
-    cgroup.create(lab, record.name, memory=record.memory, cpus=cpu_list(record))
+def prepare(lab: Lab, entry: HostEntry) -> None:
+    """Create the host's cgroup."""
+    cgroup.create(lab, entry.name, memory=entry.memory, cpus=cpu_list(entry))
 
 
-def show(record: Record, nspawn: int) -> None:
-    """Put files of the host's own over the kernel's, which tell of the whole machine."""
+def show(entry: HostEntry, nspawn: int) -> None:
+    """Mount the host's own files over the kernel's, which describe the whole machine."""
     files = {}
-    if record.memory:
-        files["/proc/meminfo"] = meminfo(record.memory)
-    if record.cpus:
-        files["/sys/devices/system/cpu/online"] = online(record.cpus)
+    if entry.memory:
+        files["/proc/meminfo"] = meminfo(entry.memory)
+    if entry.cpus:
+        files["/sys/devices/system/cpu/online"] = online(entry.cpus)
     leader = process.leader(nspawn, within=10) if files else None
     for path, text in files.items() if leader else []:
         attempt(
@@ -34,22 +34,24 @@ def show(record: Record, nspawn: int) -> None:
         )
 
 
-def cpu_list(record: Record) -> str | None:
-    """CPUs for a cpuset; hosts with few of them are spread over the machine's."""
-    if record.cpus is None:
+def cpu_list(entry: HostEntry) -> str | None:
+    """CPUs for a cpuset; hosts with few CPUs are spread over the machine's."""
+    if entry.cpus is None:
         return None
-    ours = sorted(os.sched_getaffinity(0))
-    chosen = {ours[(record.number * record.cpus + i) % len(ours)] for i in range(record.cpus)}
+    available = sorted(os.sched_getaffinity(0))
+    chosen = {
+        available[(entry.number * entry.cpus + i) % len(available)] for i in range(entry.cpus)
+    }
     return ",".join(str(cpu) for cpu in sorted(chosen))
 
 
 def online(cpus: int) -> str:
-    """What C libraries count processors by."""
+    """/sys/devices/system/cpu/online, by which C libraries count processors."""
     return f"0-{cpus - 1}\n" if cpus > 1 else "0\n"
 
 
 def meminfo(memory: int) -> str:
-    """A /proc/meminfo, as programs size themselves by it (lxcfs does the same, but live)."""
+    """A /proc/meminfo, by which programs size themselves (lxcfs does the same, but live)."""
     total = memory // 1024
     free = total * 9 // 10
     figures = {

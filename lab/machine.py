@@ -1,4 +1,4 @@
-"""What a guest takes over from this machine, so that it reaches apt and PyPI as we do."""
+"""Network settings that a guest inherits from this machine: apt, PyPI, DNS, CAs."""
 
 import configparser
 import json
@@ -15,7 +15,7 @@ DEBIAN = "http://deb.debian.org/debian"
 SECURITY = "http://deb.debian.org/debian-security"
 LOCAL_AUTHORITIES = Path("/usr/local/share/ca-certificates")
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-# How to reach a mirror; which packages to want or remove is this machine's own affair.
+# Only how to reach a mirror, not which packages to prefer or remove.
 APT_NETWORK = re.compile(
     r"Acquire::(?:https?::(?:Proxy|CAInfo|Verify|Timeout|User-Agent)"
     r"|Check-Valid-Until|Check-Date|Retries|ForceIPv[46])[^\"]* \"[^\"]+\";"
@@ -24,7 +24,7 @@ PIP_NETWORK = ("index-url", "extra-index-url", "proxy", "timeout", "trusted-host
 
 
 def apt_sources(debian: int, etc: Path = Path("/etc")) -> str:
-    """The guest's debian.sources: our mirrors if we run Debian, else Debian's own."""
+    """The guest's debian.sources: this machine's mirrors if it runs Debian, or Debian's own."""
     suite = SUITES[debian]
     security = _stanza(_mirrors(etc)[1], [f"{suite}-security"])
     return archive_source([suite, f"{suite}-updates"], etc) + "\n" + security
@@ -36,7 +36,7 @@ def archive_source(suites: Iterable[str], etc: Path = Path("/etc")) -> str:
 
 
 def apt_options() -> list[str]:
-    """Lines for apt.conf.d: proxies, time-outs and date checks, as apt itself reads them here."""
+    """Lines for apt.conf.d: proxies, timeouts and date checks, from this machine's apt-config."""
     kept = [line for line in run("apt-config", "dump").splitlines() if APT_NETWORK.fullmatch(line)]
     for scheme in ("http", "https"):
         proxy = os.environ.get(f"{scheme}_proxy")
@@ -46,7 +46,7 @@ def apt_options() -> list[str]:
 
 
 def pip_conf(etc: Path = Path("/etc")) -> str:
-    """The guest's pip.conf: network settings alone, as a folder of ours is none of the guest's."""
+    """The guest's pip.conf: only network settings, as the guest has none of our folders."""
     settings = _pip_file(etc / "pip.conf")
     for key in PIP_NETWORK:
         value = os.environ.get("PIP_" + key.upper().replace("-", "_"))
@@ -60,7 +60,7 @@ def pip_conf(etc: Path = Path("/etc")) -> str:
 
 
 def uv_toml() -> str:
-    """The guest's uv.toml: uv brings its own CA list unless told to use the system's."""
+    """The guest's uv.toml: by default uv uses its own CA list, not the system's."""
     index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
     lines = ["system-certs = true"] if authorities() else []
     if index and index.startswith("http"):
@@ -74,7 +74,7 @@ def authorities() -> dict[str, str]:
 
 
 def resolv_conf(etc: Path = Path("/etc"), runs: Path = Path("/run")) -> str:
-    """Name servers that a guest reaches too: never one on our own loopback."""
+    """This machine's resolv.conf without name servers on its loopback, which no guest reaches."""
     for candidate in (etc / "resolv.conf", runs / "systemd/resolve/resolv.conf"):
         text = candidate.read_text() if candidate.exists() else ""
         lines = [line for line in text.splitlines() if not re.match(r"\s*[#;]|\s*$", line)]
@@ -85,12 +85,12 @@ def resolv_conf(etc: Path = Path("/etc"), runs: Path = Path("/run")) -> str:
             return "\n".join(reachable + rest) + "\n"
     raise LabError(
         "A guest could not resolve names: /etc/resolv.conf names only servers on the loopback, "
-        "and there is no /run/systemd/resolve/resolv.conf. Name a reachable server in the first."
+        "and there is no /run/systemd/resolve/resolv.conf. Add a reachable server to the first."
     )
 
 
 def mtu() -> int:
-    """The uplink's MTU: a guest that sends more loses its large packets."""
+    """The uplink's MTU: a guest with a larger one loses its large packets."""
     routes = json.loads(run("ip", "-json", "route", "show", "default") or "[]")
     if not routes:
         return 1500

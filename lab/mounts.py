@@ -15,14 +15,14 @@ def below(home: Path) -> list[Path]:
 
 
 def source(path: Path) -> str | None:
-    """What is mounted there."""
+    """The device or name mounted there, None if nothing is."""
     return next(
         (line.split()[0] for line in reversed(_lines()) if line.split()[1] == str(path)), None
     )
 
 
 def is_lower(layer: Path) -> bool:
-    """Whether some overlay stands on the layer."""
+    """Whether a mounted overlay uses the layer."""
     return re.search(f"[=:]{re.escape(str(layer))}[:,]", "\n".join(_lines())) is not None
 
 

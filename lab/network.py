@@ -1,4 +1,4 @@
-"""The lab's bridge, and a network namespace with one leg on it for each host."""
+"""The lab's bridge, and for each host a network namespace attached to it."""
 
 import ipaddress
 import json
@@ -11,8 +11,8 @@ from pathlib import Path
 from lab import machine, mounts
 from lab.command import attempt, run
 from lab.errors import LabError
-from lab.place import Lab
-from lab.record import write_whole
+from lab.layout import Lab
+from lab.registry import write_atomically
 
 NETNS = Path("/run/netns")
 GATEWAY, ACME, FIRST_HOST, LAST_HOST = 1, 2, 11, 254
@@ -20,7 +20,7 @@ GATEWAY, ACME, FIRST_HOST, LAST_HOST = 1, 2, 11, 254
 
 @dataclass(frozen=True)
 class Subnet:
-    """IPv4 (reaches the Internet through us) and IPv6 (a ULA: reaches us and the lab)."""
+    """IPv4 (reaches the Internet by NAT) and IPv6 (a ULA: reaches this machine and the lab)."""
 
     v4: IPv4Network
     v6: IPv6Network
@@ -33,11 +33,11 @@ class Subnet:
 
 
 def subnet(lab: Lab) -> Subnet:
-    """The lab's addresses: those written down, else the first free ones."""
+    """The lab's addresses: the saved ones, or the first free ones."""
     known = lab.root / "network.json"
     if not known.exists():
         chosen = _choose(lab)
-        write_whole(known, json.dumps({"v4": str(chosen.v4), "v6": str(chosen.v6)}))
+        write_atomically(known, json.dumps({"v4": str(chosen.v4), "v6": str(chosen.v6)}))
     data = json.loads(known.read_text())
     return Subnet(IPv4Network(data["v4"]), IPv6Network(data["v6"]))
 
@@ -47,7 +47,7 @@ def has_bridge(lab: Lab) -> bool:
 
 
 def bridge_up(lab: Lab) -> None:
-    """Make the bridge if it is not there."""
+    """Create the bridge unless it exists."""
     net = subnet(lab)
     if not has_bridge(lab):
         run("ip", "link", "add", lab.bridge, "mtu", str(machine.mtu()), "type", "bridge")
@@ -61,7 +61,7 @@ def bridge_down(lab: Lab) -> None:
 
 
 def attach(lab: Lab, name: str, number: int) -> None:
-    """Make a namespace with an eth0 of that number's addresses."""
+    """Create a namespace, and in it eth0 with that number's addresses."""
     net, space, veth = subnet(lab), lab.namespace(name), lab.veth(number)
     run("ip", "netns", "add", space)
     run(
@@ -80,38 +80,38 @@ def attach(lab: Lab, name: str, number: int) -> None:
 
 
 def hardware_address(number: int) -> str:
-    """The same for each address of the lab, or a successor is not found for 40 s (ARP caches)."""
+    """One for each address: with another, ARP caches hide the address's next host for 40 s."""
     return f"02:00:6f:62:00:{number:02x}"
 
 
 def detach(lab: Lab, name: str, number: int) -> None:
-    """Undo `attach`, as far as it came."""
-    # Deleting the near end takes the far one along at once; a namespace dies in its own time.
+    """Undo `attach`, also one that was interrupted."""
+    # Deleting our end deletes the other at once; the kernel removes a namespace later.
     attempt("ip", "link", "delete", lab.veth(number))
     if (NETNS / lab.namespace(name)).exists():
         run("ip", "netns", "delete", lab.namespace(name))
 
 
-def forget_empty_netns() -> None:
-    """`ip netns add` turns /run/netns into a mount and leaves it."""
+def remove_empty_netns() -> None:
+    """Unmount /run/netns, which `ip netns add` mounts and leaves."""
     if mounts.is_mounted(NETNS) and not any(NETNS.iterdir()):
         attempt("umount", NETNS)
         NETNS.rmdir()
 
 
 def _choose(lab: Lab) -> Subnet:
-    taken = [ipaddress.ip_network(known, strict=False) for known in _in_use()]
+    used = [ipaddress.ip_network(known, strict=False) for known in _in_use()]
     for third, candidate in _candidates(lab):
-        if not any(candidate.overlaps(net) for net in taken if net.version == 4):
+        if not any(candidate.overlaps(net) for net in used if net.version == 4):
             return Subnet(candidate, IPv6Network(f"fd6f:6e65:626f:78{third:02x}::/64"))
     raise LabError(
         "No free addresses for the lab: this machine already uses all of 10.213.0.0/16 "
-        "and 198.18.0.0/16. Take one of those routes away (see `ip route`)."
+        "and 198.18.0.0/16. Remove one of those routes (see `ip route`)."
     )
 
 
 def _candidates(lab: Lab) -> Iterator[tuple[int, IPv4Network]]:
-    # "onebox" is 6f 6e 65 62 6f 78; every lab starts its search elsewhere.
+    # "onebox" is 6f 6e 65 62 6f 78; each lab starts its search at another subnet.
     start = 0 if lab.prefix == "onebox" else zlib.crc32(lab.prefix.encode()) % 256
     for base in ("10.213", "198.18"):
         for step in range(256):

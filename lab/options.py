@@ -1,4 +1,4 @@
-"""What the command line takes, and its help."""
+"""The command line's options and help."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ UNITS = {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class Parser(argparse.ArgumentParser):
-    """Fails with 1, as all of onebox does: 2 means something else there."""
+    """Exits with 1 on a wrong option: 2 has another meaning in onebox."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(1, f"{self.prog}: {message}\n{self.format_usage()}")
@@ -36,14 +36,14 @@ def size(text: str) -> int:
     """Bytes of a size like 512M or 4G (powers of 1024)."""
     match = re.fullmatch(r"(\d+)([MGT])", text)
     if not match or int(match[1]) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it like 512M or 4G")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 512M or 4G")
     return int(match[1]) * UNITS[match[2]]
 
 
 def count(text: str) -> int:
     """A whole number from 1."""
     if not re.fullmatch(r"[1-9]\d{0,6}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; write a whole number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
 
 
@@ -55,7 +55,7 @@ def domain(text: str) -> str:
     """A host name with a dot in it, in lower case."""
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     if len(text) > 253 or not re.fullmatch(rf"{label}(\.{label})+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no domain; write it like www.example.test")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a domain such as www.example.test")
     return text
 
 
@@ -69,7 +69,7 @@ def _add(commands: "Commands", name: str, text: str, example: str) -> Parser:
 
 
 def _add_up(commands: "Commands") -> None:
-    up = _add(commands, "up", "Make a host and wait until it answers SSH.", "up web --disk 4G")
+    up = _add(commands, "up", "Create a host and wait until it answers SSH.", "up web --disk 4G")
     add = up.add_argument
     add("name", nargs="?", metavar="NAME", help="default: lab1, lab2, ...")
     add("--debian", type=int, choices=(12, 13), help="default: 13, or the snapshot's")
@@ -79,8 +79,8 @@ def _add_up(commands: "Commands") -> None:
         "--disk",
         type=size,
         metavar="SIZE",
-        help="a file system of its own, like 4G; needed for a real loss in `poweroff --hard`; "
-        "default: the free space of this machine",
+        help="a file system of its own, like 4G; only with one does `poweroff --hard` lose data; "
+        "default: share this machine's",
     )
     add("--from", dest="snapshot", metavar="SNAPSHOT", help="start as a copy of that snapshot")
     add(
@@ -89,14 +89,14 @@ def _add_up(commands: "Commands") -> None:
         action="append",
         default=[],
         metavar="DOMAIN",
-        help="a name that the lab's ACME server finds the host under, beside NAME.onebox.test; "
-        "may be given again",
+        help="another name that the lab's DNS points at the host, beside NAME.onebox.test; "
+        "repeatable",
     )
-    add("--owner", type=count, metavar="PID", help="take the host down once this process ended")
+    add("--owner", type=count, metavar="PID", help="remove the host after this process exits")
 
 
 def _add_list(commands: "Commands") -> None:
-    listing = _add(commands, "list", "Show the hosts.", "list --json")
+    listing = _add(commands, "list", "List the hosts.", "list --json")
     listing.add_argument("--json", action="store_true", help="for programs; sizes in bytes")
 
 
@@ -109,19 +109,19 @@ def _add_ssh(commands: "Commands") -> None:
 
 def _add_power(commands: "Commands") -> None:
     _add_name(_add(commands, "reboot", "Reboot a host and wait for SSH.", "reboot web"))
-    off = _add(commands, "poweroff", "Switch a host off; its files stay.", "poweroff web --hard")
+    off = _add(commands, "poweroff", "Switch a host off and keep its files.", "poweroff web --hard")
     _add_name(off)
     off.add_argument(
         "--hard",
         action="store_true",
-        help="cut the power: a host made with --disk loses what it had not synced; "
+        help="cut the power: a host with --disk loses what it had not synced; "
         "without --disk the processes are killed and no file is lost",
     )
     _add_name(_add(commands, "start", "Start a host that is off, wait for SSH.", "start web"))
 
 
 def _add_snapshots(commands: "Commands") -> None:
-    text = "Save a host's state under a name. A running host is shut down for it, and started."
+    text = "Save a host's state under a name. A running host is shut down and started again."
     save = _add(commands, "snapshot", text, "snapshot web deployed")
     _add_name(save)
     save.add_argument("snapshot", metavar="AS", help="then: lab up --from AS")
@@ -130,7 +130,7 @@ def _add_snapshots(commands: "Commands") -> None:
 
 
 def _add_down(commands: "Commands") -> None:
-    down = _add(commands, "down", "Remove hosts with all they left here.", "down --all")
+    down = _add(commands, "down", "Remove hosts and all that they left here.", "down --all")
     which = down.add_mutually_exclusive_group()
     which.add_argument("name", nargs="?", metavar="NAME", help="default: the only host")
     which.add_argument("--all", action="store_true", help="every host")

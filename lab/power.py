@@ -1,4 +1,4 @@
-"""Booting a host, and the two ways of switching it off."""
+"""Boot a host, shut it down, or cut its power."""
 
 import os
 import signal
@@ -7,10 +7,10 @@ import sys
 import time
 from pathlib import Path
 
-from lab import cgroup, disk, ground, guest, limits, process, ssh
+from lab import cgroup, disk, guest, host_support, limits, process, ssh
 from lab.errors import LabError
-from lab.place import Lab, locked
-from lab.record import Record, folder
+from lab.layout import Lab, locked
+from lab.registry import HostEntry, folder
 from lab.supervise import CONSOLE, NSPAWN_PID
 from lab.waiting import wait_until
 
@@ -23,62 +23,62 @@ def is_on(lab: Lab, name: str) -> bool:
     return bool(cgroup.processes(lab, name))
 
 
-def boot(lab: Lab, record: Record) -> None:
-    """Mount the root, put the limits in place and start the supervisor."""
-    disk.mount(lab, record)
-    guest.personalise(lab, record)
-    limits.prepare(lab, record)
-    ground.forget_machine(lab.namespace(record.name))
-    supervisor = _supervisor(lab, record.name)
-    wait_until(lambda: is_on(lab, record.name) or supervisor.poll() is not None, SSH_SECONDS)
+def boot(lab: Lab, entry: HostEntry) -> None:
+    """Mount the root, set the limits and start the supervisor."""
+    disk.mount(lab, entry)
+    guest.personalise(lab, entry)
+    limits.prepare(lab, entry)
+    host_support.clear_machine(lab.namespace(entry.name))
+    supervisor = _supervisor(lab, entry.name)
+    wait_until(lambda: is_on(lab, entry.name) or supervisor.poll() is not None, SSH_SECONDS)
     with locked(lab.cache):
         ssh.write_config(lab)
 
 
-def wait_for_ssh(lab: Lab, record: Record) -> None:
+def wait_for_ssh(lab: Lab, entry: HostEntry) -> None:
     """Return when a login works; raise LabError with the console's last lines otherwise."""
     deadline = time.monotonic() + SSH_SECONDS
-    while not ssh.answers(lab, record.name):
-        died = not is_on(lab, record.name)
-        if died or time.monotonic() > deadline:
+    while not ssh.answers(lab, entry.name):
+        stopped = not is_on(lab, entry.name)
+        if stopped or time.monotonic() > deadline:
             raise LabError(
-                f"{record.name} {'died while it booted' if died else 'does not answer SSH'}. "
-                f"The last lines of its console:\n{console_tail(lab, record.name)}"
+                f"{entry.name} {'stopped during its boot' if stopped else 'does not answer SSH'}. "
+                f"Last lines of its console:\n{console_tail(lab, entry.name)}"
             )
         time.sleep(0.05)
 
 
-def off(lab: Lab, record: Record) -> None:
-    """Have the guest shut itself down, and wait for it."""
-    nspawn = _nspawn(lab, record.name)
+def off(lab: Lab, entry: HostEntry) -> None:
+    """Shut the guest down cleanly, and wait until it is off."""
+    nspawn = _nspawn(lab, entry.name)
     if nspawn is not None:
         os.kill(nspawn, signal.SIGTERM)
-    if not wait_until(lambda: not is_on(lab, record.name), CLEAN_SECONDS):
+    if not wait_until(lambda: not is_on(lab, entry.name), CLEAN_SECONDS):
         raise LabError(
-            f"{record.name} has not shut down in {CLEAN_SECONDS} s. See what it waits for in "
-            f"{folder(lab, record.name) / CONSOLE}, or cut its power: lab poweroff "
-            f"{record.name} --hard"
+            f"{entry.name} did not shut down in {CLEAN_SECONDS} s. Check what it waits for in "
+            f"{folder(lab, entry.name) / CONSOLE}, or cut its power: lab poweroff "
+            f"{entry.name} --hard"
         )
-    _clear(lab, record)
+    _release(lab, entry)
 
 
-def cut(lab: Lab, record: Record) -> None:
-    """Switch off as a power cut does; on a --disk host what was not synced is lost."""
-    if record.disk:
-        disk.cut_power(lab, record.name)
-    cgroup.kill(lab, record.name)
-    _clear(lab, record)
+def cut(lab: Lab, entry: HostEntry) -> None:
+    """Cut the power; a --disk host loses what it had not synced."""
+    if entry.disk:
+        disk.cut_power(lab, entry.name)
+    cgroup.kill(lab, entry.name)
+    _release(lab, entry)
 
 
-def reboot(lab: Lab, record: Record) -> None:
-    """Have the guest reboot itself, and wait until the next boot answers."""
-    before = _leader(lab, record.name)
+def reboot(lab: Lab, entry: HostEntry) -> None:
+    """Reboot the guest, and wait until it answers SSH again."""
+    before = _leader(lab, entry.name)
     if before is None:
-        raise LabError(f"{record.name} is not running. Start it: lab start {record.name}")
+        raise LabError(f"{entry.name} is not running. Start it: lab start {entry.name}")
     os.kill(before.pid, signal.SIGRTMIN + 5)  # systemd(1): start reboot.target
     if not wait_until(lambda: not before.alive, CLEAN_SECONDS):
-        raise LabError(f"{record.name} has not gone down for its reboot in {CLEAN_SECONDS} s.")
-    wait_for_ssh(lab, record)
+        raise LabError(f"{entry.name} did not shut down for its reboot in {CLEAN_SECONDS} s.")
+    wait_for_ssh(lab, entry)
 
 
 def uptime(lab: Lab, name: str) -> float | None:
@@ -110,15 +110,15 @@ def _supervisor(lab: Lab, name: str) -> "subprocess.Popen[bytes]":
         )
 
 
-def _clear(lab: Lab, record: Record) -> None:
-    cgroup.remove(lab, record.name)
-    # An overlay stays mounted: the mount table tells every lab which images are in use.
-    if record.disk:
-        disk.unmount(lab, record.name)
-        if not disk.is_released(lab, record.name):
+def _release(lab: Lab, entry: HostEntry) -> None:
+    cgroup.remove(lab, entry.name)
+    # An overlay stays mounted: the mount table shows every lab which images are in use.
+    if entry.disk:
+        disk.unmount(lab, entry.name)
+        if not disk.is_released(lab, entry.name):
             raise LabError(
-                f"{record.name} is off, but its disk is still in use by another process's mount "
-                "namespace. See who holds it: losetup --list; grep loop /proc/*/mountinfo"
+                f"{entry.name} is off, but its disk is still in use by another process's mount "
+                "namespace. Find it: losetup --list; grep loop /proc/*/mountinfo"
             )
 
 

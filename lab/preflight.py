@@ -1,4 +1,4 @@
-"""What this machine has to have; asked before anything is made."""
+"""The lab's requirements of this machine, checked before any command."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def check() -> None:
-    """Raise LabError unless the lab can work here."""
+    """Raise LabError unless the lab can run on this machine."""
     if sys.platform != "linux":
         raise LabError(
             f"The lab boots Debian in a Linux container, and this machine is {sys.platform!r}. "
@@ -29,19 +29,19 @@ def check() -> None:
         )
     if os.geteuid() != 0:
         raise LabError(
-            "The lab makes mounts and network interfaces, which only root may. "
+            "The lab creates mounts and network interfaces, which needs root. "
             "Run it again as root: sudo .venv/bin/python -m lab ..."
         )
     missing = missing_packages()
     if missing:
         raise LabError(
-            f"The lab needs programs that this machine lacks. "
+            f"The lab needs programs that are not installed on this machine. "
             f"Install them: apt-get install {' '.join(missing)}"
         )
 
 
 def missing_packages() -> list[str]:
-    """Debian packages (Ubuntu names them the same) of the programs that are not there."""
+    """Debian packages (the same on Ubuntu) of the missing programs."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     missing = {package for name, package in PACKAGES.items() if not shutil.which(name, path=path)}
     if not KEYRING.exists():

@@ -1,4 +1,4 @@
-"""Processes told apart by number and start time, as a number alone is used again."""
+"""Processes identified by PID and start time, because PIDs are reused."""
 
 import os
 import time
@@ -19,7 +19,7 @@ class Process:
 
 
 def start_time(pid: int) -> int | None:
-    """When a process started, or None if there is no such process (a zombie is none)."""
+    """When a process started; None if there is none, or only a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -46,7 +46,7 @@ def children(pid: int) -> list[int]:
 
 
 def leader(nspawn: int, within: float = 0.0) -> int | None:
-    """The guest's PID 1 below a systemd-nspawn, waiting for it so many seconds."""
+    """The guest's PID 1 below a systemd-nspawn; wait for it up to `within` seconds."""
     deadline = time.monotonic() + within
     while True:
         found = next((child for child in children(nspawn) if _is_systemd(child)), None)
@@ -56,7 +56,7 @@ def leader(nspawn: int, within: float = 0.0) -> int | None:
 
 
 def _is_systemd(pid: int) -> bool:
-    # First of a PID namespace below ours, and past systemd-nspawn's own set-up.
+    # PID 1 of a namespace below ours, after systemd-nspawn has executed systemd.
     try:
         status = Path(f"/proc/{pid}/status").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):

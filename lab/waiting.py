@@ -1,11 +1,11 @@
-"""Waiting for the rest of the machine."""
+"""Wait for a condition."""
 
 import time
 from collections.abc import Callable
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.02) -> bool:
-    """Ask again and again; True once it holds, False if it never did in that time."""
+    """Poll; return True once the condition holds, False if it does not within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Hosts for tests: each Debian is provisioned from bare once, then copied."""
+"""Hosts for tests: each Debian is deployed to a bare host once, then copied."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from lab.place import this_lab
+from lab.layout import this_lab
 from tests.server import Server, lab
 
 # A sudo user on one and root on the other; `make soak-main` has all four.
 USERS = {"12": "debian", "13": "root"}
 PREFIX = f"t{os.getpid()}"
-# Names below the app's domain that lead to a copy, too.
+# Names below the app's domain that point at a copy, too.
 MORE = ("www", "echo")
 
 
 @dataclass
 class Hosts:
-    """The lab hosts of a test run. They go when it goes, killed or not."""
+    """The lab hosts of a test run. The lab removes them when it ends, killed or not."""
 
     folder: Path
     servers: dict[str, Server] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Hosts:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def bare(self, debian: str) -> Server:
-        """Return the host of a Debian, as it is: bare, until `provisioned` was called."""
+        """Return the host of a Debian: bare, until `provisioned` was called."""
         if debian not in self.servers:
             name = self.up(f"{PREFIX}-{debian}", "--debian", debian)
             self.servers[debian] = Server.of(name, self.folder, USERS[debian])
@@ -61,16 +61,16 @@ class Hosts:
         self.up(name, "--from", snapshot, *names, *options)
         server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
         server.seconds_until_ready(30)
-        server.deploy()  # it has a name of its own, by which its checks speak of it
+        server.deploy()  # its checks name the host in their messages
         return server
 
     def drop(self, name: str) -> None:
-        """Take one host down."""
+        """Remove one host."""
         lab("down", name)
         self.made.remove(name)
 
     def down(self) -> None:
-        """Leave nothing."""
+        """Remove all hosts and snapshots of this run."""
         for name in [*self.made]:
             self.drop(name)
         for snapshot in self.snapshots:
@@ -108,7 +108,7 @@ def _failure_stays_alone(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    """The hosts of this run; what a killed one left goes first."""
+    """The hosts of this run; snapshots of killed runs are deleted first."""
     forget_dead_runs()
     hosts = Hosts(tmp_path_factory.mktemp("hosts"))
     yield hosts
@@ -116,7 +116,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 
 
 def forget_dead_runs() -> None:
-    """Forget the snapshots of runs that were killed; the lab sweeps their hosts itself."""
+    """Delete the snapshots of killed runs; the lab removes their hosts itself."""
     for snapshot in (this_lab().cache / "snapshots").glob("t*-*"):
         pid = snapshot.name[1:].partition("-")[0]
         if pid.isdigit() and not Path("/proc", pid).exists():
@@ -132,7 +132,7 @@ def server(request: pytest.FixtureRequest, hosts: Hosts) -> Server:
 
 @pytest.fixture(scope="module")
 def copy(hosts: Hosts) -> Iterator[Callable[..., Server]]:
-    """Makes copies of a deployed host, for a file's tests that change or break it."""
+    """Copies a deployed host, for a file's tests that change or break it."""
     copies: list[str] = []
 
     def make(debian: str, *options: str) -> Server:

@@ -21,7 +21,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from lab import network
-from lab.place import this_lab
+from lab.layout import this_lab
 from tests.server import Server
 
 USER, PASSWORD = "onebox", 'a password with $ and "quotes"'

@@ -1,4 +1,4 @@
-"""The lab itself, on real hosts. Needs root and about a minute once the images are cached."""
+"""The lab itself, on real hosts. Needs root, and about a minute with cached images."""
 
 import json
 import os
@@ -18,7 +18,7 @@ import paramiko
 import pytest
 
 from lab import acme, cgroup, hosts, preflight
-from lab.place import Lab, this_lab
+from lab.layout import Lab, this_lab
 from lab.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,8 +29,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Bench:
-    """A lab with a root of its own, driven as a person would."""
+class CommandLine:
+    """A lab with its own root, used through its command line."""
 
     def __init__(self, root: Path, machine: int = 1) -> None:
         self.lab = Lab(root=root, cache=this_lab().cache)
@@ -72,7 +72,7 @@ class Bench:
         return {row["name"]: row for row in answer["data"]}
 
     def traces(self) -> dict[str, set[str]]:
-        """All that a lab touches on a machine; of what others change meanwhile, its own part."""
+        """Everything that a lab changes on a machine; of what others change too, only its part."""
         groups = [p for top in cgroup.hierarchies() for p, _, _ in os.walk(top)]
         loops = output("losetup", "--list", "--noheadings", "--output=BACK-FILE").splitlines()
         processes = output("ps", "-eo", "args").splitlines()
@@ -99,17 +99,17 @@ def output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-# Hosts of other tests come and go here meanwhile; mounts reach into every namespace.
+# Other tests start and remove hosts meanwhile, and mounts propagate into every namespace.
 OTHERS = "/var/lib/onebox-lab/hosts"
 
 
-def fresh_bench(name: str, machine: int = 1) -> Bench:
-    return Bench(ROOTS / str(os.getpid()) / name, machine)
+def fresh_lab(name: str, machine: int = 1) -> CommandLine:
+    return CommandLine(ROOTS / str(os.getpid()) / name, machine)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tidy() -> Iterator[None]:
-    """Take down what this run made, and first what a killed run left."""
+    """Remove what a killed run left, and at the end what this one created."""
     for run in ROOTS.glob("*"):
         if not Path("/proc", run.name).exists():
             clear(run)
@@ -121,21 +121,21 @@ def tidy() -> Iterator[None]:
 
 def clear(run: Path) -> None:
     for root in run.glob("*"):
-        Bench(root)("down", "--all")
+        CommandLine(root)("down", "--all")
     shutil.rmtree(run, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[Bench]:
-    bench = fresh_bench("shared")
+def lab() -> Iterator[CommandLine]:
+    lab = fresh_lab("shared")
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda v: bench.up(f"deb{v}", "--debian", v), ["12", "13"]))
-    yield bench
-    bench("down", "--all")
+        list(pool.map(lambda v: lab.up(f"deb{v}", "--debian", v), ["12", "13"]))
+    yield lab
+    lab("down", "--all")
 
 
 @pytest.fixture
-def saved(lab: Bench) -> Iterator[str]:
+def saved(lab: CommandLine) -> Iterator[str]:
     """Name for a snapshot."""
     name = f"test-{os.getpid()}"
     yield name
@@ -143,15 +143,15 @@ def saved(lab: Bench) -> Iterator[str]:
 
 
 @pytest.fixture
-def copy(lab: Bench) -> Iterator[str]:
+def copy(lab: CommandLine) -> Iterator[str]:
     """Name for a host."""
     yield "copy"
     lab("down", "copy")
 
 
 @pytest.fixture
-def alone(lab: Bench) -> Iterator[int]:
-    """A process on a machine without other labs: with a network, mounts and a /run of its own."""
+def alone(lab: CommandLine) -> Iterator[int]:
+    """A process as on a machine without other labs: with its own network, mounts and /run."""
     assert lab.lab.root.exists(), "without an uplink, the images have to be in the cache already"
     run = ROOTS / str(os.getpid()) / "run"
     (run / "systemd").mkdir(parents=True)
@@ -178,7 +178,7 @@ def alone(lab: Bench) -> Iterator[int]:
         assert holder.stdout.readline() == "\n"
         yield holder.pid
         for root in {*run.parent.iterdir()} - {run, lab.lab.root}:
-            Bench(root, holder.pid)("down", "--all")
+            CommandLine(root, holder.pid)("down", "--all")
         holder.kill()
     shutil.rmtree(run)
 
@@ -189,13 +189,13 @@ def host(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def disk_host(lab: Bench) -> Iterator[str]:
+def disk_host(lab: CommandLine) -> Iterator[str]:
     lab.up("disk", "--disk", "2G", "--memory", "512M", "--cpus", "1", "--debian", "12")
     yield "disk"
     lab("down", "disk")
 
 
-def test_a_host_is_healthy_and_bare(lab: Bench, host: str) -> None:
+def test_a_host_is_healthy_and_bare(lab: CommandLine, host: str) -> None:
     assert lab.ssh(host, "systemctl is-system-running --wait").strip() == "running"
     assert lab.ssh(host, "systemctl --failed --plain --no-legend").strip() == ""
     assert lab.ssh(host, "cat /etc/debian_version").startswith(host.removeprefix("deb"))
@@ -203,7 +203,7 @@ def test_a_host_is_healthy_and_bare(lab: Bench, host: str) -> None:
     assert lab.ssh(host, ours).split() == ["/opt:", "/srv:"]
 
 
-def test_one_ssh_config_serves_people_paramiko_and_fabric(lab: Bench, host: str) -> None:
+def test_one_ssh_config_serves_ssh_paramiko_and_fabric(lab: CommandLine, host: str) -> None:
     command = ["ssh", "-F", str(lab.lab.ssh_config), "-l", "debian", host, "sudo -n id -un"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "root\n"
 
@@ -219,7 +219,7 @@ def test_one_ssh_config_serves_people_paramiko_and_fabric(lab: Bench, host: str)
         assert connection.run("id -un", hide=True, in_stream=False).stdout == "root\n"
 
 
-def test_this_machine_reaches_a_host_over_both_families(lab: Bench, host: str) -> None:
+def test_this_machine_reaches_a_host_over_both_families(lab: CommandLine, host: str) -> None:
     row = lab.listed()[host]
     lab.ssh(host, "systemd-run --quiet --unit=web python3 -m http.server 80 --bind :: -d /srv")
     for address in (row["address"], f"[{row['address6']}]"):
@@ -227,13 +227,13 @@ def test_this_machine_reaches_a_host_over_both_families(lab: Bench, host: str) -
     lab.ssh(host, "systemctl stop web")
 
 
-def test_hosts_reach_apt_and_pypi_and_get_certificates(lab: Bench) -> None:
+def test_hosts_reach_apt_and_pypi_and_get_certificates(lab: CommandLine) -> None:
     addresses = {name: str(row["address"]) for name, row in lab.listed().items()}
     with ThreadPoolExecutor() as pool:
-        list(pool.map(partial(reaches_the_world, lab), addresses, addresses.values()))
+        list(pool.map(partial(use_the_internet, lab), addresses, addresses.values()))
 
 
-def reaches_the_world(lab: Bench, host: str, address: str) -> None:
+def use_the_internet(lab: CommandLine, host: str, address: str) -> None:
     lab.ssh(host, "apt-get update -qq && apt-get install -qq -y python3-venv >/dev/null 2>&1")
     lab.ssh(host, "python3 -m venv /root/v && /root/v/bin/pip install -q uv")
     lab.ssh(host, "/root/v/bin/uv pip install -q --python /root/v/bin/python certbot==5.8.0")
@@ -251,7 +251,7 @@ def reaches_the_world(lab: Bench, host: str, address: str) -> None:
         assert "OK" in lab.ssh(host, f"{verify} {folder}/cert.pem")
 
 
-def test_a_host_comes_back_from_a_reboot(lab: Bench, host: str) -> None:
+def test_a_host_comes_back_from_a_reboot(lab: CommandLine, host: str) -> None:
     before = lab.ssh(host, "cat /proc/sys/kernel/random/boot_id; touch /root/kept")
     lab("reboot", host)
     after = lab.ssh(host, "cat /proc/sys/kernel/random/boot_id; test -e /root/kept")
@@ -259,7 +259,7 @@ def test_a_host_comes_back_from_a_reboot(lab: Bench, host: str) -> None:
     assert lab.ssh(host, "systemctl is-system-running --wait").strip() == "running"
 
 
-def test_a_host_is_switched_off_and_on(lab: Bench, host: str) -> None:
+def test_a_host_is_switched_off_and_on(lab: CommandLine, host: str) -> None:
     lab.ssh(host, "touch /root/kept")
     lab("poweroff", host)
     assert lab.listed()[host]["state"] == "stopped"
@@ -272,7 +272,7 @@ def test_a_host_is_switched_off_and_on(lab: Bench, host: str) -> None:
     assert lab.ssh(host, "ls /root/kept") == "/root/kept\n"
 
 
-def test_limits_bind_and_show(lab: Bench, disk_host: str) -> None:
+def test_limits_bind_and_show(lab: CommandLine, disk_host: str) -> None:
     assert lab.ssh(disk_host, "nproc").strip() == "1"
     assert lab.ssh(disk_host, "getconf _NPROCESSORS_ONLN").strip() == "1"
     assert lab.ssh(disk_host, "head -1 /proc/meminfo").split() == ["MemTotal:", "524288", "kB"]
@@ -283,39 +283,39 @@ def test_limits_bind_and_show(lab: Bench, disk_host: str) -> None:
     assert lab.ssh(disk_host, "nproc; grep -c 524288 /proc/meminfo").split() == ["1", "2"]
 
 
-def test_a_hard_power_off_loses_what_was_not_synced(lab: Bench, disk_host: str) -> None:
+def test_a_hard_power_off_loses_what_was_not_synced(lab: CommandLine, disk_host: str) -> None:
     size = int(lab.ssh(disk_host, "df --output=size --block-size=1M / | tail -1"))
     assert 1800 < size <= 2048
     lab.ssh(disk_host, "echo x >/root/synced && sync && echo x >/root/unsynced")
     assert lab.ssh(disk_host, "cat /root/synced /root/unsynced") == "x\nx\n"
-    lab("reboot", "deb13")  # its new systemd-nspawn has copied the mounts of the disk host
+    lab("reboot", "deb13")  # its new systemd-nspawn copies the mounts of the disk host
     lab("poweroff", disk_host, "--hard")
     lab("start", disk_host)
     assert lab.ssh(disk_host, "cat /root/synced /root/unsynced 2>/dev/null || true") == "x\n"
     assert lab.ssh(disk_host, "systemctl is-system-running --wait").strip() == "running"
 
 
-def test_the_power_may_be_cut_right_after_up(lab: Bench, disk_host: str) -> None:
+def test_the_power_may_be_cut_right_after_up(lab: CommandLine, disk_host: str) -> None:
     lab("poweroff", disk_host, "--hard")
     lab("start", disk_host)
     assert lab.ssh(disk_host, "systemctl is-system-running --wait").strip() == "running"
 
 
-def test_a_successor_at_an_address_is_found_under_the_same_hardware_address(lab: Bench) -> None:
+def test_the_next_host_at_an_address_gets_its_hardware_address(lab: CommandLine) -> None:
     seen = []
     for name in ("first", "second"):
         lab.up(name)
         seen.append(lab.ssh(name, "hostname --all-ip-addresses; cat /sys/class/net/eth0/address"))
         lab("down", name)
-    assert seen[0] == seen[1]  # or ARP caches lead to the first one for 40 s
+    assert seen[0] == seen[1]  # or ARP caches point at the first one for 40 s
 
 
 @pytest.mark.parametrize("options", [[], ["--disk", "2G"]], ids=["overlay", "disk"])
-def test_a_copy_of_a_snapshot_takes_over(
-    lab: Bench, saved: str, copy: str, options: list[str]
+def test_a_copy_starts_from_the_snapshots_state(
+    lab: CommandLine, saved: str, copy: str, options: list[str]
 ) -> None:
     lab.ssh("deb13", "echo mine >/srv/file; rm -f /usr/bin/less; rm -rf /usr/share/doc")
-    # mv would copy where a file system can't rename what it was made with.
+    # mv would copy if the file system can't rename a folder of a lower layer.
     rename = "perl -e 'rename shift, shift or die $!'"
     lab.ssh("deb13", f"{rename} /usr/share/zoneinfo /srv/zones")
     lab("snapshot", "deb13", saved)
@@ -330,16 +330,16 @@ def test_a_copy_of_a_snapshot_takes_over(
     assert lab.listed()[copy]["domains"] == [f"{copy}.onebox.test", "deb13.onebox.test"]
 
 
-def test_a_snapshot_in_use_is_not_forgotten(lab: Bench, saved: str, copy: str) -> None:
+def test_a_snapshot_in_use_is_not_forgotten(lab: CommandLine, saved: str, copy: str) -> None:
     lab("snapshot", "deb13", saved)
     status, _, error = lab.tries("snapshot", "deb13", saved)
-    assert (status, f"There is a snapshot {saved!r} already." in error) == (1, True)
+    assert (status, f"Snapshot {saved!r} already exists." in error) == (1, True)
     lab.up(copy, "--from", saved)
     status, _, error = lab.tries("forget", saved)
-    assert (status, f"Snapshot {saved!r} carries a host." in error) == (1, True)
+    assert (status, f"Snapshot {saved!r} is used by a host." in error) == (1, True)
 
 
-def test_the_library_tells_what_the_command_line_does(lab: Bench) -> None:
+def test_the_library_returns_what_the_command_line_prints(lab: CommandLine) -> None:
     rows, found = lab.listed(), hosts.running(lab.lab)
     assert {host.name: (host.address, host.debian) for host in found} == {
         name: (row["address"], row["debian"]) for name, row in rows.items()
@@ -349,30 +349,30 @@ def test_the_library_tells_what_the_command_line_does(lab: Bench) -> None:
     assert "newOrder" in httpx.get(found[0].acme_directory, verify=trust, trust_env=False).json()
 
 
-def test_a_name_is_taken_once(lab: Bench) -> None:
+def test_a_name_is_used_once(lab: CommandLine) -> None:
     status, _, error = lab.tries("up", "deb12")
     assert (status, error) == (
         1,
-        "lab: There is a host 'deb12' already. Take another name, or remove it: lab down deb12\n",
+        "lab: Host 'deb12' already exists. Use another name, or remove it: lab down deb12\n",
     )
 
 
 def test_down_leaves_nothing(alone: int) -> None:
-    bench = fresh_bench("nothing", alone)
-    before = bench.traces()
-    bench.up("one", "--memory", "1G", "--cpus", "1", "--disk", "1G")
-    bench("reboot", "one")
-    bench.up("two", "--debian", "12")
-    during = bench.traces()
+    lab = fresh_lab("nothing", alone)
+    before = lab.traces()
+    lab.up("one", "--memory", "1G", "--cpus", "1", "--disk", "1G")
+    lab("reboot", "one")
+    lab.up("two", "--debian", "12")
+    during = lab.traces()
     assert [kind for kind in before if during[kind] == before[kind]] == []
-    bench("down", "one")
-    assert list(bench.listed()) == ["two"]
-    bench("down", "--all")
-    assert bench.traces() == before
+    lab("down", "one")
+    assert list(lab.listed()) == ["two"]
+    lab("down", "--all")
+    assert lab.traces() == before
 
 
-def test_the_last_of_several_labs_puts_forwarding_back(alone: int) -> None:
-    first, second = fresh_bench("first", alone), fresh_bench("second", alone)
+def test_the_last_of_several_labs_restores_forwarding(alone: int) -> None:
+    first, second = fresh_lab("first", alone), fresh_lab("second", alone)
     before = first.traces()
     first.up("one")
     second.up("one")
@@ -383,62 +383,62 @@ def test_the_last_of_several_labs_puts_forwarding_back(alone: int) -> None:
     assert first.traces() == before
 
 
-def after_record(bench: Bench) -> bool:
-    return (bench.lab.hosts / "cut/host.json").exists()
+def after_allocation(lab: CommandLine) -> bool:
+    return (lab.lab.hosts / "cut/host.json").exists()
 
 
-def after_network(bench: Bench) -> bool:
-    return (bench.top / "run/netns" / bench.lab.namespace("cut")).exists()
+def after_network(lab: CommandLine) -> bool:
+    return (lab.top / "run/netns" / lab.lab.namespace("cut")).exists()
 
 
-def after_copying(bench: Bench) -> bool:
-    return any((bench.top / str(bench.lab.hosts)[1:] / "cut/root").glob("etc/*"))
+def after_copying(lab: CommandLine) -> bool:
+    return any((lab.top / str(lab.lab.hosts)[1:] / "cut/root").glob("etc/*"))
 
 
-def after_boot(bench: Bench) -> bool:
-    return len(cgroup.processes(bench.lab, "cut")) > 2
+def after_boot(lab: CommandLine) -> bool:
+    return len(cgroup.processes(lab.lab, "cut")) > 2
 
 
-def after_acme(bench: Bench) -> bool:
-    return bool(cgroup.processes(bench.lab, acme.NAME))
+def after_acme(lab: CommandLine) -> bool:
+    return bool(cgroup.processes(lab.lab, acme.NAME))
 
 
 @pytest.mark.parametrize(
-    "reached", [after_record, after_network, after_copying, after_boot, after_acme]
+    "reached", [after_allocation, after_network, after_copying, after_boot, after_acme]
 )
 def test_leftovers_of_a_killed_up_are_swept_by_the_next(
-    alone: int, reached: Callable[[Bench], bool]
+    alone: int, reached: Callable[[CommandLine], bool]
 ) -> None:
-    bench = fresh_bench("cut", alone)
-    before = bench.traces()
-    with bench.begin("up", "cut", "--disk", "1G", "--memory", "1G") as process:
-        wait_for(lambda: reached(bench), every=0.0005)
+    lab = fresh_lab("cut", alone)
+    before = lab.traces()
+    with lab.begin("up", "cut", "--disk", "1G", "--memory", "1G") as process:
+        wait_for(lambda: reached(lab), every=0.0005)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert bench.traces() != before
-    assert bench.listed() == {}
-    assert bench.traces() == before
+    assert lab.traces() != before
+    assert lab.listed() == {}
+    assert lab.traces() == before
 
 
 def test_a_host_goes_with_its_owner(alone: int) -> None:
-    bench = fresh_bench("owned", alone)
-    before = bench.traces()
+    lab = fresh_lab("owned", alone)
+    before = lab.traces()
     with subprocess.Popen(["sleep", "60"]) as owner:
-        bench("up", "owned", "--owner", str(owner.pid))
-        assert list(bench.listed()) == ["owned"]
+        lab("up", "owned", "--owner", str(owner.pid))
+        assert list(lab.listed()) == ["owned"]
         owner.kill()
-    assert bench.listed() == {}
-    assert bench.traces() == before
+    assert lab.listed() == {}
+    assert lab.traces() == before
 
 
-def test_a_host_that_does_not_boot_shows_its_console(lab: Bench) -> None:
+def test_a_host_that_does_not_boot_shows_its_console(lab: CommandLine) -> None:
     lab.up("broken")
     lab("poweroff", "broken")
     for init in ("usr/lib/systemd/systemd", "usr/sbin/init"):
         (lab.lab.hosts / "broken/root" / init).unlink()
     status, _, error = lab.tries("start", "broken")
     assert status == 1
-    assert "lab: broken died while it booted. The last lines of its console:\n" in error
+    assert "lab: broken stopped during its boot. Last lines of its console:\n" in error
     assert "execv(/usr/lib/systemd/systemd" in error
     lab("down", "broken")
 
@@ -451,4 +451,4 @@ def serves(url: str) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], every: float = 0.05) -> None:
-    assert wait_until(condition, 20, every), "waited in vain"
+    assert wait_until(condition, 20, every), "not within 20 s"

@@ -47,7 +47,7 @@ BREAKS = {
         "host", "templates/etc/onebox/nginx/nginx.conf.j2", "\nno_such;\n", "no_such"
     ),
 }  # fmt: skip
-ONE_HOST = "-x -k 'test_a_name_is_taken_once or test_the_first_deploy_ends_at_the_apps_address'"
+ONE_HOST = "-x -k 'test_a_name_is_used_once or test_the_first_deploy_ends_at_the_apps_address'"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""lab/options.py: what the command line takes and how it refuses."""
+"""lab/options.py: options and their errors."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from lab.cli import COMMANDS
 from lab.options import parser
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def error(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as exit_:
         parser().parse_args(arguments)
     assert exit_.value.code == 1
@@ -26,23 +26,23 @@ def test_up_needs_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["up", "--disk", "4"], "argument --disk: '4' is no size; write it like 512M or 4G"),
-        (["up", "--disk", "0G"], "argument --disk: '0G' is no size; write it like 512M or 4G"),
-        (["up", "--cpus", "0"], "argument --cpus: '0' is no count; write a whole number from 1"),
+        (["up", "--disk", "4"], "argument --disk: '4' is not a size such as 512M or 4G"),
+        (["up", "--disk", "0G"], "argument --disk: '0G' is not a size such as 512M or 4G"),
+        (["up", "--cpus", "0"], "argument --cpus: '0' is not a whole number from 1"),
         (
             ["up", "--domain", "WWW.test"],
-            "argument --domain: 'WWW.test' is no domain; write it like www.example.test",
+            "argument --domain: 'WWW.test' is not a domain such as www.example.test",
         ),
         (["up", "--debian", "11"], "argument --debian: invalid choice: 11 (choose from 12, 13)"),
         (["down", "web", "--all"], "argument --all: not allowed with argument NAME"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_is_right(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+def test_an_error_gives_the_value_and_what_was_expected(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert refusal(capsys, *arguments) == f"lab {arguments[0]}: {said}"
+    assert error(capsys, *arguments) == f"lab {arguments[0]}: {message}"
 
 
 def test_a_command_for_ssh_keeps_its_own_options() -> None:
@@ -60,10 +60,10 @@ def test_every_command_has_help_with_an_example(
     assert f"Example: python -m lab {command}" in capsys.readouterr().out
 
 
-def test_help_says_where_a_hard_power_off_loses_nothing(
+def test_help_explains_when_a_hard_power_off_loses_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["poweroff", "--help"])
-    words = " ".join(capsys.readouterr().out.split())
-    assert "without --disk the processes are killed and no file is lost" in words
+    text = " ".join(capsys.readouterr().out.split())
+    assert "without --disk the processes are killed and no file is lost" in text

@@ -1,4 +1,4 @@
-"""lab/machine.py: what a guest takes over, and what it must not."""
+"""lab/machine.py: which settings a guest inherits, and which not."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def release(etc: Path, name: str, codename: str) -> None:
     (etc / "os-release").write_text(f'ID={name}\nVERSION_CODENAME="{codename}"\n')
 
 
-def test_a_debian_machine_lends_its_mirrors_with_the_guests_suites(etc: Path) -> None:
+def test_a_guest_gets_this_debian_machines_mirrors_with_its_own_suites(etc: Path) -> None:
     release(etc, "debian", "bookworm")
     (etc / "apt/sources.list.d/debian.sources").write_text(
         "Types: deb\nURIs: http://mirror.test/debian\nSuites: bookworm bookworm-updates\n\n"
@@ -57,7 +57,7 @@ def test_other_machines_get_debians_own_mirrors(etc: Path) -> None:
     assert "URIs: http://deb.debian.org/debian\n" in machine.apt_sources(12, etc)
 
 
-def test_apt_keeps_what_concerns_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apt_keeps_network_options_only(monkeypatch: pytest.MonkeyPatch) -> None:
     dump = (
         'APT::Install-Recommends "0";\nAcquire::http::Proxy "http://proxy.test:3128";\n'
         'Acquire::Check-Date "false";\nAcquire::https::Proxy "";\nAcquire::Languages "none";\n'
@@ -72,7 +72,7 @@ def test_apt_keeps_what_concerns_the_network(monkeypatch: pytest.MonkeyPatch) ->
     ]
 
 
-def test_pip_keeps_what_concerns_the_network(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_keeps_network_settings_only(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (etc / "pip.conf").write_text(
         "[global]\nfind-links = /srv/wheels\nextra-index-url = file:///srv/simple\n"
         "index-url = https://pypi.test/simple\ncert = /srv/ca.pem\n[install]\nuser = true\n"
@@ -95,7 +95,7 @@ def test_an_added_authority_is_trusted_by_pip_and_uv_too(etc: Path) -> None:
     assert machine.uv_toml() == "system-certs = true\n"
 
 
-def test_an_index_of_uvs_own_is_passed_on(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uvs_index_is_inherited(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert etc.exists()
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://pypi.test/simple")
     assert machine.uv_toml() == '[[index]]\nurl = "https://pypi.test/simple"\ndefault = true\n'
@@ -113,7 +113,7 @@ def test_behind_systemd_resolved_the_upstream_servers_are_used(tmp_path: Path) -
     assert machine.resolv_conf(tmp_path, tmp_path) == "nameserver 192.0.2.53\n"
 
 
-def test_a_machine_with_only_a_resolver_of_its_own_is_told(tmp_path: Path) -> None:
+def test_only_a_resolver_on_the_loopback_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\nnameserver ::1\n")
     with pytest.raises(LabError, match="names only servers on the loopback"):
         machine.resolv_conf(tmp_path, tmp_path)

@@ -1,11 +1,11 @@
-"""lab/place.py: a lab's folders and names."""
+"""lab/layout.py: a lab's folders and names."""
 
 from pathlib import Path
 
 import pytest
 
 from lab.errors import LabError
-from lab.place import Lab, this_lab
+from lab.layout import Lab, this_lab
 
 
 @pytest.fixture(autouse=True)
@@ -14,14 +14,14 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEBOX_LAB_CACHE", raising=False)
 
 
-def test_the_default_lab_has_plain_names() -> None:
+def test_the_default_lab_has_short_names() -> None:
     lab = this_lab()
     assert (str(lab.root), str(lab.cache)) == ("/var/lib/onebox-lab", "/var/cache/onebox-lab")
     assert (lab.bridge, lab.table, lab.cgroup) == ("onebox0", "onebox_lab", "onebox-lab")
     assert lab.namespace("web") == "onebox-web"
 
 
-def test_another_root_is_another_lab_with_names_of_its_own(
+def test_a_lab_with_another_root_has_its_own_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ONEBOX_LAB_ROOT", "/var/lib/other")
@@ -38,11 +38,11 @@ def test_interface_names_fit_the_kernel() -> None:
 
 
 @pytest.mark.parametrize("value", ["relative/path", "/", "/var", "/var/a b", "/var/a,b", "/x:y/z"])
-def test_a_root_that_mount_options_can_not_carry_is_refused(
+def test_a_root_that_would_break_mount_options_is_refused(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("ONEBOX_LAB_ROOT", value)
     with pytest.raises(LabError) as refused:
         this_lab()
-    assert str(refused.value).startswith(f"ONEBOX_LAB_ROOT is {value!r}, but has to be an absolute")
+    assert str(refused.value).startswith(f"ONEBOX_LAB_ROOT is {value!r}, but must be an absolute")
     assert str(refused.value).endswith("like /var/lib/onebox-lab, or unset it.")

@@ -1,4 +1,4 @@
-"""lab/image.py: a recipe's key, and which images stay."""
+"""lab/image.py: a recipe's key, and which images a build removes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,16 +7,15 @@ import pytest
 
 from lab import image
 from lab.image import Recipe
-from lab.place import Lab
+from lab.layout import Lab
 
 RECIPE = Recipe("debian12", "bookworm", "minbase", ("systemd",), "Types: deb\n")
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    made = Lab(root=tmp_path / "root", cache=tmp_path / "cache")
-    made.images.mkdir(parents=True)
-    return made
+def lab(lab: Lab) -> Lab:
+    lab.images.mkdir(parents=True)
+    return lab
 
 
 def bootstrap(recipe: Recipe, draft: Path) -> None:

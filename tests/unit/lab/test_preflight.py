@@ -1,4 +1,4 @@
-"""lab/preflight.py: what the lab says on a machine that can't carry it."""
+"""lab/preflight.py: errors on a machine that can't run the lab."""
 
 import os
 import shutil
@@ -11,8 +11,8 @@ from lab import cli, preflight
 
 
 @pytest.fixture(autouse=True)
-def able(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine with everything."""
+def able_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that meets all requirements."""
     keyring = tmp_path / "keyring.gpg"
     keyring.touch()
     monkeypatch.setattr(sys, "platform", "linux")
@@ -21,7 +21,7 @@ def able(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(preflight, "KEYRING", keyring)
 
 
-def said(capsys: pytest.CaptureFixture[str]) -> str:
+def error(capsys: pytest.CaptureFixture[str]) -> str:
     assert cli.main(["list"]) == 1
     out, err = capsys.readouterr()
     assert out == ""
@@ -34,7 +34,7 @@ def test_an_able_machine_passes() -> None:
 
 def test_not_linux(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert said(capsys) == (
+    assert error(capsys) == (
         "lab: The lab boots Debian in a Linux container, and this machine is 'darwin'. "
         "Run it on Linux, or in a Linux virtual machine.\n"
     )
@@ -42,8 +42,8 @@ def test_not_linux(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
 
 def test_not_root(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert said(capsys) == (
-        "lab: The lab makes mounts and network interfaces, which only root may. "
+    assert error(capsys) == (
+        "lab: The lab creates mounts and network interfaces, which needs root. "
         "Run it again as root: sudo .venv/bin/python -m lab ...\n"
     )
 
@@ -54,7 +54,7 @@ def test_missing_packages(
     missing = {"systemd-nspawn", "nft"}
     monkeypatch.setattr(shutil, "which", lambda name, **_: None if name in missing else name)
     monkeypatch.setattr(preflight, "KEYRING", Path("/nowhere"))
-    assert said(capsys) == (
-        "lab: The lab needs programs that this machine lacks. Install them: "
+    assert error(capsys) == (
+        "lab: The lab needs programs that are not installed on this machine. Install them: "
         "apt-get install debian-archive-keyring nftables systemd-container\n"
     )

@@ -1,4 +1,4 @@
-"""Where a lab keeps its things, and what it calls them on this machine."""
+"""A lab's folders, and the names of its interfaces, tables and groups on this machine."""
 
 import fcntl
 import hashlib
@@ -17,9 +17,9 @@ DEFAULT_CACHE = Path("/var/cache/onebox-lab")
 
 @dataclass(frozen=True)
 class Lab:
-    """One lab: its state below `root`, what outlives it below `cache`.
+    """One lab: its state below `root`, images and snapshots below `cache`.
 
-    Labs with different roots share a machine: every name is derived from the root's path.
+    Labs with different roots can share a machine: every name is derived from the root's path.
     """
 
     root: Path = DEFAULT_ROOT
@@ -85,7 +85,7 @@ def _folder(variable: str, default: Path) -> Path:
     value = os.environ.get(variable) or str(default)
     if not re.fullmatch(r"/[\w.-]+(/[\w.-]+)+", value):
         raise LabError(
-            f"{variable} is {value!r}, but has to be an absolute path at least two folders deep, "
+            f"{variable} is {value!r}, but must be an absolute path at least two folders deep, "
             f"of letters, digits, '.', '_' and '-' (it goes into mount options). "
             f"Set it to something like {default}, or unset it."
         )
@@ -94,7 +94,7 @@ def _folder(variable: str, default: Path) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock; it ends with the process, however that ends."""
+    """Hold a folder's lock; the kernel releases it when the process exits."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
