@@ -1,4 +1,4 @@
-"""What a deploy does, in order. Each line is a file in tasks/."""
+"""The steps of a deploy, in order. Each is a file in tasks/."""
 
 from tasks.access import access
 from tasks.announce import announce
@@ -26,17 +26,17 @@ environment()
 system()
 ssh()
 firewall()
-deploy_keys()  # before our programs: an older one takes what it says, too
+deploy_keys()  # before tools(), as older programs on the server read its configuration too
 tools()
 postgresql()
 limits()
 apps()
 link_local()
-nginx()  # over HTTP alone where there is no certificate yet: certbot needs port 80 answered
+nginx()  # HTTP only for apps without a certificate: certbot needs port 80
 releases()
 certificates()
-nginx()  # and now over HTTPS
+nginx()  # HTTPS with the new certificates
 access()
 timers()
-watch()  # last: it knows the server as this run leaves it
+watch()  # last, as it records the state that this run leaves
 announce()

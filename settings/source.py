@@ -127,7 +127,7 @@ def _module(value: str, info: ValidationInfo) -> str:
     if not MODULE.fullmatch(module) or not _is_attribute(attribute):
         raise invalid(
             '"package.module:attribute"',
-            'write it as in "links.main:app", or "links.main:create_app()" for a factory',
+            'write it like "links.main:app", or "links.main:create_app()" for a factory',
         )
     source = info.data.get("source")
     if source:

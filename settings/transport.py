@@ -43,7 +43,7 @@ def no_delay(sock: Any, **kwargs: Any) -> Transport:
     """
     if isinstance(sock, socket.socket):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere a loss takes up to 15 minutes to detect
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere it takes up to 15 minutes
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ACK_TIMEOUT * 1000)
     return Transport(sock, **kwargs)
 
@@ -119,7 +119,7 @@ def is_lost(connector: Any) -> bool:
 def lost(host: Host) -> NoReturn:
     """End the run because the connection was lost, and print what to do."""
     _stop(
-        f"The connection to {host.name} was lost. A release that has started continues on the server;"
+        f"The connection to {host.name} was lost. A release that had started continues;"
         " nothing else does. Check `fab status` and `fab history`, then deploy again.",
         FAILED,
     )

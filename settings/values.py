@@ -67,9 +67,7 @@ def _name(value: str) -> str:
     is_reserved = value in RESERVED_NAMES or value.startswith(RESERVED_PREFIXES)
     if is_reserved or value.endswith(USER_SUFFIXES):
         short = value.removesuffix("-migrate").removesuffix("-build")[:20].rstrip("-")
-        raise invalid(
-            "a name that the server doesn't use", f'choose another, such as "my-{short}"'
-        )
+        raise invalid("a name that the server doesn't use", f'choose another, such as "my-{short}"')
     return value
 
 
@@ -108,19 +106,19 @@ def _one_line(value: str) -> str:
 
 def _url_path(value: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", value):
-        raise invalid("a path that starts with a slash", 'write it as in "/health/ready"')
+        raise invalid("a path that starts with a slash", 'write it like "/health/ready"')
     return value
 
 
 def _relative_folder(value: str) -> str:
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", value) or ".." in value.split("/"):
-        raise invalid("a folder below `source`", 'write it as in "links/static"')
+        raise invalid("a folder below `source`", 'write it like "links/static"')
     return value.rstrip("/")
 
 
 def _debian_package(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", value):
-        raise invalid("the name of a Debian package", 'write it as in "libmagic1"')
+        raise invalid("the name of a Debian package", 'write it like "libmagic1"')
     return value
 
 
@@ -131,7 +129,7 @@ def _address(value: str) -> str:
         if not HOST.fullmatch(value):
             raise invalid(
                 "an IP address, a host name or a Host of your ssh_config",
-                'write it as in "203.0.113.10"',
+                'write it like "203.0.113.10"',
             ) from None
     return value
 
@@ -154,7 +152,7 @@ def _public_key(value: str) -> str:
     if not PUBLIC_KEY.fullmatch(value) or len(value.split()[1].rstrip("=")) % 4 == 1:
         raise invalid(
             "one public key, as in its .pub file",
-            'write it as in "ssh-ed25519 AAAA... ci"',
+            'write it like "ssh-ed25519 AAAA... ci"',
             found="something else",
         )
     return value
@@ -173,14 +171,16 @@ def _acme_directory(value: str) -> str:
 def _file(value: Path, info: ValidationInfo) -> Path:
     path = _relative_to_inventory(value, info)
     if not path.is_file():
-        raise invalid("a file that exists", f"create {path}, or correct the path", found=str(path))
+        fix = f"create {path}, or correct the path"
+        raise invalid("a file that exists", fix, found=str(path))
     return path
 
 
 def _folder(value: Path, info: ValidationInfo) -> Path:
     path = _relative_to_inventory(value, info)
     if not path.is_dir():
-        raise invalid("a folder that exists", f"create {path}, or correct the path", found=str(path))
+        fix = f"create {path}, or correct the path"
+        raise invalid("a folder that exists", fix, found=str(path))
     return path
 
 
@@ -197,7 +197,7 @@ def _secret(name: object, info: ValidationInfo) -> Secret:
     if not isinstance(name, str):
         raise invalid(
             "a secret's name in quotes",
-            'write it as in "STRIPE_KEY"; its value goes to secrets.env',
+            'write it like "STRIPE_KEY"; its value goes to secrets.env',
             found=f"a {type(name).__name__}",
         )
     _variable(name)
@@ -230,13 +230,13 @@ def _server_secret(name: object, info: ValidationInfo) -> SecretStr:
     if not isinstance(name, str):
         raise invalid(
             "a secret's name in quotes",
-            'write it as in "SMTP_PASSWORD"; its value goes to secrets.env',
+            'write it like "SMTP_PASSWORD"; its value goes to secrets.env',
             found=f"a {type(name).__name__}",
         )
     if not VARIABLE.fullmatch(name):
         raise invalid(
             "a secret's name in upper case",
-            'write it as in "SMTP_PASSWORD"; its value goes to secrets.env',
+            'write it like "SMTP_PASSWORD"; its value goes to secrets.env',
             found="something else",  # hidden, as it may be the secret itself
         )
     return _value(name, SERVER_SECRET_PREFIX + name, info)
@@ -258,7 +258,7 @@ def _url_or_secret(value: object, info: ValidationInfo) -> SecretStr:
 
 def _email_address(value: str) -> str:
     if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", value):
-        raise invalid("an e-mail address, nothing else", 'write it as in "you@example.com"')
+        raise invalid("an e-mail address, nothing else", 'write it like "you@example.com"')
     return value
 
 
@@ -266,7 +266,7 @@ def _schedule(value: str) -> str:
     if not SCHEDULE.fullmatch(value):
         raise invalid(
             "a time in the format of systemd's OnCalendar=",
-            'write it as in "daily", "Mon..Fri 07:30" or "*-*-* *:00/15:00 UTC";'
+            'write it like "daily", "Mon..Fri 07:30" or "*-*-* *:00/15:00 UTC";'
             " see man systemd.time",
         )
     return value
