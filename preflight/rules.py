@@ -55,15 +55,7 @@ def warnings(server: Observation | Unobservable, external: ExternalObservation) 
     """Yield what may be intended, a line each."""
     if isinstance(server, Unobservable):
         return
-    own = {*server.addresses, external.address}
-    for domain, addresses in external.domains.items():
-        if not addresses:
-            yield f"{domain} has no address in DNS: point an A record at {external.address}."
-        elif others := [address for address in addresses if address not in own]:
-            yield (
-                f"{domain} points to {', '.join(others)}, which is not this server. Behind NAT or"
-                " a CDN that is right; otherwise its certificate fails."
-            )
+    yield from _dns(server, external)
     yield from _disk_space(server)
     if not external.port_80:
         yield (
@@ -79,6 +71,18 @@ def warnings(server: Observation | Unobservable, external: ExternalObservation) 
     for listener in server.listeners if not server.managed["firewall"] else []:
         if listener.port not in (22, *WEB_PORTS) and listener.program != "sshd":
             yield f"The firewall will close port {listener.port} ({listener.program})."
+
+
+def _dns(server: Observation, external: ExternalObservation) -> Iterator[str]:
+    own = {*server.addresses, external.address}
+    for domain, addresses in external.domains.items():
+        if not addresses:
+            yield f"{domain} has no address in DNS: point an A record at {external.address}."
+        elif others := [address for address in addresses if address not in own]:
+            yield (
+                f"{domain} points to {', '.join(others)}, which is not this server. Behind NAT or"
+                " a CDN that is right; otherwise its certificate fails."
+            )
 
 
 def _time_service(name: str) -> Iterator[str]:

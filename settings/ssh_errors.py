@@ -37,7 +37,7 @@ BY_TYPE: list[tuple[type[BaseException], Explanation]] = [
     ),
     (
         socket.gaierror,
-        ("the host name has no address in DNS", "correct `address` in the inventory"),
+        ("the host name does not resolve", "correct `address` in the inventory"),
     ),
     (
         ConnectionRefusedError,

@@ -42,7 +42,7 @@ SCHEDULE = re.compile(
     rf"|(?=\S)({DAYS}((,|\.\.){DAYS})* ?)?(({PART}-)?{PART}[-~]{PART} ?)?"
     rf"({PART}:{PART}(:{PART})?)?( (UTC|[A-Z]\w+(/\w+)+))?"
 )
-SERVER_SECRET_PREFIX = "ONEBOX_"  # of secrets that belong to no app; reserved as an app's name
+SERVER_PREFIX = "ONEBOX_"  # of secrets that belong to no app; reserved as an app's name
 
 ACME_DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
@@ -239,13 +239,13 @@ def _server_secret(name: object, info: ValidationInfo) -> SecretStr:
             'write it like "SMTP_PASSWORD"; its value goes to secrets.env',
             found="something else",  # hidden, as it may be the secret itself
         )
-    return _value(name, SERVER_SECRET_PREFIX + name, info)
+    return _value(name, SERVER_PREFIX + name, info)
 
 
 def _url_or_secret(value: object, info: ValidationInfo) -> SecretStr:
     """Return the URL, or the value of the secret that has it."""
     if isinstance(value, str) and VARIABLE.fullmatch(value):
-        value = _value(value, SERVER_SECRET_PREFIX + value, info).get_secret_value()
+        value = _value(value, SERVER_PREFIX + value, info).get_secret_value()
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
         raise invalid(
             "an https:// URL, or the name of a secret with the URL",

@@ -202,9 +202,9 @@ def test_requirements_that_are_not_pinned_are_refused(
     pinned.write_text(f"{pinned.read_text()}{line}\n")
     message = report(
         SOURCE,
-        '"name==version" in each line of requirements.txt, and nothing else',
+        'only "name==version" in each line of requirements.txt',
         f'"{found}"',
-        "name what you need in requirements.in and run `uv pip compile --generate-hashes"
+        "list your requirements in requirements.in and run `uv pip compile --generate-hashes"
         f" requirements.in -o requirements.txt` in {pinned.parent}",
     )
     assert refusal(a_vm()) == message
@@ -214,7 +214,7 @@ def test_requirements_without_a_server_are_refused(refusal: Refusal, pinned: Pat
     pinned.write_text("gunicorn==27.0.1\n")
     message = report(
         SOURCE,
-        "uvicorn-worker in requirements.txt, to serve the app with",
+        "uvicorn-worker in requirements.txt, to serve the app",
         "a file without",
         "add uvicorn-worker to requirements.in and run `uv pip compile --generate-hashes"
         f" requirements.in -o requirements.txt` in {pinned.parent}",

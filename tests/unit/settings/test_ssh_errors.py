@@ -23,7 +23,7 @@ from settings.ssh_errors import unreachable
 CASES: dict[str, tuple[BaseException, str, str]] = {
     "an unknown name": (
         socket.gaierror(-2, "Name or service not known"),
-        "no address was found for that name",
+        "the host name does not resolve",
         "correct `address` in the inventory",
     ),
     "refused": (
@@ -74,7 +74,7 @@ CASES: dict[str, tuple[BaseException, str, str]] = {
     "an unknown host key": (
         SSHException("Server '[box]:2222' not found in known_hosts"),
         "its host key is not in known_hosts",
-        ("run `ssh -p 2222 admin@box` once, and compare the fingerprint that it shows with the"
+        ("run `ssh -p 2222 admin@box` once, and compare its fingerprint with the one on the"
         " server's console"),
     ),
     "a changed host key": (
@@ -85,7 +85,7 @@ CASES: dict[str, tuple[BaseException, str, str]] = {
     "no SSH": (
         SSHException("Error reading SSH protocol banner"),
         "the program on that port is not an SSH server",
-        "correct `address` or `ssh_port`; or wait a minute, if you failed to log in too often",
+        "correct `address` or `ssh_port`; or wait a minute after too many failed logins",
     ),
     "anything else": (
         SSHException("Incompatible ssh peer\n(no acceptable kex algorithm)"),

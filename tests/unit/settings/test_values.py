@@ -15,14 +15,14 @@ Refusal = Callable[..., str]
 
 NAME = "2 to 23 lower-case letters, digits and dashes, starting with a letter"
 CHOOSE = 'choose a name such as "links"'
-FREE = "a name that the server doesn't use itself"
+FREE = "a name that the server doesn't use"
 DOMAIN = "a domain name in lower case, nothing else"
 VARIABLE = "an environment variable's name in upper case"
 LINE = "one line of text"
 STRAIGHTEN = "remove line breaks and control characters"
 SLASH = "a path that starts with a slash"
 HOST = "an IP address, a host name or a Host of your ssh_config"
-ACME = '"letsencrypt", "letsencrypt-staging" or the https:// address of an ACME directory'
+ACME = '"letsencrypt", "letsencrypt-staging" or the https:// URL of an ACME directory'
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_an_absent_file_is_refused(
 
 
 def test_a_path_of_a_user_that_is_not_there_is_refused(refusal: Refusal) -> None:
-    message = report("ssh_key", "a path", "~nobody-at-all/key", "write it out, without ~")
+    message = report("ssh_key", "a path", "~nobody-at-all/key", "write the full path, without ~")
     assert refusal(a_vm(ssh_key="~nobody-at-all/key")) == message
 
 
@@ -226,8 +226,8 @@ def test_a_secret_of_more_than_one_line_is_refused_unseen(
     message = report(
         "apps[0].secrets[0]",
         "one line of text in the secret STRIPE_KEY",
-        "a value with some",
-        "take line breaks and control characters out of LINKS_STRIPE_KEY",
+        "a value with control characters",
+        "remove line breaks and control characters from LINKS_STRIPE_KEY",
     )
     assert refusal(a_vm(an_app(secrets=["STRIPE_KEY"]))) == message
 
@@ -284,7 +284,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ ci@example.com"
 )
 def test_a_deploy_key_is_one_public_key_without_options(refusal: Refusal, key: str) -> None:
     message = refusal(a_vm(deploy_keys=[{"key": key, "apps": ["links"]}]))
-    assert "one public key, as its .pub file has it" in message
+    assert "one public key, as in its .pub file" in message
     assert "PRIVATE" not in message
 
 
@@ -292,7 +292,7 @@ def test_a_deploy_key_is_one_public_key_without_options(refusal: Refusal, key: s
     ("app", "changes", "expected"),
     [
         ("shop", {}, "names of this server's apps"),
-        ("links", {"build": True}, "a key could have code run while packages are installed"),
+        ("links", {"build": True}, "a key could run code while packages are installed"),
     ],
 )
 def test_a_deploy_key_is_for_apps_of_the_server_that_build_nothing(
