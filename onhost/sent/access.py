@@ -45,7 +45,7 @@ ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EACCES}
 
 
 def main(user: str) -> None:
-    """Print the current and recorded lines as JSON, without the keys of `user`: they are a setting."""
+    """Print the current and the recorded lines as JSON, without the keys of `user`."""
     known = json.loads(RECORD.read_text()) if RECORD.exists() else None
     now = {*keys(), *sudoers(), *listeners()}
     both = {"now": without(sorted(now), user), "known": known and without(known, user)}
