@@ -137,11 +137,11 @@ def _status(server: Server, app: str) -> dict[str, Any]:
 
 
 def _roll_back(server: Server, app: str, before: str | None, after: str | None) -> str:
-    """Roll back to the release before this deploy; return the result."""
+    """Roll back to the release that was live before this deploy; return the result."""
     if before == after:
         return f"{app}: release {after} is not from this deploy and stays live."
     if before is None:
-        return f"{app}: there is no release before {after} to roll back to."
+        return f"{app}: there is no previous release to roll back to."
     result = _run(server, f"{PROGRAM} rollback {app} {before}")
     if result.ok:
         return f"{app}: rolled back to {before}."

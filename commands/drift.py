@@ -28,7 +28,7 @@ ACCEPT = "Remove what you don't recognise, then accept the rest with --data acce
 
 @dataclass(frozen=True)
 class Drift:
-    """The differences on a server: those that the next deploy fixes, and those left to a person."""
+    """The differences on a server: those that the next deploy fixes, and those that it leaves."""
 
     host: str
     deploy: list[Difference]

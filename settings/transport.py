@@ -39,7 +39,7 @@ def no_delay(sock: Any, **kwargs: Any) -> Transport:
     """Return a transport without Nagle's algorithm.
 
     A command then costs one round trip: 4 ms instead of 47 ms, measured on a local link, because
-    paramiko's small packets no longer wait for the delayed acknowledgement of the one before.
+    paramiko's small packets no longer wait for the delayed acknowledgement of the last one.
     """
     if isinstance(sock, socket.socket):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
