@@ -113,7 +113,7 @@ class Notify(Settings):
     To send a test, on the server: sudo onebox-watch test"""
 
     email: Email | None = None
-    """Send e-mail."""
+    """E-mail account and recipients."""
     webhook: UrlOrSecret | None = None
     """URL that receives JSON, whose `text` chat services show; or the name of a secret with the
     URL: "WEBHOOK" is ONEBOX_WEBHOOK in secrets.env."""
@@ -130,8 +130,8 @@ class Checks(Settings):
     """Monitoring of the server, by a timer on it; docs/checks.md lists the checks."""
 
     every: int = Field(default=300, ge=5, le=3600)
-    """Seconds between two rounds of checks. Most problems are reported by the second that finds
-    them."""
+    """Seconds between two rounds of checks. Most problems are reported when two rounds in a row
+    find them."""
     ping: UrlOrSecret | None = None
     """URL of a dead man's switch, requested after each round without an urgent problem; or the name
     of a secret with the URL."""
@@ -172,7 +172,7 @@ class VM(Settings):
     """The only public keys that may log in as `ssh_user`. Empty: deploys leave all keys as they
     are, and `fab drift` reports those that were added since the first deploy."""
     apps: list[App] = Field(min_length=1)
-    """The server's apps."""
+    """Apps to run on the server."""
     tls: TLS = TLS()
     """Certificates."""
     postgresql: PostgreSQL = PostgreSQL()
@@ -195,7 +195,7 @@ class VM(Settings):
     )
     """Restricted SSH keys for releasing apps, as from CI."""
     notify: Notify = Notify()
-    """Recipients of notifications about problems."""
+    """Notifications about problems."""
     checks: Checks = Checks()
     """Monitoring of the server."""
     updates: Updates = Updates()
