@@ -1,4 +1,4 @@
-"""The steps of a deploy, in order. Each is a file in tasks/."""
+"""What a deploy does, in order. Each line is a file in tasks/."""
 
 from tasks.access import access
 from tasks.announce import announce
@@ -26,17 +26,17 @@ environment()
 system()
 ssh()
 firewall()
-deploy_keys()  # before tools(), as older programs on the server read its configuration too
+deploy_keys()  # before our programs: an older one takes what it says, too
 tools()
 postgresql()
 limits()
 apps()
 link_local()
-nginx()  # HTTP only for apps without a certificate: certbot needs port 80
+nginx()  # over HTTP alone where there is no certificate yet: certbot needs port 80 answered
 releases()
 certificates()
-nginx()  # HTTPS with the new certificates
+nginx()  # and now over HTTPS
 access()
 timers()
-watch()  # last, as it records the state that this run leaves
+watch()  # last: it knows the server as this run leaves it
 announce()

@@ -214,7 +214,7 @@ class VM(Settings):
         """Return the apps with a database on the server."""
         return [app for app in self.apps if app.database == "local"]
 
-    def selected_apps(self, name: str | None) -> list[App]:
+    def chosen(self, name: str | None) -> list[App]:
         """Return the app of that name, or all apps; exit with code 4 if there is none."""
         if name and name not in (app.name for app in self.apps):
             names = ", ".join(app.name for app in self.apps)

@@ -36,7 +36,7 @@ def announce() -> None:
     vm: VM = host.data.vm
     addresses(
         name="See that the apps answer",
-        apps=vm.selected_apps(host.data.get("app")),
+        apps=vm.chosen(host.data.get("app")),
         known=[app.name for app in vm.apps],
     )
 

@@ -26,7 +26,7 @@ MOST = 64  # workers, as many as the setting allows
 def apps() -> None:
     """Make ready all that releases need: one app after the other."""
     vm: VM = host.data.vm
-    for app in host.loop(vm.selected_apps(host.data.get("app"))):
+    for app in host.loop(vm.chosen(host.data.get("app"))):
         _app(vm, app)
 
 

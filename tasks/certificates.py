@@ -33,7 +33,7 @@ def certificates() -> None:
         things=[*map(files.Folder, folders), template(hook, mode="755"), *trusted, *units],
         absent=[] if trusted else [CA],
     )
-    for app in vm.selected_apps(host.data.get("app")):
+    for app in vm.chosen(host.data.get("app")):
         certbot.certificate(
             name=f"Get a certificate for {', '.join(app.domains)}",
             lineage=app.name,

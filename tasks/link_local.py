@@ -27,7 +27,7 @@ def link_local() -> None:
     )
     held = [
         user
-        for app in vm.selected_apps(host.data.get("app"))
+        for app in vm.chosen(host.data.get("app"))
         for user in (app.builder, *(() if app.sandbox.link_local else (app.name, app.migrator)))
     ]
     proofs = [f"/usr/sbin/nft list chain {TABLE} output | grep -q fe80::/10"]

@@ -11,5 +11,5 @@ from settings import VM
 def lock() -> None:
     """Keep other deploys away from this server until this run ends."""
     vm: VM = host.data.vm
-    apps = [app.name for app in vm.selected_apps(host.data.get("app"))]
+    apps = [app.name for app in vm.chosen(host.data.get("app"))]
     locks.held(name="Take the server's lock for this run", apps=apps)

@@ -22,7 +22,7 @@ def releases() -> None:
     """
     vm: VM = host.data.vm
     keeps = _keeps()
-    for app in host.loop(vm.selected_apps(host.data.get("app"))):
+    for app in host.loop(vm.chosen(host.data.get("app"))):
         release.outcomes[host.name, app.name] = release.live(
             name=f"Release {app.name}",
             app=app.name,

@@ -20,7 +20,7 @@ UNITS = "etc/systemd/system"
 def timers() -> None:
     """Schedule each app's jobs."""
     vm: VM = host.data.vm
-    for app in host.loop(vm.selected_apps(host.data.get("app"))):
+    for app in host.loop(vm.chosen(host.data.get("app"))):
         _app(app)
 
 

@@ -16,7 +16,7 @@ from pyinfra.context import ctx_host, ctx_state
 from sent.server import Listener, Observation
 
 from operations.machine import Look, Machine
-from preflight.facts import ServerState
+from preflight import facts as observation
 from settings import VM
 
 BOOKWORM = Machine(debian="12", cores=2, memory=2000, ipv6=True, ssh_ports=(22,))
@@ -80,7 +80,7 @@ def deployed(
     state.activate_host(box)
 
     def bare(fact: type[FactBase[Any]], **_: Any) -> Any:
-        facts = {Look: machine, ServerState: replace(BARE, clock=time.time())}
+        facts = {Look: machine, observation.ServerState: replace(BARE, clock=time.time())}
         return facts[fact] if fact in facts else fact().default()
 
     vars(box)["get_fact"] = bare

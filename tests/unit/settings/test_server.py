@@ -208,10 +208,10 @@ def test_apps_with_a_database_on_the_server(
 def test_one_app_of_several_is_chosen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     apps = [an_app(name=name, domains=[f"{name}.example.com"]) for name in ("one", "two")]
     vm = read(folder, a_vm(*apps))
-    assert vm.selected_apps(None) == vm.apps
-    assert vm.selected_apps("two") == vm.apps[1:]
+    assert vm.chosen(None) == vm.apps
+    assert vm.chosen("two") == vm.apps[1:]
     with pytest.raises(SystemExit) as stopped:
-        vm.selected_apps("three")
+        vm.chosen("three")
     assert stopped.value.code == REFUSED
     message = "203.0.113.10 has no app three; its apps: one, two. Nothing was changed.\n"
     assert capsys.readouterr().err == message
