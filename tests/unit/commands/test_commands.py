@@ -117,7 +117,7 @@ def test_every_command_reports_in_one_sentence_why_there_is_no_connection(
 
 
 @pytest.mark.parametrize("command", ["status", "drift", "preflight", "verify", "deploy"])
-def test_an_inventory_that_nobody_edited_is_refused_before_connecting(command: str) -> None:
+def test_an_inventory_that_nobody_edited_is_told_before_connecting(command: str) -> None:
     result = fab(command)
     assert result.returncode == 4
     assert "inventory.py has 3 mistakes; no server was contacted." in result.stdout + result.stderr

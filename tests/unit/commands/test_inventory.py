@@ -54,7 +54,7 @@ def test_the_inventory_that_ships_is_valid() -> None:
     assert [app.source for app in vm.apps] == [PROJECT / "app"]
 
 
-def test_an_inventory_that_nobody_edited_is_refused_before_connecting() -> None:
+def test_an_inventory_that_nobody_edited_is_told_before_connecting() -> None:
     """It ended in paramiko's traceback of 25 lines."""
     result = subprocess.run(
         [PYINFRA, "-y", "inventory.py", "deploy.py"],
