@@ -110,7 +110,7 @@ class Email(Settings):
 class Notify(Settings):
     """Notifications when monitoring finds a problem and when it is resolved, on each channel set.
 
-    To send a test, on the server: sudo onebox-watch test"""
+    To send a test message, run `sudo onebox-watch test` on the server."""
 
     email: Email | None = None
     """E-mail account and recipients."""
@@ -127,7 +127,7 @@ class Notify(Settings):
 
 
 class Checks(Settings):
-    """Monitoring of the server, by a timer on it; docs/checks.md lists the checks."""
+    """Monitoring of the server by a timer; docs/checks.md lists the checks."""
 
     every: int = Field(default=300, ge=5, le=3600)
     """Seconds between two rounds of checks. Most problems are reported when two rounds in a row
