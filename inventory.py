@@ -1,4 +1,4 @@
-"""Your server. The one file to edit; settings/ has every other knob."""
+"""Your server. The only file to edit; settings/ documents all other settings."""
 
 from settings import servers
 

@@ -1,1 +1,1 @@
-"""What a person does by hand; fabfile.py lists it."""
+"""The commands of fabfile.py that do more than call onebox-release on the server."""

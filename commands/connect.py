@@ -1,4 +1,4 @@
-"""A server as a deploy sees it, for commands that look and change nothing."""
+"""A connection to a server as in a deploy, for read-only commands."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pyinfra.context import ctx_host, ctx_state
 
 @contextmanager
 def connected(name: str, data: Mapping[str, Any]) -> Iterator[tuple[State, Host]]:
-    """Have operations and facts see one server of the inventory; nothing is executed.
+    """Prepare operations and query facts on one server of the inventory; execute nothing.
 
-    Raises PyinfraError where it can't be reached.
+    Raises PyinfraError if it can't be reached.
     """
-    logger.setLevel(ERROR)  # a preflight's warnings are a deploy's, or told by `fab preflight`
+    logger.setLevel(ERROR)  # hides the preflight's warnings, which `fab preflight` prints itself
     state = State(Inventory(([(name, dict(data))], {})), Config(), check_for_changes=False)
     [host] = state.inventory
     host.connect(show_errors=False, raise_exceptions=True)

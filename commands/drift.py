@@ -1,4 +1,4 @@
-"""What on a server differs from what the repository wants: a deploy's dry run, told in words."""
+"""How a server differs from the repository: the differences that a deploy would fix."""
 
 from __future__ import annotations
 
@@ -22,16 +22,13 @@ from settings import VM
 
 DRIFT = 2  # exit code
 WIDTH = 80
-NEWER = "will change (it is as the last deploy left it)"
-ACCEPT = (
-    "Take away what nobody wanted. What is then still here is put on record by a",
-    "deploy with --data accept=true.",
-)
+OUTDATED = "will change (unedited since the last deploy)"
+ACCEPT = "Remove what you don't recognise, then accept the rest with --data accept=true."
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What differs on a server: what the next deploy mends, and what it leaves to a person."""
+    """The differences on a server: those that the next deploy fixes, and those that it leaves."""
 
     host: str
     deploy: list[Difference]
@@ -43,7 +40,7 @@ class Drift:
         return DRIFT if self.deploy or self.person else 0
 
     def document(self) -> str:
-        """Return it for programs."""
+        """Return the differences as JSON."""
         data = {
             kind: [asdict(difference) for difference in getattr(self, kind)]
             for kind in ("deploy", "person")
@@ -52,60 +49,62 @@ class Drift:
 
     def __str__(self) -> str:
         if not self.code:
-            return f"{self.host} is as the repository wants it."
+            return f"{self.host} has no drift."
         parts = []
         if self.deploy:
-            parts.append("\n".join([f"The next deploy mends on {self.host}:", *_told(self.deploy)]))
+            head = f"The next deploy fixes on {self.host}:"
+            parts.append("\n".join([head, *_lines(self.deploy)]))
         if self.person:
-            accept = [] if all(ABANDONED in each.how for each in self.person) else ACCEPT
-            parts.append("\n".join([f"Left to you on {self.host}:", *_told(self.person), *accept]))
+            accept = [] if all(ABANDONED in each.how for each in self.person) else [ACCEPT]
+            parts.append("\n".join([f"Left to you on {self.host}:", *_lines(self.person), *accept]))
         return "\n\n".join(parts)
 
 
-def look(name: str, data: Mapping[str, Any]) -> Drift:
-    """Return what differs on a server, and change nothing.
+def inspect(name: str, data: Mapping[str, Any]) -> Drift:
+    """Return the differences on a server, without changing anything.
 
-    Raises PyinfraError where the server can't be looked at.
+    Raises PyinfraError if the server can't be inspected.
     """
     with connected(name, data) as (state, host):
         runpy.run_path(str(PROJECT / "deploy.py"))
-        # Each once: nginx comes twice in a deploy.
-        mends = list(dict.fromkeys(_differences(state, host)))
-        mends = _reworded(mends, host)
-        if len(mends) > 1:  # what the checks expect is another wherever a file is: no news
-            mends = [each for each in mends if each.what != manifest.PATH]
+        # Each once: a deploy configures nginx twice.
+        found = list(dict.fromkeys(_differences(state, host)))
+        found = _mark_outdated(found, host)
+        if len(found) > 1:  # the manifest differs whenever a file does
+            found = [each for each in found if each.what != manifest.PATH]
         vm: VM = data["vm"]
         access = foreign(host.get_fact(Access, decided=decided(vm)))
-        return Drift(name, mends, [*abandoned(host, [app.name for app in vm.apps]), *access])
+        return Drift(name, found, [*abandoned(host, [app.name for app in vm.apps]), *access])
 
 
 def _differences(state: State, host: Host) -> Iterator[Difference]:
     for key in host.op_hash_order:
         commands = list(state.get_op_data_for_host(host, key).command_generator())
-        told = [difference for command in commands for difference in mended(command)]
-        if commands and not told:
-            told = [Difference(next(iter(state.get_op_meta(key).names)), "would change something")]
-        yield from told
+        found = [difference for command in commands for difference in mended(command)]
+        if commands and not found:
+            name = next(iter(state.get_op_meta(key).names))
+            found = [Difference(name, "would change something")]
+        yield from found
 
 
-def _reworded(found: list[Difference], host: Host) -> list[Difference]:
-    """Return the differences, worded for files that nobody edited: what is wanted has changed."""
+def _mark_outdated(found: list[Difference], host: Host) -> list[Difference]:
+    """Return the differences, with other words for files that only the repository has changed."""
     edited = [each.what for each in found if each.how == EDITED]
     if not edited:
         return found
     unedited: list[str] = host.get_fact(manifest.Unedited, paths=edited)
     return [
-        Difference(each.what, NEWER) if each.how == EDITED and each.what in unedited else each
+        Difference(each.what, OUTDATED) if each.how == EDITED and each.what in unedited else each
         for each in found
     ]
 
 
-def _told(differences: list[Difference]) -> Iterator[str]:
+def _lines(differences: list[Difference]) -> Iterator[str]:
     for difference in differences:
         line = f"  {difference.what} {difference.how}"
         if len(line) > WIDTH:
-            words = TextWrapper(
+            wrapper = TextWrapper(
                 WIDTH, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
             )
-            line = f"{words.fill(f'  {difference.what}')}\n      {difference.how}"
+            line = f"{wrapper.fill(f'  {difference.what}')}\n      {difference.how}"
         yield line

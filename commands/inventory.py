@@ -1,4 +1,4 @@
-"""Which server and which app a command is about: the deploy's inventory says it."""
+"""The inventory of a command, and the server and app that it selects."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from settings.app import App
 
 PROJECT = Path(__file__).resolve().parent.parent
-REFUSED = 4  # exit code of a command that was not begun
+REFUSED = 4  # exit code of a command that did not start
 
 
 def inventory_path(path: str = "") -> Path:
-    """Return where the inventory is: `path`, or ONEBOX_INVENTORY, or inventory.py.
+    """Return the inventory's file: `path`, or ONEBOX_INVENTORY, or inventory.py.
 
-    It is seen from here, or else from the project.
+    It is relative to the working directory, or else to the project's folder.
     """
     name = path or os.environ.get("ONEBOX_INVENTORY") or "inventory.py"
     file = Path(name) if Path(name).is_file() else PROJECT / name
@@ -32,32 +32,32 @@ def inventory_path(path: str = "") -> Path:
 
 
 def servers(path: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """Return the inventory's servers, as pyinfra reads them: address and data.
+    """Return the inventory's servers as pyinfra reads them: address and data.
 
-    What is wrong in its settings it tells by itself.
+    The inventory itself reports mistakes in its settings.
     """
     return read(inventory_path(path))
 
 
 def read(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return the servers of an inventory. Raises Exit where it is no Python, or has none."""
+    """Return the servers of an inventory. Raises Exit if it fails to run or defines no hosts."""
     try:
         found = runpy.run_path(str(path))
-    except Exception as error:  # noqa: BLE001 - a person wrote it
-        raise Exit(f"{_place(error, path)}: {_worded(error)}", REFUSED) from None
+    except Exception as error:  # noqa: BLE001 - it is the user's code
+        raise Exit(f"{_location(error, path)}: {_message(error)}", REFUSED) from None
     if "hosts" not in found:
-        raise Exit(f"{path} has no `hosts`. Write it as in `hosts = servers(...)`.", REFUSED)
+        raise Exit(f"{path} has no `hosts`. Add `hosts = servers(...)`.", REFUSED)
     hosts: list[tuple[str, dict[str, Any]]] = found["hosts"]
     return hosts
 
 
-def _worded(error: Exception) -> str:
+def _message(error: Exception) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return f"{type(error).__name__}: {text}"
 
 
-def _place(error: Exception, path: Path) -> str:
-    """Return the file and the line of it that an error came from."""
+def _location(error: Exception, path: Path) -> str:
+    """Return the file and line that raised an error."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -66,22 +66,22 @@ def _place(error: Exception, path: Path) -> str:
 
 
 def server(address: str = "") -> tuple[str, dict[str, Any]]:
-    """Return the server of this address, or the inventory's only one."""
+    """Return the server with this address, or the inventory's only one."""
     found = servers()
     names = [name for name, _ in found]
     return found[_index(names, address, "--on", "server", "the inventory")]
 
 
 def app(apps: Sequence[App], name: str = "") -> App:
-    """Return the app of this name, or a server's only one."""
+    """Return the app with this name, or the server's only one."""
     return apps[_index([app.name for app in apps], name, "--app", "app", "the server")]
 
 
-def _index(names: list[str], wanted: str, option: str, kind: str, where: str) -> int:
-    if wanted in names:
-        return names.index(wanted)
-    if not wanted and len(names) == 1:
+def _index(names: list[str], name: str, option: str, kind: str, where: str) -> int:
+    if name in names:
+        return names.index(name)
+    if not name and len(names) == 1:
         return 0
-    wrong = f"{where} has no {kind} {wanted!r}" if wanted else f"{where} has several {kind}s"
-    listed = "\n".join(f"  {option} {name}" for name in names)
-    raise Exit(f"{wrong[0].upper()}{wrong[1:]}. Say which:\n{listed}", REFUSED)
+    problem = f"{where} has no {kind} {name!r}" if name else f"{where} has several {kind}s"
+    choices = "\n".join(f"  {option} {each}" for each in names)
+    raise Exit(f"{problem[0].upper()}{problem[1:]}. Choose one:\n{choices}", REFUSED)

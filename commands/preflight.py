@@ -1,10 +1,10 @@
-"""Whether a server can take a deploy, asked alone."""
+"""The preflight alone: whether a server can take a deploy."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
@@ -12,13 +12,14 @@ from commands.connect import connected
 from commands.inventory import REFUSED
 from preflight import facts
 from preflight.rules import WIDTH, problems, refusal, warnings
+from settings import VM
 from settings.mistakes import Mistake
 from tasks.system import packages
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """What stands in the way of a deploy to a server, and what may be meant so."""
+    """The problems that prevent a deploy to a server, and warnings."""
 
     host: str
     problems: list[Mistake]
@@ -30,9 +31,13 @@ class Preflight:
         return REFUSED if self.problems else 0
 
     def document(self) -> str:
-        """Return it for programs."""
-        told = {"problems": [asdict(each) for each in self.problems], "warnings": self.warnings}
-        return json.dumps({"schema": 1, "host": self.host, "app": None, "data": told})
+        """Return the result as JSON."""
+        problems = [
+            {"path": each.path, "expected": each.expected, "found": each.found, "mend": each.fix}
+            for each in self.problems
+        ]
+        data = {"problems": problems, "warnings": self.warnings}
+        return json.dumps({"schema": 1, "host": self.host, "app": None, "data": data})
 
     def __str__(self) -> str:
         ready = f"{self.host} can take a deploy."
@@ -42,12 +47,12 @@ class Preflight:
         ])  # fmt: skip
 
 
-def look(name: str, data: Mapping[str, Any]) -> Preflight:
-    """Return what a deploy would say of a server before it began, and change nothing.
+def inspect(name: str, data: Mapping[str, Any]) -> Preflight:
+    """Return the preflight of a server, without changing anything.
 
-    Raises PyinfraError where the server can't be looked at.
+    Raises PyinfraError if the server can't be inspected.
     """
+    vm: VM = data["vm"]
     with connected(name, data) as (_, host):
-        seen, outside = facts.look(host, data["vm"], packages(data["vm"]))
-    told = [] if "lacks" in seen else list(warnings(seen, outside))
-    return Preflight(name, problems(data["vm"], seen, outside), told)
+        server, external = facts.observe(host, vm, packages(vm))
+    return Preflight(name, problems(vm, server, external), list(warnings(server, external)))

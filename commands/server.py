@@ -1,4 +1,4 @@
-"""The server at the other end of an SSH connection, and its program onebox-release."""
+"""A server over SSH, and its program onebox-release."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from settings.app import App
 
 PROGRAM = "/usr/local/bin/onebox-release"
-PATIENCE = 10  # seconds for a connection
+CONNECT_TIMEOUT = 10  # seconds
 FAILED, MISSING = 1, 127
 NO_SUDO = "sudo: a password is required"
 
@@ -38,67 +38,67 @@ class Server:
 
     @classmethod
     def of(cls, address: str = "") -> Server:
-        """Return the server of this address, or the inventory's only one."""
+        """Return the server with this address, or the inventory's only one."""
         return cls(*inventory.server(address))
 
     @property
     def vm(self) -> VM:
-        """Return its settings."""
+        """Return the server's settings."""
         vm: VM = self.data["vm"]
         return vm
 
     def app(self, name: str = "") -> App:
-        """Return the app of this name, or the only one."""
+        """Return the app with this name, or the only one."""
         return inventory.app(self.vm.apps, name)
 
     def program(
-        self, *arguments: str, terminal: bool = False, given: bool = False, text: str = ""
+        self, *arguments: str, terminal: bool = False, interactive: bool = False, stdin: str = ""
     ) -> None:
-        """Run onebox-release there, and end with its exit code; what it prints is printed here.
+        """Run onebox-release on the server, print its output, and exit with its exit code.
 
-        With a `terminal` it is shown one, if this is run in one. With `given` it reads what is
-        given here on standard input; else it reads `text`.
+        `terminal` allocates a pseudo-terminal if there is one here. `interactive` forwards this
+        program's standard input; otherwise it is `stdin`.
         """
         command = shlex.join([PROGRAM, *arguments])
-        if code := self.run(command, terminal=terminal, given=given, text=text):
+        if code := self.run(command, terminal=terminal, interactive=interactive, stdin=stdin):
             if code == MISSING:
                 raise Exit(f"{self.address} has no onebox-release. Deploy to it first.", FAILED)
             raise Exit(code=code)
 
     def run(
-        self, command: str, *, terminal: bool = False, given: bool = False, text: str = ""
+        self, command: str, *, terminal: bool = False, interactive: bool = False, stdin: str = ""
     ) -> int:
-        """Run a command there as root; return its exit code."""
-        # env says by 127 that there is no such program; sudo by itself would not.
+        """Run a command on the server as root; return its exit code."""
+        # env exits with 127 if the program is missing; sudo exits with 1.
         sudo = "sudo -n env" if self.data["_sudo"] else "env"
         try:
             result = self.connection.run(
                 f"{sudo} {command}",
-                pty=terminal and sys.stdout.isatty() and (sys.stdin.isatty() or not given),
-                in_stream=None if given else StringIO(text) if text else False,
+                pty=terminal and sys.stdout.isatty() and (sys.stdin.isatty() or not interactive),
+                in_stream=None if interactive else StringIO(stdin) if stdin else False,
                 warn=True,
             )
         except ThreadException as error:
             if not any(issubclass(each.type, BrokenPipeError) for each in error.exceptions):
                 raise
-            # Whoever read what this prints has gone: `| head`.
+            # The reader of the output has exited: `| head`.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Exit(code=FAILED) from None
         if result.exited < 0:
-            raise Exit(f"The connection to {self.address} broke.", FAILED)
+            raise Exit(f"The connection to {self.address} was lost.", FAILED)
         if result.exited and (result.stderr or result.stdout).strip().endswith(NO_SUDO):
             user = self.data["ssh_user"]
             allow = f"echo '{user} ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/{user}"
             raise Exit(
-                f"{user} may not use sudo without a password. Fix, as root there: {allow}", FAILED
+                f"{user} needs passwordless sudo. Fix, as root on the server: {allow}", FAILED
             )
         return int(result.exited)
 
     @cached_property
     def connection(self) -> Connection:
-        """Return an open connection, made as the inventory and ssh_config say.
+        """Return an open connection, by the inventory and ssh_config.
 
-        A server whose key is not known is not talked to; Fabric by itself would trust any.
+        A server with an unknown host key is refused; Fabric by default trusts any.
         """
         if unedited := self.data.get("unedited"):
             raise Exit(unedited, inventory.REFUSED)
@@ -109,7 +109,7 @@ class Server:
             user=self.data["ssh_user"],
             port=self.data.get("ssh_port"),
             config=Config(runtime_ssh_path=config),
-            connect_timeout=PATIENCE,
+            connect_timeout=CONNECT_TIMEOUT,
             connect_kwargs={**key, **self.data["ssh_paramiko_connect_kwargs"]},
         )
         known = connection.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts")

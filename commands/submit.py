@@ -1,4 +1,4 @@
-"""Releasing with a deploy key, which can do nothing else: no inventory, no secret is needed."""
+"""Release an app with a restricted deploy key, without an inventory or secrets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from operations.artifact import pack
 from operations.lock import WAIT
 
 USER = "onebox-deploy"
-BROKEN = 255  # ssh's own exit code: there was no answer
-CUT = (
-    "No connection, or it was cut: it could not be told what came of this. A switch that had begun"
-    " goes on by itself. Submit again: what is live already is left alone."
+SSH_FAILED = 255  # ssh's own exit code, without one from the server
+LOST = (
+    "Could not connect, or the connection was lost; the result is unknown. A switch that had"
+    " started continues. Submit again: it does nothing if the release is live."
 )
 
 
@@ -32,10 +32,10 @@ def submit(app: str, source: str, address: str, ssh_config: str | None, wait: in
     config = ["-F", ssh_config] if ssh_config else []
     options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
     request = f"submit {app} {artifact.digest}"
-    request += "" if wait == WAIT else f" wait={wait}"  # an older server takes no number
+    request += "" if wait == WAIT else f" wait={wait}"  # an older server does not know the option
     command = ["ssh", *config, *options, f"{USER}@{address}", request]
     code = subprocess.run(command, input=artifact.content, check=False).returncode
-    if code == BROKEN:
-        print(CUT, file=sys.stderr)
+    if code == SSH_FAILED:
+        print(LOST, file=sys.stderr)
         return FAILED
     return code

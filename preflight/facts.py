@@ -1,4 +1,4 @@
-"""What is seen of a server before a deploy, on it and from here, by one command."""
+"""Observe a server before a deploy, by one command on it and from the deploying machine."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ import json
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Literal, TypeVar
 
 from pyinfra.api.facts import FactBase
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
+from sent.server import Observation, Request
 
 from operations.program import sent
 from settings import VM
 from settings.app import App
 
-PATIENCE = 120  # seconds for another apt to end
-ANSWER = 1.0  # seconds for DNS, and for port 80
-# Files of ours; where one stands, what it is about was taken over by an earlier deploy.
-OURS = {
+APT_TIMEOUT = 120  # seconds
+NETWORK_TIMEOUT = 1.0  # seconds for DNS, and for port 80
+# A file that onebox generates, by the service that it takes over.
+ONEBOX_FILES = {
     "nginx": "etc/systemd/system/nginx.service.d/onebox.conf",
     "firewall": "etc/onebox/firewall.nft",
     "postgresql": "etc/postgresql-common/createcluster.d/onebox.conf",
@@ -29,79 +30,90 @@ OURS = {
 Value = TypeVar("Value")
 
 
-class Look(FactBase[dict[str, Any]]):
-    """All that is to be known, or what is lacking to know it: Python, or sudo rights."""
+@dataclass(frozen=True)
+class Unobservable:
+    """A server that can't be observed, because it has no python3 or the user has no sudo."""
 
-    def command(self, asked: str) -> str:
-        """Return one command, which makes itself root where it must."""
-        program = sent("sent.server", asked)
+    missing: Literal["python3", "sudo"]
+
+
+class ServerState(FactBase[Observation | Unobservable]):
+    """The state of a server, or why it can't be observed."""
+
+    def command(self, request: str) -> str:
+        """Return a command that runs the program as root, by sudo if necessary."""
+        program = sent("sent.server", request)
         return (
-            'command -v python3 >/dev/null || { echo \'{"lacks": "python3"}\'; exit; };'
+            'command -v python3 >/dev/null || { echo \'{"missing": "python3"}\'; exit; };'
             f' if [ "$(id -u)" = 0 ]; then {program};'
             f" elif sudo -n true 2>/dev/null; then sudo -n {program};"
-            ' else echo \'{"lacks": "sudo"}\'; fi'
+            ' else echo \'{"missing": "sudo"}\'; fi'
         )
 
-    def process(self, output: list[str]) -> dict[str, Any]:
-        """Return what was seen."""
-        seen: dict[str, Any] = json.loads(output[-1])
-        return seen
+    def process(self, output: list[str]) -> Observation | Unobservable:
+        """Return the observation."""
+        fields = json.loads(output[-1])
+        return Unobservable(**fields) if "missing" in fields else Observation.from_json(output[-1])
 
 
 @dataclass(frozen=True)
-class Outside:
-    """What the deploying machine sees."""
+class ExternalObservation:
+    """A server as the deploying machine sees it."""
 
     address: str
-    """The server's `public_address`, or as connected to; empty behind a jump host."""
+    """`public_address`, or the address of the connection; empty behind a jump host."""
     domains: dict[str, list[str]]
-    """The addresses that DNS has for them."""
+    """Addresses in DNS, by domain."""
     port_80: bool
-    """Whether anything answers there, be it that nobody listens."""
+    """Whether port 80 answers, if only by refusing a connection."""
     clock: float
-    """This machine's, when the server told its own."""
+    """The deploying machine's clock when the server was observed, in seconds since the epoch."""
 
 
-def look(host: Host, vm: VM, packages: Sequence[str]) -> tuple[dict[str, Any], Outside]:
-    """Return what is seen on the server and, at the same time, from here."""
-    address = _public(vm) or _peer(host)
+def observe(
+    host: Host, vm: VM, packages: Sequence[str]
+) -> tuple[Observation | Unobservable, ExternalObservation]:
+    """Observe a server from inside and, at the same time, from this machine."""
+    address = _public_address(vm) or _peer_address(host)
     names = [domain for app in vm.apps for domain in app.domains]
-    addresses = [_begun(_resolve, name) for name in names]
-    answers = _begun(_answers, address)
-    asked = {
-        "ours": OURS,
-        "taken": {app.name: _places(app) for app in vm.apps},
-        "packages": packages,
-        "patience": PATIENCE,
-    }
-    seen: dict[str, Any] = host.get_fact(Look, asked=json.dumps(asked), _sudo=False)
+    lookups = [_in_background(_resolve, name) for name in names]
+    port_80 = _in_background(_answers, address)
+    request = Request(
+        onebox_files=ONEBOX_FILES,
+        app_paths={app.name: _app_paths(app) for app in vm.apps},
+        packages=list(packages),
+        apt_timeout=APT_TIMEOUT,
+    )
+    server: Observation | Unobservable = host.get_fact(
+        ServerState, request=json.dumps(asdict(request)), _sudo=False
+    )
     clock = time.time()
-    found = {name: ask() or [] for name, ask in zip(names, addresses, strict=True)}
-    return seen, Outside(address, found, bool(answers()), clock)
+    domains = {name: lookup() or [] for name, lookup in zip(names, lookups, strict=True)}
+    return server, ExternalObservation(address, domains, bool(port_80()), clock)
 
 
-def _begun(ask: Callable[[str], Value], of: str) -> Callable[[], Value | None]:
-    """Begin to ask, and return a function that waits for the answer as long as that is wise."""
-    found: list[Value] = []
-    thread = Thread(target=lambda: found.append(ask(of)), daemon=True)
+def _in_background(ask: Callable[[str], Value], name: str) -> Callable[[], Value | None]:
+    """Start a query, and return a function that waits for its answer; None after the timeout."""
+    answers: list[Value] = []
+    thread = Thread(target=lambda: answers.append(ask(name)), daemon=True)
     thread.start()
 
     def wait() -> Value | None:
-        thread.join(ANSWER)
-        return found[0] if found else None
+        thread.join(NETWORK_TIMEOUT)
+        return answers[0] if answers else None
 
     return wait
 
 
-def _public(vm: VM) -> str:
-    """Return the IP address of `public_address`, if that is set."""
+def _public_address(vm: VM) -> str:
+    """Return the IP address of `public_address`; empty if it is not set."""
     if not vm.public_address:
         return ""
     return next(iter(_resolve(vm.public_address)), vm.public_address)
 
 
-def _peer(host: Host) -> str:
-    """Return the address that the connection leads to."""
+def _peer_address(host: Host) -> str:
+    """Return the remote address of the SSH connection; empty if it is not a socket's."""
     client = host.connector.client if isinstance(host.connector, SSHConnector) else None
     transport = client.get_transport() if client else None
     address = transport.sock.getpeername() if transport else ()
@@ -119,7 +131,7 @@ def _answers(address: str) -> bool:
     if not address:
         return True
     try:
-        socket.create_connection((address, 80), ANSWER).close()
+        socket.create_connection((address, 80), NETWORK_TIMEOUT).close()
     except ConnectionRefusedError:
         return True
     except OSError:
@@ -127,7 +139,7 @@ def _answers(address: str) -> bool:
     return True
 
 
-def _places(app: App) -> list[str]:
+def _app_paths(app: App) -> list[str]:
     units = [f"{app.name}.service", f"{app.name}@.target", f"{app.name}-web@.service"]
     folders = [f"/srv/{app.name}", f"/etc/{app.name}", f"/var/lib/{app.name}"]
     return [*folders, *(f"/etc/systemd/system/{unit}" for unit in units)]

@@ -1,6 +1,6 @@
-"""The inventory's settings: `from settings import servers` is all that an inventory needs.
+"""The inventory's settings: an inventory needs only `from settings import servers`.
 
-A server's are in server.py, an app's in app.py; the rest checks their values.
+server.py has a server's settings, app.py an app's; the other modules validate them.
 """
 
 from settings.app import App, Process, Timer, Web

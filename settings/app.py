@@ -1,4 +1,4 @@
-"""Every knob of an app: typed, frozen, with its unit and its default."""
+"""The settings of an app: typed and frozen, each with its unit and default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from settings.mistakes import wrong
+from settings.mistakes import invalid
 from settings.model import Settings
 from settings.source import Module, Project
 from settings.values import (
@@ -28,142 +28,145 @@ from settings.values import (
 
 
 class Web(Settings):
-    """Gunicorn."""
+    """Gunicorn, which serves the app's requests."""
 
     workers: int | None = Field(default=None, ge=1, le=64)
-    """None takes the smaller of cores + 1 and what memory allows two releases at once."""
+    """Worker processes. None: CPU cores + 1, or fewer if memory can't hold two releases' workers
+    at once."""
     worker_memory: int = Field(default=150, ge=32)
-    """MiB that one worker needs; it serves to choose `workers`."""
+    """MiB of memory that one worker needs; used to choose `workers`."""
     timeout: Seconds = 30
-    """Seconds of silence after which a worker is replaced."""
+    """Seconds of silence after which a worker is killed and restarted."""
     graceful_timeout: Seconds = 30
-    """Seconds that a stopping worker gives its requests."""
+    """Seconds that a stopping worker has to finish its requests."""
     keepalive: Seconds = 5
-    """Seconds that an idle connection is kept."""
+    """Seconds that an idle keep-alive connection stays open."""
     max_requests: int = Field(default=100_000, ge=0)
-    """Requests after which a worker is replaced, against slow leaks; 0 means never."""
+    """Requests after which a worker restarts, against slow memory leaks; 0 disables it."""
     max_requests_jitter: int = Field(default=10_000, ge=0)
-    """Up to so many requests more, so that workers are not all replaced at once."""
+    """Random extra requests per worker, so that workers do not all restart at once."""
     log_level: Literal["debug", "info", "warning", "error", "critical"] = "info"
-    """What Gunicorn writes to the journal."""
+    """Lowest level that Gunicorn logs to the journal."""
 
 
 class Process(Settings):
-    """A process beside web: a queue worker, say. It starts and stops with its release. During the
-    watch after a switch the old release's runs beside the new one's, unless it is `alone`."""
+    """A process beside web, such as a queue worker. It starts and stops with its release. During
+    the watch after a switch, both releases' processes run, unless `alone` is set."""
 
     name: ProcessName
-    """Its unit is called so, behind the app's name."""
+    """Suffix of the unit's name: NAME-PROCESS@.service."""
     command: OneLine
-    """What it runs, in the app's folder and environment, as in "python -m links.worker"."""
+    """Command to run in the app's folder and environment, as in "python -m links.worker"."""
     stop_signal: Literal["SIGTERM", "SIGINT", "SIGQUIT"] = "SIGTERM"
-    """Asks it to finish what it is at."""
+    """Signal that asks the process to finish its work and exit."""
     stop_timeout: Seconds = 60
-    """Seconds that it is given to finish."""
+    """Seconds that the process has to exit after `stop_signal`."""
     alone: bool = False
-    """Whether it must never run twice, as a scheduler: the old release's is stopped before the new
-    one's starts, and a rollback does the reverse. In between none runs."""
+    """Never run two instances, as for a scheduler: a switch stops the old release's process before
+    it starts the new one's, and a rollback does the reverse. In between, none runs."""
 
 
 class Static(Settings):
-    """A folder of files that nginx serves itself, without asking the app."""
+    """A folder of files that nginx serves without asking the app."""
 
     path: UrlPath
-    """Where it is served, as in "/static". What is not there, the app is asked for."""
+    """URL path, as in "/static". Requests for files that are missing there go to the app."""
     folder: RelativeFolder
-    """The folder, seen from `source`. Everybody may read it."""
+    """Folder relative to `source`. All its files are public."""
     max_age: int = Field(default=3600, ge=0)
-    """Seconds that a browser may keep a file. A year, where names change with the content."""
+    """Seconds that a browser may cache a file; use a year if names change with the content."""
 
 
 class Sandbox(Settings):
-    """What an app's processes may do beyond the least. Each setting opens one thing."""
+    """What an app's processes may do beyond the minimum. Each setting lifts one restriction."""
 
     jit: bool = False
-    """Memory that can be written and executed: compilers at run time, as numba's. Whoever can
-    write to the app's memory could then run what they wrote."""
+    """Allow memory that is writable and executable, for run-time compilers such as numba's. An
+    attacker who can write to the app's memory could then run code from it."""
     netlink: bool = False
-    """Netlink sockets: libraries that list network interfaces. They show the server's addresses
-    and routes, and reach more of the kernel."""
+    """Allow netlink sockets, for libraries that list network interfaces. They show the server's
+    addresses and routes, and expose more of the kernel."""
     proc: bool = False
-    """All of /proc beside processes: psutil and others that read memory, load and devices there.
-    Other users' processes stay invisible."""
+    """Show all of /proc, for psutil and others that read memory, load and devices there. Other
+    users' processes stay hidden."""
     link_local: bool = False
-    """Link-local addresses (169.254.0.0/16, fe80::/10) and cloud metadata services, from which
-    whoever controls the app could fetch the server's credentials at its cloud. DNS is open."""
+    """Allow link-local addresses (169.254.0.0/16, fe80::/10) and cloud metadata services, from
+    which an attacker who controls the app could get the server's cloud credentials. DNS always
+    works."""
     listen: bool = False
-    """Ports of its own, TCP and UDP, which the firewall closes to the outside. nginx needs none:
-    it comes over a Unix socket. Ports that a client is given by the kernel are not meant."""
+    """Allow listening on TCP and UDP ports, which the firewall closes to the outside. Not needed
+    for nginx, which uses a Unix socket, nor for the ports that the kernel assigns to clients."""
     priorities: bool = False
-    """Setting priority, CPU affinity and resource limits of its own processes: numerical
-    libraries that pin threads to cores. It could crowd out the server's other processes."""
+    """Allow changing the priority, CPU affinity and resource limits of the app's processes, for
+    numerical libraries that pin threads to cores. The app could slow the server's other
+    processes."""
 
 
 class Resources(Settings):
-    """What all processes of an app may take together, those of two releases during a switch, its
-    timers, hooks, migrations and `fab run` included. All but `tmp` and `shm` apply to what runs."""
+    """Limits on an app's processes together: both releases during a switch, timers, hooks,
+    migrations and `fab run`. All but `tmp` and `shm` apply to running processes at once."""
 
     memory: int | None = Field(default=None, ge=64)
-    """MiB of memory, files in /tmp and /dev/shm counted. Above it, the kernel ends a process of
-    this app. None takes what the server has, less 350 MiB for the system and PostgreSQL, and less
-    what the other apps' workers need."""
+    """MiB of memory, including files in /tmp and /dev/shm. Above it, the kernel kills a process of
+    this app. None: the server's memory, less 350 MiB for the system and PostgreSQL, and less what
+    the other apps' workers need."""
     tasks: int = Field(default=2048, ge=64)
     """Processes and threads."""
     cpu_weight: int = Field(default=100, ge=1, le=10_000)
-    """Share of the CPU beside the server's other apps, while there is not enough for all."""
+    """Share of the CPU relative to the server's other apps, while they compete for it."""
     io_weight: int = Field(default=100, ge=1, le=10_000)
-    """Share of the disk likewise."""
+    """Share of the disk's bandwidth relative to the server's other apps."""
     tmp: int | None = Field(default=None, ge=8)
-    """MiB in /tmp, which is memory; None takes 10 % of the server's. Large temporary files go to
-    /var/tmp, where TMPDIR points: that is on the disk."""
+    """MiB in /tmp, which is in memory. None: 10 % of the server's memory. Large temporary files
+    belong in /var/tmp, on disk, which TMPDIR names."""
     shm: int | None = Field(default=None, ge=8)
-    """MiB of shared memory (/dev/shm); None takes 25 % of the server's memory."""
+    """MiB of shared memory (/dev/shm). None: 25 % of the server's memory."""
 
 
 class Timer(Settings):
-    """A job that an app does at certain times, one run at a time, in its live release."""
+    """A command that runs on a schedule in the live release, one run at a time."""
 
     name: ProcessName
-    """Its units are called so, behind the app's name."""
+    """Suffix of the units' names: onebox-job-NAME-TIMER.timer and .service."""
     command: OneLine
-    """What it runs, in the app's folder, environment and sandbox."""
+    """Command to run in the app's folder, environment and sandbox."""
     schedule: Schedule
-    """When, as systemd's OnCalendar= has it: "daily", "Mon..Fri 07:30". A time that was missed,
-    because the server was off, is made up for once."""
+    """When to run, as systemd's OnCalendar=: "daily", "Mon..Fri 07:30". Runs that were missed while
+    the server was off are made up for once."""
     timeout: Seconds = 3600
-    """Seconds after which it is stopped and counts as failed."""
+    """Seconds after which a run is stopped and counts as failed."""
 
 
 class Limits(Settings):
-    """What one client (an IPv4 address, or an IPv6 network of 64 bits) may ask of an app. nginx
-    answers what is more with 429. The server itself is not limited."""
+    """Rate limits of one client: an IPv4 address or an IPv6 /64 network. nginx answers requests
+    above them with 429. Requests from the server itself are not limited."""
 
     requests: int = Field(default=500, ge=1, le=100_000)
-    """Requests a second, in the long run."""
+    """Requests per second, on average."""
     burst: int = Field(default=1000, ge=1, le=100_000)
-    """Requests beyond that in one go."""
+    """Requests above that rate that are accepted at once."""
     connections: int = Field(default=1000, ge=1, le=100_000)
-    """Requests under way at the same time. A WebSocket is one for as long as it is open."""
+    """Concurrent requests. A WebSocket counts as one while it is open."""
 
 
 class Hooks(Settings):
-    """Commands around a deploy, run in the sandbox of the release that serves then.
+    """Commands that run around a deploy, in the sandbox of the release that is live then.
 
-    What happened is in ONEBOX_HOOK_RELEASE, _BEFORE, _WHO, _RESULT and _WHY. A hook that fails or
-    takes too long is told, and changes nothing."""
+    ONEBOX_HOOK_RELEASE, _BEFORE, _WHO, _RESULT and _WHY describe the event. A hook that fails or
+    times out is reported, and does not affect the deploy."""
 
     before: OneLine | None = None
     """Before the migration, in the new release."""
     after: OneLine | None = None
-    """When a new release is live and has held."""
+    """After a new release is live and has passed its watch."""
     failed: OneLine | None = None
-    """When a deploy or rollback came to nothing."""
+    """After a failed deploy or rollback."""
     rolled_back: OneLine | None = None
-    """After an automatic rollback."""
+    """After a new release failed during its watch and was rolled back automatically."""
     rollback: OneLine | None = None
-    """When an earlier release is live again because somebody asked for it."""
+    """After a requested rollback to an earlier release."""
     timeout: Seconds = 60
-    """Seconds that each is given; the deploy waits so long."""
+    """Seconds that each hook has; the deploy waits for it."""
 
     @property
     def commands(self) -> dict[str, str]:
@@ -172,135 +175,139 @@ class Hooks(Settings):
 
 
 class App(Settings):
-    """One FastAPI (or other ASGI) app."""
+    """A FastAPI (or other ASGI) app."""
 
     name: Name
-    """Its user, database, units and folders are called so."""
+    """Name of the app's user, database, units and folders."""
     source: Project
-    """Its folder, seen from the inventory's, or "git+https://example.com/links.git@main", as pip
-    writes it. It has the code, and uv.lock with pyproject.toml or a pinned requirements.txt."""
+    """Folder relative to the inventory's, or a git URL in pip's notation, as in
+    "git+https://example.com/links.git@main". It holds the code, and uv.lock with pyproject.toml or
+    a pinned requirements.txt."""
     module: Module
-    """What Gunicorn imports from there, from src/ in it, or from an installed package, as in
-    "links.main:app"; or the call that makes the app, as in "links.main:create_app()"."""
+    """What Gunicorn imports: an app, as in "links.main:app", or a call that returns one, as in
+    "links.main:create_app()". It is in `source`, in its src/, or in an installed package."""
     domains: list[Domain] = Field(min_length=1)
-    """Names that it answers to; the first is its main one."""
+    """Domain names of the app; the first is the main one."""
     health: UrlPath = "/health/ready"
-    """Path that answers 200 when the app can serve; "/" where there is no better one. It is asked
-    with the first domain as Host. The same answer from 400 to 499 for 5 s fails the deploy."""
+    """Path that answers 200 when the app can serve; "/" if it has none. Requests have the first
+    domain as Host. The same answer from 400 to 499 for 5 s fails the deploy."""
     migrate: OneLine | None = None
-    """Command that brings the database up to date, as in "alembic upgrade head". Every deploy of
-    a new release runs it, so it must do nothing where nothing is pending."""
+    """Command that migrates the database, as in "alembic upgrade head". Every deploy of a new
+    release runs it, so it must do nothing when no migration is pending."""
     env: dict[Variable, OneLine] = Field(default_factory=dict)
-    """Environment that is not secret."""
+    """Environment variables that are not secret."""
     secrets: list[SecretByName] = Field(default_factory=list)
-    """Names of secrets. STRIPE_KEY of the app links is LINKS_STRIPE_KEY in secrets.env."""
+    """Names of secret environment variables. The value of STRIPE_KEY of the app links is
+    LINKS_STRIPE_KEY in secrets.env."""
     database: Annotated[
-        Literal["local", "external", "none"], AfterValidator(lambda v, i: _database(v, i))
+        Literal["local", "external", "none"],
+        AfterValidator(lambda v, i: _requires_database_url(v, i)),
     ] = "local"
-    """"local" makes one on the server; "external" is the secret DATABASE_URL, which each release
-    keeps as it was deployed with."""
+    """"local" creates a database on the server; "external" uses the secret DATABASE_URL, and a
+    rolled-back release the value that it was deployed with."""
     database_env: dict[Variable, OneLine] = Field(
         default={"DATABASE_URL": "postgresql://{role}@/{name}?host=/run/postgresql"}
     )
-    """How the app is told of its local database; {role} is the app's, or in migrations the
-    schema owner's. For a driver of SQLAlchemy: "postgresql+psycopg://{role}@/...", say."""
+    """Environment variables that name the local database; {role} is the app's role, or the
+    schema owner's in migrations. SQLAlchemy needs its driver, as in
+    "postgresql+psycopg://{role}@/..."."""
     web: Web = Web()
     """Gunicorn's settings."""
-    processes: Annotated[list[Process], AfterValidator(lambda v: _apart(v))] = Field(
+    processes: Annotated[list[Process], AfterValidator(lambda v: _unique_processes(v))] = Field(
         default_factory=list
     )
-    """What runs beside web."""
-    static: Annotated[list[Static], AfterValidator(lambda v, i: _served(v, i))] = Field(
+    """Processes beside web, such as queue workers."""
+    static: Annotated[list[Static], AfterValidator(lambda v, i: _existing_folders(v, i))] = Field(
         default_factory=list
     )
-    """Folders that nginx serves."""
+    """Folders of files that nginx serves."""
     sandbox: Sandbox = Sandbox()
-    """What its processes may do beyond the least."""
+    """What the app's processes may do beyond the minimum."""
     resources: Resources = Resources()
-    """What its processes may take of the server."""
+    """Limits on the app's use of the server."""
     packages: list[DebianPackage] = Field(default_factory=list)
-    """Debian packages that it needs to run, or to be installed, as in "libmagic1". They stay:
-    the next change of a lock file needs those for building again."""
-    timers: Annotated[list[Timer], AfterValidator(lambda v, i: _timers(v, i))] = Field(
+    """Debian packages that the app needs to run, or to be installed, as in "libmagic1". They stay
+    installed: the next change of a lock file needs those for building again."""
+    timers: Annotated[list[Timer], AfterValidator(lambda v, i: _unique_timers(v, i))] = Field(
         default_factory=list
     )
-    """What runs at certain times."""
+    """Commands that run on a schedule."""
     hooks: Hooks = Hooks()
-    """What runs before and after a deploy."""
+    """Commands that run around a deploy."""
     max_body: int = Field(default=10, ge=1)
-    """MiB that a request's body, or a WebSocket's message, may have."""
+    """MiB that a request's body or a WebSocket message may have."""
     limits: Limits | None = Limits()
-    """What one client may ask; None sets no limit, for an app behind a CDN or another proxy, whose
-    addresses all clients share; the app then gets headers such as CF-Connecting-IP, too."""
+    """Rate limits of one client. None: no limits, for an app behind a CDN or another proxy, whose
+    addresses all clients share; the app then also gets headers such as CF-Connecting-IP."""
     allow_http: bool = False
-    """Whether the app is served over plain HTTP for as long as it has no certificate. Otherwise
-    nginx answers 503 then, and says why."""
+    """Serve the app over plain HTTP while it has no certificate. Otherwise nginx answers 503 with
+    the reason."""
     start_timeout: Seconds = 60
-    """Seconds in which a new release must be ready. One that goes on using the CPU, and has not
-    answered yet, is given up to five times as long."""
+    """Seconds in which a new release must become ready. A release that keeps using the CPU without
+    having answered gets up to five times as long."""
     settle: int = Field(default=2, ge=0, le=600)
-    """Seconds that a new release must go on being ready before it is switched to."""
+    """Seconds that a new release must stay ready before the switch."""
     watch: int = Field(default=60, ge=0, le=3600)
-    """Seconds after the switch in which the old release is kept warm, to be put back. A first
-    release is watched for 10 s, or twice what it took to start, if that is less."""
+    """Seconds after the switch in which the old release keeps running, for an automatic rollback. A
+    first release is watched for 10 s, or twice its start time if that is less."""
     drain: Seconds = 30
-    """Seconds that the old release is given to finish its requests."""
+    """Seconds that the old release has to finish its requests."""
     keep_releases: int = Field(default=5, ge=2)
-    """Releases kept on the server, to go back to."""
+    """Releases kept on the server, for rollbacks."""
     build: bool = False
-    """Whether source distributions and git dependencies may be built; that runs their code, as a
-    user that sees nothing of the server's but its programs, before the release is started.
-    Compilers come by `packages`, as in "build-essential", "python3-dev"."""
+    """Allow building source distributions and git dependencies. That runs their code before the
+    release starts, as a user that can read nothing of the server but its programs. Compilers come
+    from `packages`, as in "build-essential", "python3-dev"."""
     install_secrets: list[SecretByName] = Field(default_factory=list)
-    """Names of secrets that uv alone gets, as its environment, while it installs packages:
+    """Names of secrets that only uv gets, as environment variables while it installs packages:
     UV_INDEX_CORP_USERNAME and UV_INDEX_CORP_PASSWORD for an index named corp. They are sent with
-    each release and kept nowhere on the server."""
+    each release and not stored on the server."""
     git_key: ExistingFile | None = None
-    """Private key for git dependencies over SSH, without a passphrase; sent and kept likewise."""
-    git_known_hosts: Annotated[ExistingFile | None, AfterValidator(lambda v, i: _known(v, i))] = (
-        None
-    )
-    """known_hosts with the keys of the servers that git asks."""
+    """Private SSH key for git dependencies, without a passphrase; sent with each release and not
+    stored on the server."""
+    git_known_hosts: Annotated[
+        ExistingFile | None, AfterValidator(lambda v, i: _required_with_git_key(v, i))
+    ] = None
+    """known_hosts file with the host keys of the git servers."""
     migrations_compatible: bool = False
-    """For migrations that onebox can't read (another tool than Alembic, an external database, a
-    `migrate` that does more than `alembic upgrade head`): whether the previous release can run on
-    what each of them leaves."""
+    """Whether the previous release can run on the schema that each migration leaves. For migrations
+    that onebox can't read: another tool than Alembic, an external database, or a `migrate` that
+    does more than `alembic upgrade head`."""
     lock_timeout: Seconds = 5
-    """Seconds that a migration waits for a lock; while it waits, requests wait behind it."""
+    """Seconds that a migration waits for a lock; requests queue behind it meanwhile."""
     statement_timeout: Seconds = 600
     """Seconds that one statement of a migration may take."""
     migrate_timeout: Seconds = 1800
-    """Seconds that `migrate` may take, and a dump of the database before it; it is stopped then,
-    and the deploy fails."""
+    """Seconds that `migrate` may take, and a database dump before it. After that it is stopped and
+    the deploy fails."""
 
     @property
     def migrator(self) -> str:
-        """Return the user and role that own the schema: the app can't drop its own tables."""
+        """Return the user and role that own the schema, so that the app can't drop its tables."""
         return f"{self.name}-migrate"
 
     @property
     def builder(self) -> str:
-        """Return the user who installs packages, in a unit that sees nothing of the server."""
+        """Return the user that installs packages, in a unit isolated from the server."""
         return f"{self.name}-build"
 
     @property
     def slice(self) -> str:
-        """Return the unit that bounds all its processes. A dash would nest it in another app's."""
+        """Return the slice that limits all its processes. A dash would nest it in another app's."""
         return f"onebox-{self.name.replace('-', '_')}.slice"
 
     @property
     def credentials(self) -> str:
-        """Return what only the installation of packages gets, as JSON; nothing where that is
-        nothing."""
+        """Return the credentials for installing packages, as JSON; empty if there are none."""
         secrets = {secret.name: secret.value.get_secret_value() for secret in self.install_secrets}
         key = self.git_key.read_text() if self.git_key else ""
         return json.dumps({"environment": secrets, "key": key}) if secrets or key else ""
 
 
-def _database(value: str, info: ValidationInfo) -> str:
+def _requires_database_url(value: str, info: ValidationInfo) -> str:
     names = [secret.name for secret in info.data.get("secrets", [])]
     if value == "external" and "secrets" in info.data and "DATABASE_URL" not in names:
-        raise wrong(
+        raise invalid(
             "DATABASE_URL among the app's secrets",
             'add "DATABASE_URL" to `secrets`, or write "local" for a database on the server',
             found=", ".join(names) or "no secrets",
@@ -308,42 +315,42 @@ def _database(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def _apart(processes: list[Process]) -> list[Process]:
+def _unique_processes(processes: list[Process]) -> list[Process]:
     names = [process.name for process in processes]
     if len(set(names)) < len(names):
-        raise wrong(
-            "a name of its own for each process", "rename one of them", found=", ".join(names)
+        raise invalid(
+            "a unique name for each process", "rename one of them", found=", ".join(names)
         )
     return processes
 
 
-def _known(value: Path | None, info: ValidationInfo) -> Path | None:
+def _required_with_git_key(value: Path | None, info: ValidationInfo) -> Path | None:
     if info.data.get("git_key") and not value:
-        raise wrong(
-            "a file with the keys of the git server",
-            "run `ssh-keyscan` with its name, and compare the keys with those that it publishes",
+        raise invalid(
+            "a known_hosts file with the git server's host keys",
+            "run `ssh-keyscan HOST`, and compare the keys with those that the host publishes",
         )
     return value
 
 
-def _served(folders: list[Static], info: ValidationInfo) -> list[Static]:
+def _existing_folders(folders: list[Static], info: ValidationInfo) -> list[Static]:
     paths = [static.path.strip("/") for static in folders]
     if "" in paths or len(set(paths)) < len(paths) or any(".." in p.split("/") for p in paths):
-        told = ", ".join(static.path for static in folders)
-        raise wrong('a path of its own for each folder, other than "/"', "change one", found=told)
+        found = ", ".join(static.path for static in folders)
+        raise invalid('a unique path for each folder, other than "/"', "change one", found=found)
     for static in folders:
         folder = info.data["source"] / static.folder if "source" in info.data else None
         if folder and not folder.is_dir():
-            raise wrong("a folder in `source`", "correct `folder`", found=str(folder))
+            raise invalid("a folder in `source`", "correct `folder`", found=str(folder))
     return folders
 
 
-def _timers(timers: list[Timer], info: ValidationInfo) -> list[Timer]:
+def _unique_timers(timers: list[Timer], info: ValidationInfo) -> list[Timer]:
     names = [timer.name for timer in timers]
-    taken = [process.name for process in info.data.get("processes", [])]
-    if twice := [name for i, name in enumerate(names) if name in [*taken, *names[:i]]]:
-        raise wrong(
-            "a name of its own for each timer and process", "rename one of them",
-            found=", ".join(twice),
+    processes = [process.name for process in info.data.get("processes", [])]
+    if duplicates := [name for i, name in enumerate(names) if name in [*processes, *names[:i]]]:
+        raise invalid(
+            "a unique name for each timer and process", "rename one of them",
+            found=", ".join(duplicates),
         )  # fmt: skip
     return timers

@@ -1,4 +1,4 @@
-"""What two servers, or two apps of one server, can't both have."""
+"""Conflicts: what two servers, or two apps of one server, can't share."""
 
 from __future__ import annotations
 
@@ -10,57 +10,59 @@ from settings.values import secret_prefix
 
 
 class Claim(NamedTuple):
-    """Something that one server or app has for itself, and where it says so."""
+    """A value that must be unique, and the path of the setting that has it."""
 
-    what: str
+    kind: str
     value: str
-    place: str
+    path: str
 
 
-def places(vms: Sequence[object]) -> list[str]:
-    """Return how a mistake names each server: not at all, where there is only one."""
+def server_paths(vms: Sequence[object]) -> list[str]:
+    """Return the path of each server in mistakes; empty if there is only one."""
     return [""] if len(vms) == 1 else [f"servers[{i}]" for i in range(len(vms))]
 
 
-def used_twice(vms: Sequence[object]) -> Iterator[Mistake]:
-    """Yield what is claimed a second time, whatever else is wrong with who claims it.
+def conflicts(vms: Sequence[object]) -> Iterator[Mistake]:
+    """Yield a mistake for each duplicate; the settings need not be valid otherwise.
 
-    Servers may not share an address: pyinfra would forget all but the last of them.
+    Servers may not share an address: pyinfra would keep only the last of them.
     """
-    servers = [(vm, at) for vm, at in zip(vms, places(vms), strict=True) if isinstance(vm, Mapping)]
-    for vm, place in servers:
-        for claim, first in _again(_of_apps(vm, f"{place}.apps".removeprefix("."))):
-            expected = f"a {claim.what} that no other app has"
+    pairs = zip(vms, server_paths(vms), strict=True)
+    servers = [(vm, path) for vm, path in pairs if isinstance(vm, Mapping)]
+    for vm, path in servers:
+        for claim, first in _duplicates(_claims(vm, f"{path}.apps".removeprefix("."))):
+            expected = f"a {claim.kind} that no other app has"
             found = f'"{claim.value}", which {first} has'
-            mend = f"give one of the two another {claim.what}"
-            yield Mistake(claim.place, expected, found, mend)
-    for claim, first in _again(Claim("", str(vm.get("address", at)), at) for vm, at in servers):
+            fix = f"give one of the two another {claim.kind}"
+            yield Mistake(claim.path, expected, found, fix)
+    addresses = (Claim("address", str(vm.get("address", path)), path) for vm, path in servers)
+    for claim, first in _duplicates(addresses):
         expected, found = "an address that no other server has", f'"{claim.value}"'
-        mend = f"put its apps into {first}, which has the same"
-        yield Mistake(f"{claim.place}.address", expected, found, mend)
+        fix = f"move its apps into {first}, which has the same address"
+        yield Mistake(f"{claim.path}.address", expected, found, fix)
 
 
-def _again(claims: Iterator[Claim]) -> Iterator[tuple[Claim, str]]:
-    """Yield each claim of what is taken, and the place of the first one."""
-    first: dict[tuple[str, str], str] = {}
+def _duplicates(claims: Iterator[Claim]) -> Iterator[tuple[Claim, str]]:
+    """Yield each later claim of a value, and the path of the first."""
+    paths: dict[tuple[str, str], str] = {}
     for claim in claims:
-        taken = first.setdefault((claim.what, claim.value), claim.place)
-        if taken != claim.place:
-            yield claim, taken
+        first = paths.setdefault((claim.kind, claim.value), claim.path)
+        if first != claim.path:
+            yield claim, first
 
 
-def _of_apps(vm: Mapping[str, Any], root: str) -> Iterator[Claim]:
-    for i, app in enumerate(_listed(vm, "apps")):
+def _claims(vm: Mapping[str, Any], root: str) -> Iterator[Claim]:
+    for i, app in enumerate(_as_list(vm, "apps")):
         if isinstance(app, Mapping):
             yield Claim("name", str(app.get("name", f"apps[{i}]")), f"{root}[{i}].name")
-            for j, domain in enumerate(_listed(app, "domains")):
+            for j, domain in enumerate(_as_list(app, "domains")):
                 yield Claim("domain", str(domain), f"{root}[{i}].domains[{j}]")
             for key in ("secrets", "install_secrets"):
-                for j, secret in enumerate(_listed(app, key)):
+                for j, secret in enumerate(_as_list(app, key)):
                     variable = f"{secret_prefix(str(app.get('name', i)))}{secret}"
                     yield Claim("variable", variable, f"{root}[{i}].{key}[{j}]")
 
 
-def _listed(settings: Mapping[str, Any], key: str) -> list[Any]:
+def _as_list(settings: Mapping[str, Any], key: str) -> list[Any]:
     value = settings.get(key)
     return list(value) if isinstance(value, (list, tuple)) else []

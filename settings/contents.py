@@ -1,4 +1,4 @@
-"""Which files of an app's folder are packed, and which may not be: they are refused by name."""
+"""Which files of an app's folder are packed, and which are refused."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-# Left out where git doesn't say what belongs to the app.
+# Left out of a folder that isn't in a git repository.
 IGNORED = {".git", ".venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
-# By name, in any folder: what holds secrets, and the templates of such files, which don't.
+# Names of files with secrets, in any folder, and of their templates, which have none.
 ENVIRONMENTS = (".env", ".env.*", "secrets.env", "secrets.*.env")
 TEMPLATES = ("*.example", "*.sample", "*.template", "*.dist")
 CREDENTIALS = (
     "id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "*.p12", "*.pfx",
     "*.ppk", "*.jks", "*.keystore", ".netrc", ".pgpass", ".pypirc", ".git-credentials",
 )  # fmt: skip
-# PEM and PGP. At the start of a line: code that only speaks of keys has a quote before it.
+# PEM and PGP. At the start of a line: code that mentions keys has a quote before it.
 KEY = re.compile(rb"^-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----\s*$", re.MULTILINE)
 KEY_SIZE = 1 << 20  # bytes: larger files are not searched for a key
-EMACS_LOCK = ".#*"  # a link to nowhere beside a file that is being edited
+EMACS_LOCK = ".#*"  # a broken link beside a file that is being edited
 
-OUTSIDE = "put a copy of the file in the link's place"
+OUTSIDE = "replace the link by a copy of the file"
 NOWHERE = "correct the link's target, or delete the link"
-FOLDER = "put the folder itself in the link's place"
+FOLDER = "replace the link by the folder itself"
 PRIVATE = (
-    "name its variables in `secrets`, and keep the file out: add it to .gitignore, and"
-    " `git rm --cached` it if git tracks it; where git must keep it, write `PATH export-ignore` in"
+    "name its variables in `secrets`, and exclude the file: add it to .gitignore, and"
+    " `git rm --cached` it if git tracks it; if git must keep it, write `PATH export-ignore` in"
     " .gitattributes"
 )
 SPECIAL = "move it out of the folder"
@@ -38,24 +38,24 @@ UNREADABLE = "make it readable, or add it to .gitignore"
 
 
 class ListingError(Exception):
-    """git can't list a folder's files; the message says why."""
+    """git can't list a folder's files; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A file that may not be packed, why, and the fix."""
+    """A file that may not be packed, the reason, and the fix."""
 
     path: Path
-    why: str
+    reason: str
     fix: str
 
     def __str__(self) -> str:
-        return f"{self.path} {self.why}"
+        return f"{self.path} {self.reason}"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file as it is packed: its path in the archive, its bytes, and whether it is executable."""
+    """A file to pack: its path in the archive, its content, and whether it is executable."""
 
     path: Path
     content: bytes
@@ -68,10 +68,9 @@ def refused(folder: Path) -> list[Refused]:
 
 
 def read(folder: Path, *, whole: bool = True) -> Iterator[Entry | Refused]:
-    """Yield each file that belongs to an app, in order: what git would commit, or all but caches.
+    """Yield an app's files in order: those that git would commit, or all but caches.
 
-    Not `whole` leaves out the bytes of files that are too large to be searched for a key. Raises
-    ListingError.
+    Without `whole`, files too large to be searched for a key have no content. Raises ListingError.
     """
     root = folder.resolve()
     for path in sorted(_listed(folder)):
@@ -82,33 +81,34 @@ def read(folder: Path, *, whole: bool = True) -> Iterator[Entry | Refused]:
             yield target
 
 
-def explained(found: list[Refused]) -> tuple[str, str]:
-    """Return what is wrong with some files, and the fixes, each once."""
+def summary(found: list[Refused]) -> tuple[str, str]:
+    """Return why files are refused, and the fixes, each once."""
     shown = [str(each) for each in found[:10]]
     more = [f"and {len(found) - len(shown)} more"] if found[10:] else []
     return "; ".join(shown + more), "; ".join(dict.fromkeys(each.fix for each in found))
 
 
 def _target(folder: Path, root: Path, path: Path) -> Path | Refused | None:
-    """Return the regular file behind a path of the folder, without any link in its own path."""
+    """Return the file that a path of the folder resolves to; None for one to leave out."""
     whole = folder / path
     try:
         status = whole.lstat()
-    except (FileNotFoundError, NotADirectoryError):  # git lists it, and it was deleted
+    except (FileNotFoundError, NotADirectoryError):  # deleted, but still in git's index
         return None
-    if stat.S_ISDIR(status.st_mode):  # a repository in the repository
+    if stat.S_ISDIR(status.st_mode):  # a nested repository
         return None
     if _is_secret(path.name):
-        return Refused(path, "holds secrets by its name", PRIVATE)
+        return Refused(path, "has the name of a file with secrets", PRIVATE)
     try:
         target = Path(os.path.realpath(whole, strict=True))
     except OSError as error:
         if fnmatch(path.name, EMACS_LOCK):
             return None
-        why = "leads nowhere" if isinstance(error, FileNotFoundError) else "leads in a circle"
+        is_broken = isinstance(error, FileNotFoundError)
+        reason = "is a broken link" if is_broken else "is a circular link"
         if isinstance(error, PermissionError):
-            why = "can't be followed (permission denied)"
-        return Refused(path, f"is a link that {why}: {_link(whole)}", NOWHERE)
+            reason = "is a link that can't be followed (permission denied)"
+        return Refused(path, f"{reason}: {_link(whole)}", NOWHERE)
     if not target.is_relative_to(root):
         return Refused(path, f"is a link out of the folder: {_link(whole)}", OUTSIDE)
     inside = target.relative_to(root)
@@ -120,7 +120,7 @@ def _target(folder: Path, root: Path, path: Path) -> Path | Refused | None:
 
 
 def _link(path: Path) -> str:
-    """Return where a link leads, or the nearest link above a path."""
+    """Return the target of a link, or of the nearest link above a path."""
     for each in (path, *path.parents):
         if each.is_symlink():
             return str(each.readlink())
@@ -136,10 +136,10 @@ def _is_secret(name: str) -> bool:
 
 
 def _read(path: Path, target: Path, limit: int | None) -> Entry | Refused:
-    """Read a file that was seen to be a regular one. What took its place since is not followed,
-    and a pipe is not waited for."""
+    """Read a regular file. If a link or pipe has replaced it since, it is refused, not followed or
+    waited for."""
     if not stat.S_ISREG(target.lstat().st_mode):
-        return Refused(path, "is no regular file (a pipe, a socket or a device)", SPECIAL)
+        return Refused(path, "is not a regular file (a pipe, a socket or a device)", SPECIAL)
     try:
         descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -147,7 +147,7 @@ def _read(path: Path, target: Path, limit: int | None) -> Entry | Refused:
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return Refused(path, "is no regular file (a pipe, a socket or a device)", SPECIAL)
+            return Refused(path, "is not a regular file (a pipe, a socket or a device)", SPECIAL)
         searched = status.st_size <= KEY_SIZE
         content = file.read() if searched or limit is None else b""
     if searched and KEY.search(content):
@@ -159,12 +159,12 @@ def _listed(folder: Path) -> list[Path]:
     if any((parent / ".git").exists() for parent in (folder, *folder.parents)):
         return _listed_by_git(folder)
     found: list[Path] = []
-    for place, folders, files in os.walk(folder):
-        links = [name for name in folders if Path(place, name).is_symlink()]
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
         folders[:] = [name for name in folders if name not in {*IGNORED, *links}]
-        # Nobody said that .env belongs to the app: it stays behind, as a cache does.
+        # Without git, .env is left out like a cache instead of refused.
         kept = [n for n in [*files, *links] if n not in IGNORED and not _is_environment(n)]
-        found += [Path(place, name).relative_to(folder) for name in kept]
+        found += [Path(parent, name).relative_to(folder) for name in kept]
     return found
 
 
@@ -173,39 +173,41 @@ def _is_environment(name: str) -> bool:
 
 
 def _listed_by_git(folder: Path) -> list[Path]:
-    """Return what git would commit, without what .gitattributes keeps out of archives.
+    """Return the files that git would commit, without those that .gitattributes keeps out of
+    archives.
 
-    Without git's word, ignored secrets could be shipped.
+    A failure of git is an error, as ignored secrets could be packed otherwise.
     """
     listed = _git(folder, "ls-files", "-z", "-co", "--exclude-standard").split("\0")
     paths = [Path(name) for name in listed if name]
     if not any((parent / ".gitattributes").exists() for parent in _with_parents(folder, paths)):
         return paths
-    asked = {place for path in paths for place in (path, *path.parents) if place.name}
+    asked = {each for path in paths for each in (path, *path.parents) if each.name}
     answer = _git(
         folder, "check-attr", "-z", "--stdin", "export-ignore",
-        given="".join(f"{place}\0" for place in sorted(asked)),
+        stdin="".join(f"{each}\0" for each in sorted(asked)),
     ).split("\0")  # fmt: skip
     left_out = {
-        Path(place)
-        for place, value in zip(answer[::3], answer[2::3], strict=False)
+        Path(name)
+        for name, value in zip(answer[::3], answer[2::3], strict=False)
         if value not in {"unspecified", "unset"}
     }
     return [path for path in paths if not left_out & {path, *path.parents}]
 
 
 def _with_parents(folder: Path, paths: list[Path]) -> set[Path]:
-    """Return the folders that may have a .gitattributes which counts."""
+    """Return the folders whose .gitattributes may apply."""
     return {*(folder / path.parent for path in paths), folder, *folder.parents}
 
 
-def _git(folder: Path, *arguments: str, given: str = "") -> str:
+def _git(folder: Path, *arguments: str, stdin: str = "") -> str:
     command = ["git", "-C", str(folder), *arguments]
     try:
-        result = subprocess.run(command, check=True, capture_output=True, text=True, input=given)
+        result = subprocess.run(command, check=True, capture_output=True, text=True, input=stdin)
     except FileNotFoundError:
-        raise ListingError(f"{folder} is a git checkout, and git is not installed.") from None
+        raise ListingError(f"{folder} is a git checkout, but git is not installed.") from None
     except subprocess.CalledProcessError as error:
-        told = error.stderr.strip()
-        raise ListingError(f"git can't list the files of {folder}: {told}") from None
+        raise ListingError(
+            f"git can't list the files of {folder}: {error.stderr.strip()}"
+        ) from None
     return result.stdout

@@ -1,4 +1,4 @@
-"""Mistakes in an inventory: each tells its path, what was expected, what was found, the cure."""
+"""Mistakes in an inventory: the path, what was expected and found, and the fix."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-# How pydantic's errors are told: what was expected, and the cure. {ge} and such are its own.
-WORDS = {
+# What was expected, and the fix, by type of pydantic's error; {ge} and such are its fields.
+MESSAGES = {
     "bool_parsing": ("True or False", "write True or False"),
     "bool_type": ("True or False", "write True or False"),
-    "dict_type": ("a dict", 'write it as in {"KEY": "value"}'),
-    "greater_than_equal": ("{ge} or more", "write a number from {ge} on"),
+    "dict_type": ("a dict", 'write it like {"KEY": "value"}'),
+    "greater_than_equal": ("{ge} or more", "write {ge} or more"),
     "int_from_float": ("a whole number", "write it without a fraction"),
     "int_parsing": ("a whole number", "write a number without quotes"),
     "int_type": ("a whole number", "write a number without quotes"),
-    "less_than_equal": ("{le} or less", "write a number up to {le}"),
+    "less_than_equal": ("{le} or less", "write {le} or less"),
     "list_type": ("a list", "put it in square brackets"),
     "literal_error": ("{expected}", "write one of these"),
     "model_type": ("a dict of settings", "put its settings in braces"),
@@ -31,39 +31,40 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake, worded for a person who edits an inventory."""
+    """A mistake in a setting or on a server, with its fix."""
 
     path: str
+    """The setting, as in apps[0].domains[1], or what on the server is wrong."""
     expected: str
     found: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
         return (
             f"{self.path}\n"
             f"  expected: {self.expected}\n"
             f"  found:    {self.found}\n"
-            f"  to mend:  {self.mend}"
+            f"  fix:      {self.fix}"
         )
 
 
-def wrong(expected: str, mend: str, *, found: str | None = None) -> PydanticCustomError:
-    """Return the error that a validator raises for a mistake; `found` defaults to the input."""
-    context = {"expected": expected, "mend": mend, "found": found}
+def invalid(expected: str, fix: str, *, found: str | None = None) -> PydanticCustomError:
+    """Return the error for a validator to raise; `found` defaults to the input."""
+    context = {"expected": expected, "fix": fix, "found": found}
     return PydanticCustomError("mistake", "{expected}", context)
 
 
 def from_pydantic(error: ErrorDetails, model: type[BaseModel], root: str) -> Mistake:
-    """Word one error of pydantic's; `root` is put before its path."""
+    """Return the mistake for an error of pydantic's; `root` prefixes its path."""
     location = error["loc"]
-    # Who gives secrets in another shape than a list of names may have written their values there.
+    # A value that isn't a list of names may contain the secrets themselves.
     private = location[-1] in {"secrets", "install_secrets"} if location else False
-    found = f"a {type(error['input']).__name__}" if private else _shown(error["input"])
+    found = f"a {type(error['input']).__name__}" if private else _formatted(error["input"])
     path = path_of(location, root)
     context = error.get("ctx", {})
     match error["type"]:
         case "mistake":
-            return Mistake(path, context["expected"], context["found"] or found, context["mend"])
+            return Mistake(path, context["expected"], context["found"] or found, context["fix"])
         case "extra_forbidden":
             return _unknown_key(path, location, model)
         case "missing":
@@ -71,8 +72,8 @@ def from_pydantic(error: ErrorDetails, model: type[BaseModel], root: str) -> Mis
             return Mistake(path, f"a value for `{name}`", "none", f"add `{name}`")
         case kind:
             fallback = error["msg"].removeprefix("Input should be "), "change the value"
-            expected, mend = WORDS.get(kind, fallback)
-            return Mistake(path, _filled(expected, context), found, _filled(mend, context))
+            expected, fix = MESSAGES.get(kind, fallback)
+            return Mistake(path, _filled(expected, context), found, _filled(fix, context))
 
 
 def _filled(text: str, values: dict[str, Any]) -> str:
@@ -82,7 +83,7 @@ def _filled(text: str, values: dict[str, Any]) -> str:
 
 
 def report(source: str, mistakes: Iterable[Mistake]) -> str:
-    """Return the message that a person sees for an inventory that can't be used."""
+    """Return the message that refuses an inventory with mistakes."""
     found = list(mistakes)
     count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
     return "\n\n".join([f"{source} has {count}; no server was contacted.", *map(str, found)])
@@ -101,8 +102,8 @@ def _unknown_key(path: str, location: tuple[str | int, ...], model: type[BaseMod
     key = str(location[-1])
     known = sorted(_fields_at(location[:-1], model))
     close = get_close_matches(key, known, n=1)
-    mend = f"write `{close[0]}`" if close else "take it out"
-    return Mistake(path, f"one of {', '.join(known)}", f"the unknown key `{key}`", mend)
+    fix = f"write `{close[0]}`" if close else "remove it"
+    return Mistake(path, f"one of {', '.join(known)}", f"the unknown key `{key}`", fix)
 
 
 def _fields_at(location: tuple[str | int, ...], model: type[BaseModel]) -> Iterable[str]:
@@ -119,7 +120,7 @@ def _model_in(annotation: Any) -> type[BaseModel]:
     return next(_model_in(inner) for inner in annotation.__args__)
 
 
-def _shown(value: object) -> str:
+def _formatted(value: object) -> str:
     if value is None:
         return "none"
     text = f'"{value}"' if isinstance(value, str) else repr(value)

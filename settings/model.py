@@ -1,4 +1,4 @@
-"""What every group of settings is."""
+"""The base class of all groups of settings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """A group of settings: immutable, and an unknown key is a mistake."""
+    """A group of settings: immutable; unknown keys are mistakes."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
     )
 
     def to_json(self) -> Any:
-        """Return what pyinfra's debug commands may print: secrets are masked."""
+        """Return the settings for pyinfra's debug commands, with secrets masked."""
         return self.model_dump(mode="json")

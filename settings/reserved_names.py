@@ -1,10 +1,10 @@
-"""Names that an app can't have: its user, units and folders would be somebody else's.
+"""Names that an app can't have, because its user, units or folders would conflict with others.
 
-Users and groups, units, folders of /etc, /run, /var/lib and /var/lib/onebox that Debian or onebox
-has or may get, and two roles that PostgreSQL doesn't create.
+Users, groups, units, and folders in /etc, /run, /var/lib and /var/lib/onebox that Debian or onebox
+uses or may use, and two roles that PostgreSQL doesn't create.
 """
 
-TAKEN = {
+RESERVED_NAMES = {
     "acme", "adduser", "adm", "alternatives", "apparmor", "apt", "audio", "avahi", "backup", "bin",
     "certbot", "console-setup", "credentials", "cron", "crond", "cups", "daemon", "dbus",
     "debconf", "default", "dhcp", "dhcpcd", "dialout", "dictionaries-common", "disk", "dkms",
@@ -25,4 +25,4 @@ TAKEN = {
     "udisks2", "ufw", "umount", "unattended-upgrades", "user", "users", "utmp", "uucp", "uuidd",
     "video", "vim", "voice", "www-data", "xdg", "xml",
 }  # fmt: skip
-PREFIXES = ("onebox", "systemd-")
+RESERVED_PREFIXES = ("onebox", "systemd-")

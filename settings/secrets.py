@@ -1,4 +1,4 @@
-"""Secrets come from a file beside the inventory: one for each environment, staging say."""
+"""Secrets from a file beside the inventory, one for each environment."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from settings.values import ENVIRONMENT
 
 
 def secrets_of(vm: object, root: Path) -> tuple[str, dict[str, str]]:
-    """Return the name of a server's file of secrets, and what it says.
+    """Return the name of a server's secrets file, and its variables.
 
-    One file for each environment and no common one: a secret that staging lacks must be missed,
-    not borrowed from production. Raises ValueError where the file can't be read.
+    Environments share no file: a secret that staging lacks must be an error, not production's.
+    Raises ValueError if the file can't be read.
     """
     name = vm.get("environment") if isinstance(vm, Mapping) else None
     known = isinstance(name, str) and ENVIRONMENT.fullmatch(name)
@@ -23,9 +23,9 @@ def secrets_of(vm: object, root: Path) -> tuple[str, dict[str, str]]:
 def read_env_file(path: Path) -> dict[str, str]:
     """Return the KEY=VALUE lines of a file that may be absent; # starts a comment line.
 
-    As in a shell, quotes around a value are not part of it, and `export` may stand in front.
+    As in a shell, quotes around a value are removed, and a line may start with `export`.
 
-    Raises ValueError that names the first line which is neither, without what stands there.
+    Raises ValueError with the number, not the text, of the first invalid line.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -39,7 +39,7 @@ def read_env_file(path: Path) -> dict[str, str]:
         if not equals:
             raise ValueError(
                 f"{path.name}, line {number}: expected KEY=VALUE, found a line without =. Write it"
-                " as in LINKS_STRIPE_KEY=sk_live_1, or start it with # to keep it as a comment."
+                " like LINKS_STRIPE_KEY=sk_live_1, or start it with # to make it a comment."
             )
         values[key.removeprefix("export ").strip()] = _unquoted(value.strip())
     return values

@@ -1,4 +1,4 @@
-"""Checks of an app's folder that need no server."""
+"""Validation of an app's folder, without a server."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from settings.contents import ListingError, explained, refused
+from settings.contents import ListingError, refused, summary
 from settings.git import checkout
-from settings.mistakes import wrong
+from settings.mistakes import invalid
 from settings.values import ExistingFolder
 
 LOCK, REQUIREMENTS = "uv.lock", "requirements.txt"
 MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-SERVED_BY = ("gunicorn", "uvicorn-worker")
+REQUIRED = ("gunicorn", "uvicorn-worker")
 PACKAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\]\s*)?"
 GIT = r"@\s*git\+(https|ssh)://\S+@[0-9a-f]{40}(#\S+)?"
 PINNED = re.compile(rf"{PACKAGE}(===?\s*[\w.!+-]+|{GIT})\s*(;.*)?")
@@ -30,42 +30,42 @@ def _project(folder: Path) -> Path:
         add = f"add {{}} to requirements.in and run `{COMPILE}` in {folder}"
     else:
         add = f"run `uv add {{}}` in {folder}"
-        for file, mend in (
+        for file, fix in (
             ("pyproject.toml", "point `source` at the folder that has it"),
             (LOCK, f"run `uv lock` in {folder}"),
         ):
             if not (folder / file).is_file():
-                raise wrong(f"a folder with {file}", mend, found=f"{folder} without")
+                raise invalid(f"a folder with {file}", fix, found=f"{folder} without it")
     locked, file = packages(folder)
-    if missing := [name for name in SERVED_BY if name not in locked]:
-        raise wrong(
-            f"{' and '.join(missing)} in {file}, to serve the app with",
+    if missing := [name for name in REQUIRED if name not in locked]:
+        raise invalid(
+            f"{' and '.join(missing)} in {file}, to serve the app",
             add.format(" ".join(missing)),
             found="a file without",
         )
-    if file == LOCK and (forgotten := sorted(_wanted(folder / "pyproject.toml") - locked)):
-        raise wrong(
-            f"a {LOCK} with all that pyproject.toml names", f"run `uv lock` in {folder}",
-            found=f"one without {' and '.join(forgotten)}",
+    if file == LOCK and (unlocked := sorted(_dependencies(folder / "pyproject.toml") - locked)):
+        raise invalid(
+            f"a {LOCK} with all dependencies of pyproject.toml", f"run `uv lock` in {folder}",
+            found=f"one without {' and '.join(unlocked)}",
         )  # fmt: skip
-    _packable(folder)
+    _check_packable(folder)
     return folder
 
 
-def _packable(folder: Path) -> None:
+def _check_packable(folder: Path) -> None:
     try:
         found = refused(folder)
     except ListingError as error:
-        raise wrong(
+        raise invalid(
             "a folder whose files git can list", f"run `git status` in {folder}", found=str(error)
         ) from None
     if found:
-        what, mend = explained(found)
-        raise wrong(f"a folder of which every file may be sent: {folder}", mend, found=what)
+        what, fix = summary(found)
+        raise invalid(f"a folder whose files can all be packed: {folder}", fix, found=what)
 
 
 def packages(folder: Path) -> tuple[set[str], str]:
-    """Return the names of the packages that an app brings along, and the file that pins them."""
+    """Return the names of an app's packages, and of the file that pins them."""
     if (folder / LOCK).is_file():
         return _locked(folder / LOCK), LOCK
     return _pinned(folder / REQUIREMENTS), REQUIREMENTS
@@ -77,22 +77,22 @@ def _locked(lock: Path) -> set[str]:
             p["name"]: p.get("source", {}) for p in tomllib.loads(lock.read_text())["package"]
         }
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        raise wrong(
+        raise invalid(
             "a uv.lock that uv can read", f"run `uv lock` in {lock.parent}", found=str(lock)
         ) from None
     for name, source in locked.items():
-        # Its code changes without the lock, and environments are shared by releases of one lock.
+        # Releases with the same lock share an environment, but this code changes without the lock.
         if {source.get("editable", "."), source.get("directory", ".")} != {"."}:
-            raise wrong(
+            raise invalid(
                 "packages from an index or from git in uv.lock",
-                f"publish {name}, or move its code into that of the app",
-                found=f"{name} in a folder of its own",
+                f"publish {name}, or move its code into the app",
+                found=f"{name} from a folder",
             )
     return set(locked)
 
 
-def _wanted(project: Path) -> set[str]:
-    """Return the names of a project's dependencies; what can't be read is uv's to tell."""
+def _dependencies(project: Path) -> set[str]:
+    """Return the names of a project's dependencies; uv reports what can't be read."""
     try:
         dependencies = tomllib.loads(project.read_text())["project"]["dependencies"]
         found = [re.match(PACKAGE, dependency) for dependency in dependencies]
@@ -106,16 +106,16 @@ def _normalized(name: str) -> str:
 
 
 def _pinned(file: Path) -> set[str]:
-    """Return the names in a requirements.txt, in which every package must have one version."""
+    """Return the names in a requirements.txt, which must pin every package."""
     names = set()
     for line in file.read_text(errors="replace").replace("\\\n", " ").splitlines():
-        wanted = COMMENT_OR_HASH.sub("", line).strip()
-        match = PINNED.fullmatch(wanted)
-        if wanted and not match:
-            raise wrong(
-                f'"name==version" in each line of {file.name}, and nothing else',
-                f"name what you need in requirements.in and run `{COMPILE}` in {file.parent}",
-                found=f'"{wanted.split(" ")[0] if "://" in wanted else wanted}"',
+        requirement = COMMENT_OR_HASH.sub("", line).strip()
+        match = PINNED.fullmatch(requirement)
+        if requirement and not match:
+            raise invalid(
+                f'only "name==version" in each line of {file.name}',
+                f"list your requirements in requirements.in and run `{COMPILE}` in {file.parent}",
+                found=f'"{requirement.split(" ")[0] if "://" in requirement else requirement}"',
             )
         if match:
             names.add(_normalized(match["name"]))
@@ -125,18 +125,18 @@ def _pinned(file: Path) -> set[str]:
 def _module(value: str, info: ValidationInfo) -> str:
     module, _, attribute = value.partition(":")
     if not MODULE.fullmatch(module) or not _is_attribute(attribute):
-        raise wrong(
+        raise invalid(
             '"package.module:attribute"',
-            'write it as in "links.main:app", or "links.main:create_app()" if it is made by a call',
+            'write it like "links.main:app", or "links.main:create_app()" for a factory',
         )
     source = info.data.get("source")
     if source:
-        _find(source, module)
+        _check_exists(source, module)
     return value
 
 
 def _is_attribute(text: str) -> bool:
-    """Tell whether Gunicorn takes it: a name, or a call with plain values."""
+    """Return whether Gunicorn accepts it: a name, or a call with literal arguments."""
     try:
         expression = ast.parse(text, mode="eval").body
         if isinstance(expression, ast.Call):
@@ -148,23 +148,23 @@ def _is_attribute(text: str) -> bool:
     return isinstance(expression, ast.Name)
 
 
-def _find(source: Path, module: str) -> None:
-    """Raise unless the module is in the source, or can be in one of the packages."""
+def _check_exists(source: Path, module: str) -> None:
+    """Raise unless the module is in the source, or may be in one of the packages."""
     path = Path(*module.split("."))
     roots = [root for root in (source, source / "src") if root.is_dir()]
-    if any((root / place).is_file() for root in roots for place in _places(path)):
+    if any((root / file).is_file() for root in roots for file in _files(path)):
         return
     top = path.parts[0]
     name = top.lower().replace("_", "-")
-    ours = any((root / top).is_dir() or (root / f"{top}.py").is_file() for root in roots)
+    in_source = any((root / top).is_dir() or (root / f"{top}.py").is_file() for root in roots)
     locked, file = packages(source)
-    theirs = any(f"{package}-".startswith(f"{name}-") for package in locked)
-    if ours or not theirs:
-        also = "" if ours else f", or a package {top} in {file}"
-        raise wrong(f"{path}.py in {source}{also}", "correct `module`, or `source`")
+    in_packages = any(f"{package}-".startswith(f"{name}-") for package in locked)
+    if in_source or not in_packages:
+        also = "" if in_source else f", or a package {top} in {file}"
+        raise invalid(f"{path}.py in {source}{also}", "correct `module`, or `source`")
 
 
-def _places(path: Path) -> tuple[Path, Path]:
+def _files(path: Path) -> tuple[Path, Path]:
     return path.with_suffix(".py"), path / "__init__.py"
 
 

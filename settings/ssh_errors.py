@@ -1,4 +1,4 @@
-"""Why there is no SSH connection, in one sentence with the fix."""
+"""Errors of SSH connections as one sentence, with the fix."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from paramiko.ssh_exception import (
 )
 
 PORT = 22
-Explained = tuple[str, str]
+Explanation = tuple[str, str]
 """A cause and its fix; {user}, {address}, {ssh} and {entry} are filled in."""
 PASSPHRASE = "the private key has a passphrase", "add the key to your agent: `ssh-add`"
 NO_ROUTE = "there is no route to it", "correct `address`, or your own network"
-# The first that fits.
-BY_TYPE: list[tuple[type[BaseException], Explained]] = [
+# The first match counts.
+BY_TYPE: list[tuple[type[BaseException], Explanation]] = [
     (
         BadHostKeyException,
         (
             "its host key is not the one in known_hosts",
-            "run `ssh-keygen -R {entry}` if it was installed anew; else somebody may intercept you",
+            "if the server was reinstalled, run `ssh-keygen -R {entry}`; else it may be an attack",
         ),
     ),
     (PasswordRequiredException, PASSPHRASE),
@@ -37,7 +37,7 @@ BY_TYPE: list[tuple[type[BaseException], Explained]] = [
     ),
     (
         socket.gaierror,
-        ("no address was found for that name", "correct `address` in the inventory"),
+        ("the host name does not resolve", "correct `address` in the inventory"),
     ),
     (
         ConnectionRefusedError,
@@ -50,24 +50,24 @@ BY_TYPE: list[tuple[type[BaseException], Explained]] = [
         TimeoutError,
         (
             "no answer",
-            "correct `address`; or start the server, or let your own address in at its firewall",
+            "correct `address`; or start the server, or allow your address in its firewall",
         ),
     ),
 ]
-# By what paramiko and pyinfra say, in lower case.
-BY_TEXT: list[tuple[tuple[str, ...], Explained]] = [
+# By the messages of paramiko and pyinfra, in lower case.
+BY_TEXT: list[tuple[tuple[str, ...], Explanation]] = [
     (
         ("known_hosts",),
         (
             "its host key is not in known_hosts",
-            "run {ssh} once, and compare the fingerprint that it shows with the server's console",
+            "run {ssh} once, and compare its fingerprint with the one on the server's console",
         ),
     ),
     (
         ("protocol banner",),
         (
-            "what answers there does not speak SSH",
-            "correct `address` or `ssh_port`; or wait a minute, if you failed to log in too often",
+            "the program on that port is not an SSH server",
+            "correct `address` or `ssh_port`; or wait a minute after too many failed logins",
         ),
     ),
     (("encrypted", "passphrase"), PASSPHRASE),
@@ -80,10 +80,10 @@ BY_TEXT: list[tuple[tuple[str, ...], Explained]] = [
 
 
 def unreachable(error: BaseException, address: str, user: str, port: int | None = None) -> str:
-    """Return the sentence; without a port it is ssh_config's."""
+    """Return the sentence; without `port`, ssh_config decides it."""
     while isinstance(error, NoValidConnectionsError):
         error = next(iter(error.errors.values()))
-    cause, fix = _explained(error)
+    cause, fix = _explanation(error)
     values = {
         "address": address,
         "user": user,
@@ -97,21 +97,21 @@ def unreachable(error: BaseException, address: str, user: str, port: int | None 
     return f"Can't connect to {user}@{address}{at}: {cause}. Fix: {fix}."
 
 
-def _explained(error: BaseException) -> Explained:
+def _explanation(error: BaseException) -> Explanation:
     if isinstance(error, OSError) and error.errno in {errno.EHOSTUNREACH, errno.ENETUNREACH}:
         return NO_ROUTE
-    for kind, explained in BY_TYPE:
+    for kind, explanation in BY_TYPE:
         if isinstance(error, kind):
-            return explained
+            return explanation
     text = _text(error).lower()
-    if isinstance(error, EOFError):  # pyinfra asked something, and nobody was there to answer
-        asked = {frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)}
-        text = "known_hosts" if "missing_host_key" in asked else text
-        text = "passphrase" if "_load_private_key_file" in asked else text
-    for parts, explained in BY_TEXT:
+    if isinstance(error, EOFError):  # pyinfra prompted without a terminal
+        functions = {frame.f_code.co_name for frame, _ in walk_tb(error.__traceback__)}
+        text = "known_hosts" if "missing_host_key" in functions else text
+        text = "passphrase" if "_load_private_key_file" in functions else text
+    for parts, explanation in BY_TEXT:
         if any(part in text for part in parts):
-            return explained
-    return "{text}", "see what {ssh} says"
+            return explanation
+    return "{text}", "run {ssh} for details"
 
 
 def _text(error: BaseException) -> str:

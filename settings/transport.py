@@ -1,4 +1,4 @@
-"""How the deployer's SSH connections are made, and what is said where one fails or breaks."""
+"""The deployer's SSH connections: their options, and messages if one fails or breaks."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from pyinfra.api.host import Host
 
 FAILED, REFUSED = 1, 4  # exit codes
-SILENCE = 60  # seconds without an acknowledgement after which a connection has broken
-DEAD = (SSHException, EOFError, OSError)
-# pyinfra's own lines on a host key, which the sentence replaces.
-TOLD = (
+ACK_TIMEOUT = 60  # seconds without an acknowledgement after which a connection is lost
+CONNECTION_ERRORS = (SSHException, EOFError, OSError)
+# pyinfra's messages about host keys, which `unreachable` replaces.
+HOST_KEY_MESSAGES = (
     "WARNING: REMOTE HOST",
     "Someone could be",
     "If this is expected",
     "    ssh-keygen",
 )
-REJECTED = "No host key"  # as an error; as a warning it was accepted, and a person should know
+REJECTED = "No host key"  # as an error; the same text as a warning says that it was accepted
 
-# paramiko's threads would print tracebacks; what they met is raised, too.
+# paramiko's threads would print tracebacks of exceptions that are also raised.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
@@ -39,67 +39,67 @@ def no_delay(sock: Any, **kwargs: Any) -> Transport:
     """Return a transport without Nagle's algorithm.
 
     A command then costs one round trip: 4 ms instead of 47 ms, measured on a local link, because
-    paramiko's small packets no longer wait for the delayed acknowledgement of the one before.
+    paramiko's small packets no longer wait for the delayed acknowledgement of the last one.
     """
     if isinstance(sock, socket.socket):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; else it takes up to 15 minutes
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere it takes up to 15 minutes
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, ACK_TIMEOUT * 1000)
     return Transport(sock, **kwargs)
 
 
-def worded() -> None:
-    """Have pyinfra tell of connections as above: it has no other place to say how."""
+def configure_pyinfra() -> None:
+    """Patch pyinfra's SSH connector, which has no setting for its messages."""
     from pyinfra.connectors.ssh import SSHConnector
 
-    if not hasattr(SSHConnector, "of_onebox"):
-        SSHConnector.of_onebox = True  # type: ignore[attr-defined]
-        setattr(SSHConnector, "connect", _connecting(SSHConnector.connect))  # noqa: B010
+    if not hasattr(SSHConnector, "has_onebox_messages"):
+        SSHConnector.has_onebox_messages = True  # type: ignore[attr-defined]
+        setattr(SSHConnector, "connect", _explain_failures(SSHConnector.connect))  # noqa: B010
         for name in ("run_shell_command", "put_file", "get_file"):
-            setattr(SSHConnector, name, _watched(getattr(SSHConnector, name)))
+            setattr(SSHConnector, name, _stop_if_lost(getattr(SSHConnector, name)))
 
 
-def _connecting(connect: Callable[[Any], None]) -> Callable[[Any], None]:
+def _explain_failures(connect: Callable[[Any], None]) -> Callable[[Any], None]:
     from pyinfra.api.exceptions import ConnectError, PyinfraError
 
     @wraps(connect)
-    def worded(connector: Any) -> None:
+    def wrapper(connector: Any) -> None:
         data = connector.host.data
         if unedited := data.get("unedited"):
             _stop(unedited, REFUSED)
         try:
-            with _quiet(logging.getLogger("pyinfra")):
+            with _without_host_key_messages(logging.getLogger("pyinfra")):
                 connect(connector)
         except PyinfraError as error:
-            why = error.__context__ if isinstance(error, ConnectError) else error
+            cause = error.__context__ if isinstance(error, ConnectError) else error
             text = unreachable(
-                why or error, connector.host.name, data.get("ssh_user"), data.get("ssh_port")
+                cause or error, connector.host.name, data.get("ssh_user"), data.get("ssh_port")
             )
             raise ConnectError(text) from None
 
-    return worded
+    return wrapper
 
 
 @contextmanager
-def _quiet(logger: logging.Logger) -> Iterator[None]:
-    def kept(record: logging.LogRecord) -> bool:
+def _without_host_key_messages(logger: logging.Logger) -> Iterator[None]:
+    def is_kept(record: logging.LogRecord) -> bool:
         text = record.getMessage()
         is_rejected = record.levelno >= logging.ERROR and text.startswith(REJECTED)
-        return not (is_rejected or text.startswith(TOLD))
+        return not (is_rejected or text.startswith(HOST_KEY_MESSAGES))
 
-    logger.addFilter(kept)
+    logger.addFilter(is_kept)
     try:
         yield
     finally:
-        logger.removeFilter(kept)
+        logger.removeFilter(is_kept)
 
 
-def _watched(call: Callable[..., Any]) -> Callable[..., Any]:
+def _stop_if_lost(call: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(call)
-    def watched(connector: Any, *args: Any, **kwargs: Any) -> Any:
+    def wrapper(connector: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             result = call(connector, *args, **kwargs)
-        except DEAD:
+        except CONNECTION_ERRORS:
             if is_lost(connector):
                 lost(connector.host)
             raise
@@ -107,26 +107,26 @@ def _watched(call: Callable[..., Any]) -> Callable[..., Any]:
             lost(connector.host)
         return result
 
-    return watched
+    return wrapper
 
 
 def is_lost(connector: Any) -> bool:
-    """Tell whether a connection that was made is there no more."""
+    """Return whether an established connection is no longer active."""
     transport = connector.client.get_transport() if connector.client else None
     return bool(connector.client) and not (transport and transport.is_active())
 
 
 def lost(host: Host) -> NoReturn:
-    """End the run with what a person should know where the connection broke."""
+    """End the run because the connection was lost, and print what to do."""
     _stop(
-        f"The connection to {host.name} broke. A release that was begun goes on there by itself,"
-        " and nothing else. See `fab status` and `fab history`; then deploy again.",
+        f"The connection to {host.name} was lost. A release that had started continues;"
+        " nothing else does. Check `fab status` and `fab history`, then deploy again.",
         FAILED,
     )
 
 
 def _stop(message: str, code: int) -> NoReturn:
-    """End at once: pyinfra would go on to its next operation, and end in a traceback."""
+    """End at once: pyinfra would continue with its next operation, and end with a traceback."""
     sys.stdout.flush()
     print(message, file=sys.stderr, flush=True)
     os._exit(code)

@@ -1,4 +1,4 @@
-"""The kinds of value that settings are made of."""
+"""The types of values that settings have, and their validation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pydantic import (
     ValidationInfo,
 )
 
-from settings.mistakes import wrong
-from settings.reserved_names import PREFIXES, TAKEN
+from settings.mistakes import invalid
+from settings.reserved_names import RESERVED_NAMES, RESERVED_PREFIXES
 
-# A name becomes a Linux user (32 characters at most), a PostgreSQL role and a unit, and so does
-# the name with "-migrate" behind it; its packages are installed by a user with "-build" there.
-OF_USERS = ("-migrate", "-build")
+# A name is that of a Linux user (32 characters at most), a PostgreSQL role and a unit, also with
+# the suffix "-migrate"; the user with the suffix "-build" installs the app's packages.
+USER_SUFFIXES = ("-migrate", "-build")
 NAME = re.compile(r"[a-z][a-z0-9-]{0,21}[a-z0-9]")
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?=.{{4,253}}$)({LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])")
@@ -30,11 +30,11 @@ VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 CONTROL = {chr(code) for code in (*range(32), 127)}
 PARAMETER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 ENVIRONMENT = re.compile(r"[a-z][a-z0-9-]{0,31}")
-# An option before the key, or a line break in it, could take the limits off.
+# An option before the key, or a line break in it, could lift its restrictions.
 PUBLIC_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ AAAA[A-Za-z0-9+/]+={0,3}( [\w@.+ -]*)?")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
-# As in "Mon..Fri *-*-* 07:30:00 Europe/Berlin"; the server's systemd has the last word.
+# As in "Mon..Fri *-*-* 07:30:00 Europe/Berlin"; systemd on the server validates it again.
 DAYS = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
 PART = r"[\d*][\d*/,.]*"
 SCHEDULE = re.compile(
@@ -42,7 +42,7 @@ SCHEDULE = re.compile(
     rf"|(?=\S)({DAYS}((,|\.\.){DAYS})* ?)?(({PART}-)?{PART}[-~]{PART} ?)?"
     rf"({PART}:{PART}(:{PART})?)?( (UTC|[A-Z]\w+(/\w+)+))?"
 )
-OF_SERVER = "ONEBOX_"  # before the name of a secret that belongs to no app; no app is called so
+SERVER_PREFIX = "ONEBOX_"  # of secrets that belong to no app; reserved as an app's name
 
 ACME_DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
@@ -52,7 +52,7 @@ ACME_DIRECTORIES = {
 
 @dataclass(frozen=True)
 class Secret:
-    """A secret's name, and its value that neither prints nor serialises."""
+    """A secret's name, and its value, which is masked when printed or serialised."""
 
     name: str
     value: SecretStr
@@ -60,23 +60,22 @@ class Secret:
 
 def _name(value: str) -> str:
     if not NAME.fullmatch(value):
-        raise wrong(
+        raise invalid(
             "2 to 23 lower-case letters, digits and dashes, starting with a letter",
             'choose a name such as "links"',
         )
-    if value in TAKEN or value.startswith(PREFIXES) or value.endswith(OF_USERS):
+    is_reserved = value in RESERVED_NAMES or value.startswith(RESERVED_PREFIXES)
+    if is_reserved or value.endswith(USER_SUFFIXES):
         short = value.removesuffix("-migrate").removesuffix("-build")[:20].rstrip("-")
-        raise wrong(
-            "a name that the server doesn't use itself", f'choose another, such as "my-{short}"'
-        )
+        raise invalid("a name that the server doesn't use", f'choose another, such as "my-{short}"')
     return value
 
 
 def _process_name(value: str) -> str:
     # No dash: links-x with web and links with x-web would share a unit.
-    taken = {"web", "migrate", "hook"}
-    if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", value) or value in taken:
-        raise wrong(
+    reserved = {"web", "migrate", "hook"}
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", value) or value in reserved:
+        raise invalid(
             'up to 16 lower-case letters and digits, not "web", "migrate" or "hook"',
             'write "worker"',
         )
@@ -88,38 +87,38 @@ def _domain(value: str) -> str:
         bare = re.sub(r"^[a-z]+://", "", value.strip().lower()).split("/")[0].split(":")[0]
         bare = bare.strip("*.")
         suggestion = bare if DOMAIN.fullmatch(bare) else "links.example.com"
-        raise wrong("a domain name in lower case, nothing else", f'write "{suggestion}"')
+        raise invalid("a domain name in lower case, nothing else", f'write "{suggestion}"')
     return value
 
 
 def _variable(value: str) -> str:
     if not VARIABLE.fullmatch(value):
         suggestion = re.sub(r"[^A-Z0-9_]", "_", value.upper()).lstrip("0123456789") or "API_KEY"
-        raise wrong("an environment variable's name in upper case", f'write "{suggestion}"')
+        raise invalid("an environment variable's name in upper case", f'write "{suggestion}"')
     return value
 
 
 def _one_line(value: str) -> str:
     if any(character in value for character in CONTROL):
-        raise wrong("one line of text", "take out line breaks and control characters")
+        raise invalid("one line of text", "remove line breaks and control characters")
     return value
 
 
 def _url_path(value: str) -> str:
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]*", value):
-        raise wrong("a path that starts with a slash", 'write it as in "/health/ready"')
+        raise invalid("a path that starts with a slash", 'write it like "/health/ready"')
     return value
 
 
 def _relative_folder(value: str) -> str:
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", value) or ".." in value.split("/"):
-        raise wrong("a folder below `source`", 'write it as in "links/static"')
+        raise invalid("a folder below `source`", 'write it like "links/static"')
     return value.rstrip("/")
 
 
 def _debian_package(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]+", value):
-        raise wrong("the name of a Debian package", 'write it as in "libmagic1"')
+        raise invalid("the name of a Debian package", 'write it like "libmagic1"')
     return value
 
 
@@ -128,16 +127,16 @@ def _address(value: str) -> str:
         ip_address(value)
     except ValueError:
         if not HOST.fullmatch(value):
-            raise wrong(
+            raise invalid(
                 "an IP address, a host name or a Host of your ssh_config",
-                'write it as in "203.0.113.10"',
+                'write it like "203.0.113.10"',
             ) from None
     return value
 
 
 def _parameter_name(value: str) -> str:
     if not PARAMETER.fullmatch(value):
-        raise wrong(
+        raise invalid(
             "letters, digits, and . _ - between them", 'choose the end of a name, such as "token"'
         )
     return value
@@ -145,15 +144,15 @@ def _parameter_name(value: str) -> str:
 
 def _environment(value: str) -> str:
     if not ENVIRONMENT.fullmatch(value):
-        raise wrong("lower-case letters, digits and dashes", 'write "production" or "staging"')
+        raise invalid("lower-case letters, digits and dashes", 'write "production" or "staging"')
     return value
 
 
 def _public_key(value: str) -> str:
     if not PUBLIC_KEY.fullmatch(value) or len(value.split()[1].rstrip("=")) % 4 == 1:
-        raise wrong(
-            "one public key, as its .pub file has it",
-            'write it as in "ssh-ed25519 AAAA... ci"',
+        raise invalid(
+            "one public key, as in its .pub file",
+            'write it like "ssh-ed25519 AAAA... ci"',
             found="something else",
         )
     return value
@@ -162,110 +161,112 @@ def _public_key(value: str) -> str:
 def _acme_directory(value: str) -> str:
     value = ACME_DIRECTORIES.get(value, value)
     if not re.fullmatch(r"https://\S+", value):
-        raise wrong(
-            '"letsencrypt", "letsencrypt-staging" or the https:// address of an ACME directory',
+        raise invalid(
+            '"letsencrypt", "letsencrypt-staging" or the https:// URL of an ACME directory',
             'write "letsencrypt"',
         )
     return value
 
 
 def _file(value: Path, info: ValidationInfo) -> Path:
-    path = _beside_inventory(value, info)
+    path = _relative_to_inventory(value, info)
     if not path.is_file():
-        raise wrong("a file that exists", f"create {path}, or correct the path", found=str(path))
+        fix = f"create {path}, or correct the path"
+        raise invalid("a file that exists", fix, found=str(path))
     return path
 
 
 def _folder(value: Path, info: ValidationInfo) -> Path:
-    path = _beside_inventory(value, info)
+    path = _relative_to_inventory(value, info)
     if not path.is_dir():
-        raise wrong("a folder that exists", f"create {path}, or correct the path", found=str(path))
+        fix = f"create {path}, or correct the path"
+        raise invalid("a folder that exists", fix, found=str(path))
     return path
 
 
-def _beside_inventory(value: Path, info: ValidationInfo) -> Path:
+def _relative_to_inventory(value: Path, info: ValidationInfo) -> Path:
     root = info.context["root"] if info.context else Path.cwd()
     try:
         return Path(root / value.expanduser()).resolve()
-    except RuntimeError:  # ~ and a user that isn't there
-        raise wrong("a path", "write it out, without ~", found=str(value)) from None
+    except RuntimeError:  # ~ with an unknown user
+        raise invalid("a path", "write the full path, without ~", found=str(value)) from None
 
 
 def _secret(name: object, info: ValidationInfo) -> Secret:
-    """Find the value of a secret that the inventory names."""
+    """Return an app's secret, with its value from the environment or the secrets file."""
     if not isinstance(name, str):
-        raise wrong(
+        raise invalid(
             "a secret's name in quotes",
-            'write it as in "STRIPE_KEY"; its value goes to secrets.env',
+            'write it like "STRIPE_KEY"; its value goes to secrets.env',
             found=f"a {type(name).__name__}",
         )
     _variable(name)
-    if "name" not in info.data:  # that mistake is told already, and the prefix hangs on it
+    if "name" not in info.data:  # that mistake is reported; the prefix depends on it
         return Secret(name, SecretStr(""))
     return Secret(name, _value(name, secret_prefix(info.data["name"]) + name, info))
 
 
 def _value(name: str, variable: str, info: ValidationInfo) -> SecretStr:
-    """Return what the file of secrets or the environment has under a variable."""
+    """Return the value of a variable in the environment or the secrets file."""
     context = info.context or {"secrets": {}, "secrets_file": "secrets.env"}
     value = context["secrets"].get(variable)
     if not value:
-        raise wrong(
+        raise invalid(
             f"a value for the secret {name}",
             f"set {variable} in the environment or in {context['secrets_file']}",
             found="none",
         )
     if any(character in value for character in CONTROL):
-        raise wrong(
+        raise invalid(
             f"one line of text in the secret {name}",
-            f"take line breaks and control characters out of {variable}",
-            found="a value with some",
+            f"remove line breaks and control characters from {variable}",
+            found="a value with control characters",
         )
     return SecretStr(value)
 
 
-def _of_server(name: object, info: ValidationInfo) -> SecretStr:
-    """Find the value of a secret that belongs to no app."""
+def _server_secret(name: object, info: ValidationInfo) -> SecretStr:
+    """Return the value of a secret that belongs to no app."""
     if not isinstance(name, str):
-        raise wrong(
+        raise invalid(
             "a secret's name in quotes",
-            'write it as in "SMTP_PASSWORD"; its value goes to secrets.env',
+            'write it like "SMTP_PASSWORD"; its value goes to secrets.env',
             found=f"a {type(name).__name__}",
         )
     if not VARIABLE.fullmatch(name):
-        raise wrong(
+        raise invalid(
             "a secret's name in upper case",
-            'write it as in "SMTP_PASSWORD"; its value goes to secrets.env',
-            found="something else",  # which may be the secret itself
+            'write it like "SMTP_PASSWORD"; its value goes to secrets.env',
+            found="something else",  # hidden, as it may be the secret itself
         )
-    return _value(name, OF_SERVER + name, info)
+    return _value(name, SERVER_PREFIX + name, info)
 
 
-def _web_address(value: object, info: ValidationInfo) -> SecretStr:
-    """Return an address, or the value of the secret that is named in its place."""
+def _url_or_secret(value: object, info: ValidationInfo) -> SecretStr:
+    """Return the URL, or the value of the secret that has it."""
     if isinstance(value, str) and VARIABLE.fullmatch(value):
-        value = _value(value, OF_SERVER + value, info).get_secret_value()
+        value = _value(value, SERVER_PREFIX + value, info).get_secret_value()
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
-        raise wrong(
-            "an https:// address, or the name of the secret that it is",
-            'write it as in "https://example.com/hook", or as in "WEBHOOK", with ONEBOX_WEBHOOK in'
+        raise invalid(
+            "an https:// URL, or the name of a secret with the URL",
+            'write it like "https://example.com/hook", or "WEBHOOK" with ONEBOX_WEBHOOK in'
             " secrets.env",
-            found="something else",  # which may be the secret itself
+            found="something else",  # hidden, as it may be the secret itself
         )
     return SecretStr(value)
 
 
-def _mail_address(value: str) -> str:
+def _email_address(value: str) -> str:
     if not re.fullmatch(r"[^@\s<>,;]+@[^@\s<>,;]+", value):
-        raise wrong("an e-mail address, nothing else", 'write it as in "you@example.com"')
+        raise invalid("an e-mail address, nothing else", 'write it like "you@example.com"')
     return value
 
 
 def _schedule(value: str) -> str:
     if not SCHEDULE.fullmatch(value):
-        raise wrong(
-            "a time as systemd's OnCalendar= has it",
-            'write it as in "daily", "Mon..Fri 07:30" or "*-*-* *:00/15:00 UTC";'
+        raise invalid(
+            "a time in the format of systemd's OnCalendar=",
+            'write it like "daily", "Mon..Fri 07:30" or "*-*-* *:00/15:00 UTC";'
             " see man systemd.time",
         )
     return value
@@ -276,7 +277,7 @@ def _masked(secret: Secret) -> dict[str, str]:
 
 
 def secret_prefix(app: str) -> str:
-    """Return what stands before a secret's name, so that two apps' secrets keep apart."""
+    """Return the prefix of an app's secrets in the environment and the secrets file."""
     return app.upper().replace("-", "_") + "_"
 
 
@@ -297,8 +298,8 @@ ExistingFile = Annotated[Path, AfterValidator(_file)]
 ExistingFolder = Annotated[Path, AfterValidator(_folder)]
 SecretByName = Annotated[Secret, PlainValidator(_secret), PlainSerializer(_masked)]
 Masked = PlainSerializer(str, when_used="json")
-SecretOfServer = Annotated[SecretStr, PlainValidator(_of_server), Masked]
-WebAddress = Annotated[SecretStr, PlainValidator(_web_address), Masked]
-MailAddress = Annotated[str, AfterValidator(_mail_address)]
+ServerSecret = Annotated[SecretStr, PlainValidator(_server_secret), Masked]
+UrlOrSecret = Annotated[SecretStr, PlainValidator(_url_or_secret), Masked]
+EmailAddress = Annotated[str, AfterValidator(_email_address)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]

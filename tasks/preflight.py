@@ -5,7 +5,7 @@ import sys
 from pyinfra import host, logger
 from pyinfra.api.deploy import deploy
 
-from preflight.facts import look
+from preflight.facts import observe
 from preflight.rules import problems, refusal, warnings
 from settings import REFUSED, VM
 from tasks.system import packages
@@ -18,9 +18,9 @@ def preflight() -> None:
     No operation: it is done as this file is read, so before the first operation, and by --dry too.
     """
     vm: VM = host.data.vm
-    seen, outside = look(host, vm, packages(vm))
-    if found := problems(vm, seen, outside):
+    server, external = observe(host, vm, packages(vm))
+    if found := problems(vm, server, external):
         logger.error(refusal(host.name, found))
         sys.exit(REFUSED)
-    for warning in warnings(seen, outside):
+    for warning in warnings(server, external):
         logger.warning(f"{host.print_prefix}{warning}")

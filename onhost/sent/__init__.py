@@ -1,1 +1,1 @@
-"""Programs that the deployer sends over its own SSH connection, and runs on a bare server too."""
+"""Programs that the deployer pipes over its SSH connection, also to a bare server."""

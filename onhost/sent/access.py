@@ -1,7 +1,7 @@
-"""Who and what gets at this server: keys, sudo rights, listening programs. One line each.
+"""List who and what has access to this server: SSH keys, sudo rights and listeners, a line each.
 
-The deployer sends this program over its own SSH connection. It prints what there is now, and what
-was on record.
+The deployer pipes this program over its SSH connection. The lines are recorded on servers, so their
+wording must not change.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from onebox_release.host import untrusted
 from sent import server
 
 RECORD = Path("/var/lib/onebox/access.json")
-CHOSEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
+EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 NFT = Path("/usr/sbin/nft")
-# As nft writes it, and as it shows a rule of iptables'.
+# As nft prints its own rules, and those of iptables.
 DNAT = re.compile(r'\b(tcp|udp) dport (\{[^}]+\}|\S+) .*(?:dnat (?:ip6? )?to|xt target "DNAT")')
 SSHD = Path("/usr/sbin/sshd")
 KEY = "SSH key of"
 GROUPS = ("sudo", "admin", "wheel", "root")
-OURS = {("nginx", 80), ("nginx", 443)}
-DHCP = {68, 546}  # UDP ports that a server gets its address at
-FILE = ".ssh/authorized_keys"  # in a user's home; `authorized_keys` in the inventory decides it
-SECOND = f"{FILE}2"  # sshd reads it, too, unless it is set not to
-# Other ways to let a key in, by sshd's names for them.
-WAYS = (
+NGINX = {("nginx", 80), ("nginx", 443)}
+DHCP = {68, 546}  # UDP ports of its clients
+FILE = ".ssh/authorized_keys"  # in a user's home; `authorized_keys` in the inventory sets it
+SECOND = f"{FILE}2"  # sshd reads it too by default
+# sshd's options for other sources of accepted keys.
+KEY_OPTIONS = (
     "trustedusercakeys", "authorizedkeyscommand", "authorizedprincipalsfile",
     "authorizedprincipalscommand",
 )  # fmt: skip
@@ -45,7 +45,7 @@ ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EACCES}
 
 
 def main(user: str) -> None:
-    """Print both as one JSON document, without the keys of `user`, which a setting decides."""
+    """Print the current and the recorded lines as JSON, without the keys of `user`."""
     known = json.loads(RECORD.read_text()) if RECORD.exists() else None
     now = {*keys(), *sudoers(), *listeners()}
     both = {"now": without(sorted(now), user), "known": known and without(known, user)}
@@ -53,14 +53,14 @@ def main(user: str) -> None:
 
 
 def without(lines: list[str], user: str) -> list[str]:
-    """Return the lines but for a user's keys."""
+    """Return the lines without a user's keys."""
     return [line for line in lines if not line.startswith(f"{KEY} {user}:")]
 
 
 def keys() -> Iterator[str]:
-    """Yield the keys that may log in, by user and fingerprint; and what else lets keys in.
+    """Yield the keys that may log in, by user and fingerprint, and other sources of accepted keys.
 
-    A key in another file than ~/.ssh/authorized_keys is reported with its path.
+    A key in another file than ~/.ssh/authorized_keys is listed with its path.
     """
     sshd = effective()
     files = sshd.get("authorizedkeysfile", "").split()
@@ -79,18 +79,18 @@ def keys() -> Iterator[str]:
             for blob in blobs:
                 digest = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
                 yield f"{KEY} {user.pw_name}{where}: SHA256:{digest}"
-    for way in WAYS:
-        if (value := sshd.get(way, "none")) != "none":
-            yield f"sshd lets keys in by {way}: {value}"
+    for option in KEY_OPTIONS:
+        if (value := sshd.get(option, "none")) != "none":
+            yield f"sshd lets keys in by {option}: {value}"
 
 
-def effective(*options: str, given: str | None = None) -> dict[str, str]:
-    """Return sshd's settings as it reads them, by name in lower case; a name that comes twice has
-    both values, with a space between."""
+def effective(*options: str, config: str | None = None) -> dict[str, str]:
+    """Return sshd's effective options, by name in lower case; a repeated option has all its values,
+    separated by spaces."""
     if not SSHD.exists():
         return {}
     command = [str(SSHD), "-T", *options]
-    output = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    output = subprocess.run(command, input=config, capture_output=True, text=True, check=False)
     found: dict[str, str] = {}
     for line in output.stdout.splitlines():
         name, _, value = line.partition(" ")
@@ -99,7 +99,7 @@ def effective(*options: str, given: str | None = None) -> dict[str, str]:
 
 
 def path_of(file: str, user: pwd.struct_passwd) -> Path:
-    """Return a user's file of keys, as sshd finds it."""
+    """Return the path of a user's key file, with sshd's tokens replaced."""
     tokens = {"%%": "%", "%h": user.pw_dir, "%u": user.pw_name, "%U": str(user.pw_uid)}
     for token, value in tokens.items():
         file = file.replace(token, value)
@@ -108,7 +108,7 @@ def path_of(file: str, user: pwd.struct_passwd) -> Path:
 
 @contextmanager
 def _as(user: pwd.struct_passwd) -> Iterator[None]:
-    """Read with a user's own rights, as sshd does: a link leads to what the user can read."""
+    """Read files with a user's rights, as sshd does, so that links expose nothing else."""
     if os.geteuid() or not user.pw_uid:
         yield
         return
@@ -125,7 +125,7 @@ def _as(user: pwd.struct_passwd) -> Iterator[None]:
 
 
 def keys_in(path: Path) -> list[bytes]:
-    """Return the content of each key; options and its kind stand before it. Raises OSError."""
+    """Return the data of each key in a file, without its options and type. Raises OSError."""
     found = []
     for line in untrusted.read(path, links=True).decode(errors="replace").splitlines():
         words = [] if line.lstrip().startswith("#") else line.split()
@@ -138,7 +138,7 @@ def keys_in(path: Path) -> list[bytes]:
 
 
 def sudoers() -> Iterator[str]:
-    """Yield who may become root: sudo's rules, members of its groups, other users with id 0."""
+    """Yield who may become root: sudo rules, members of admin groups, and users with id 0."""
     for path in [Path("/etc/sudoers"), *sorted(Path("/etc/sudoers.d").glob("*"))]:
         if path.is_file():
             for line in path.read_text(errors="replace").replace("\\\n", " ").splitlines():
@@ -151,23 +151,23 @@ def sudoers() -> Iterator[str]:
 
 
 def listeners() -> Iterator[str]:
-    """Yield what listens beyond the loopback address, by port and program, and what is forwarded
-    past our firewall, as Docker does.
+    """Yield the listeners beyond the loopback address, and the ports that are forwarded past the
+    firewall, as by Docker.
 
-    For UDP, a port that the kernel chose is an asker's: what it is changes from hour to hour.
+    Ephemeral UDP ports are left out, as they belong to clients and change all the time.
     """
-    chosen = int(CHOSEN.read_text().split()[0])
+    first_ephemeral = int(EPHEMERAL_PORTS.read_text().split()[0])
     for port, program, _ in server.sockets("-t"):
-        if (program, port) not in OURS:
+        if (program, port) not in NGINX:
             yield f"listener on port {port}: {program}"
     for port, program, _ in server.sockets("-u"):
-        if port < chosen and port not in DHCP:
+        if port < first_ephemeral and port not in DHCP:
             yield f"listener on UDP port {port}: {program}"
     yield from forwarded()
 
 
 def forwarded() -> Iterator[str]:
-    """Yield the ports that a rule hands to another address: no filter for the server sees them."""
+    """Yield the ports that DNAT rules forward: they bypass the filter of incoming packets."""
     if not NFT.exists():
         return
     command = [str(NFT), "list", "ruleset"]

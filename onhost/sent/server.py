@@ -1,7 +1,6 @@
-"""What a deploy must know of a server before it changes anything.
+"""Observe a server for the preflight, without changing or judging anything.
 
-The deployer sends this program over its own SSH connection, on a bare server too. It looks, and
-judges nothing.
+The deployer pipes this program over its SSH connection, also to a bare server.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import struct
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-OURS = "Made by onebox"
+MARK = "Made by onebox"  # in each file that onebox generates
 LOCK = Path("/var/lib/dpkg/lock-frontend")
 SERVICES = ("apache2", "docker", "firewalld")
-TIMEKEEPERS = ("chrony", "ntpsec", "openntpd", "ntp", "systemd-timesyncd")
+TIME_SERVICES = ("chrony", "ntpsec", "openntpd", "ntp", "systemd-timesyncd")
 # A line of ss: state, two queues, the local address, the peer's, and the first process.
 SOCKET = re.compile(
     r"^(?:LISTEN|UNCONN)\s+\d+\s+\d+\s+(?P<address>\S+):(?P<port>\d+)\s+\S+"
@@ -31,46 +30,115 @@ SOCKET = re.compile(
     re.MULTILINE,
 )
 FLOCK = "hhqqi"  # struct flock: type, whence, start, length, pid
+STOPPED = " (stopped)"  # suffix of a time service that does not run
 
 
-def main(question: str) -> None:
-    """Print all that was asked for, by JSON, as one JSON document."""
-    asked: dict[str, Any] = json.loads(question)
+@dataclass(frozen=True)
+class Request:
+    """What the deployer asks about."""
+
+    onebox_files: dict[str, str]
+    """A file that onebox generates, by the service that it takes over."""
+    app_paths: dict[str, list[str]]
+    """Paths that an app will own, by its name."""
+    packages: list[str]
+    """Debian packages that must be installed."""
+    apt_timeout: float
+    """Seconds to wait for another apt to finish."""
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A TCP port that is open beyond the loopback address, and its process; "?" if unknown."""
+
+    port: int
+    program: str
+    pid: str
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The state of a server. Sizes are MiB."""
+
+    clock: float
+    """Seconds since the epoch."""
+    system: str
+    """As in "debian 13"."""
+    architecture: str
+    python: str
+    """Version of python3."""
+    memory_available: int
+    """Free swap included."""
+    memory_total: int
+    disk_free: int
+    addresses: list[str]
+    listeners: list[Listener]
+    services: list[str]
+    """Those of SERVICES that are active or enabled."""
+    ufw: bool
+    """Whether ufw is enabled."""
+    nginx_sites: list[str]
+    """Sites other than Debian's default."""
+    clusters: list[str]
+    """PostgreSQL clusters, as in "17/main"."""
+    managed: dict[str, bool]
+    """Whether an earlier deploy took a service over, by the keys of `onebox_files`."""
+    name_conflicts: dict[str, list[str]]
+    """What already exists with an app's name and is not onebox's, by the app's name."""
+    time_service: str
+    """What synchronises the clock; see time_service()."""
+    apt_lock_holder: str
+    """The process that kept apt's lock for `apt_timeout`; empty if packages can be installed."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Observation:
+        """Return the observation that `main` printed."""
+        fields = json.loads(text)
+        listeners = [Listener(**each) for each in fields.pop("listeners")]
+        return cls(listeners=listeners, **fields)
+
+
+def main(request: str) -> None:
+    """Print the observation for a request, both as JSON."""
+    print(json.dumps(asdict(observe(Request(**json.loads(request))))))
+
+
+def observe(request: Request) -> Observation:
+    """Return the state of this server."""
     release = dict(re.findall(r'^(\w+)="?([^"\n]*)', read("/etc/os-release"), re.MULTILINE))
     memory = dict(re.findall(r"^(\w+): +(\d+) kB", read("/proc/meminfo"), re.MULTILINE))
-    found = {
-        "clock": time.time(),
-        "system": f"{release.get('ID', '?')} {release.get('VERSION_ID', '?')}",
-        "architecture": platform.machine(),
-        "python": platform.python_version(),
-        "memory": (int(memory["MemAvailable"]) + int(memory["SwapFree"])) // 1024,
-        "memory_total": int(memory["MemTotal"]) // 1024,
-        "disk": shutil.disk_usage("/srv" if Path("/srv").exists() else "/").free // 2**20,
-        "addresses": output("hostname", "-I").split(),
-        "listeners": list(listeners()),
-        "services": list(enabled(SERVICES)),
-        "ufw": "ENABLED=yes" in read("/etc/ufw/ufw.conf").split(),
-        "sites": list(sites()),
-        "clusters": ["/".join(p.parts[-2:]) for p in Path("/etc/postgresql").glob("*/*")],
-        "ours": {name: OURS in read(f"/{path}") for name, path in asked["ours"].items()},
-        "taken": {app: taken(app, asked["taken"][app]) for app in asked["taken"]},
-        "timekeeper": timekeeper(),
-        "apt": apt(asked["packages"], asked["patience"]),
-    }
-    print(json.dumps(found))
+    return Observation(
+        clock=time.time(),
+        system=f"{release.get('ID', '?')} {release.get('VERSION_ID', '?')}",
+        architecture=platform.machine(),
+        python=platform.python_version(),
+        memory_available=(int(memory["MemAvailable"]) + int(memory["SwapFree"])) // 1024,
+        memory_total=int(memory["MemTotal"]) // 1024,
+        disk_free=shutil.disk_usage("/srv" if Path("/srv").exists() else "/").free // 2**20,
+        addresses=output("hostname", "-I").split(),
+        listeners=list(listeners()),
+        services=list(enabled(SERVICES)),
+        ufw="ENABLED=yes" in read("/etc/ufw/ufw.conf").split(),
+        nginx_sites=list(nginx_sites()),
+        clusters=["/".join(p.parts[-2:]) for p in Path("/etc/postgresql").glob("*/*")],
+        managed={name: MARK in read(f"/{path}") for name, path in request.onebox_files.items()},
+        name_conflicts={app: name_conflicts(app, p) for app, p in request.app_paths.items()},
+        time_service=time_service(),
+        apt_lock_holder=apt_lock_holder(request.packages, request.apt_timeout),
+    )
 
 
-def listeners() -> Iterator[dict[str, Any]]:
-    """Yield who listens for TCP beyond the loopback address."""
+def listeners() -> Iterator[Listener]:
+    """Yield the TCP listeners beyond the loopback address."""
     for port, program, pid in sockets("-t"):
-        yield {"port": port, "program": program, "pid": pid}
+        yield Listener(port, program, pid)
 
 
 def sockets(kind: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the port, program and process of what listens beyond the loopback address.
+    """Yield the port, program and process of each socket that listens beyond the loopback address.
 
-    A program chooses its name: 15 bytes, line breaks and control characters included. That is too
-    short for a line of its own that matches.
+    A program can set its name to any 15 bytes, also line breaks and control characters; that is
+    too short to forge a line that matches.
     """
     for found in SOCKET.finditer(output("ss", "-H", "-l", "-n", "-p", kind)):
         if not found["address"].strip("[]").startswith(("127.", "::1", "::ffff:127.")):
@@ -79,39 +147,40 @@ def sockets(kind: str) -> Iterator[tuple[int, str, str]]:
 
 
 def enabled(services: Iterable[str]) -> Iterator[str]:
-    """Yield the services that run, or would after a reboot."""
+    """Yield the services that are active or enabled."""
     for name in services:
         states = output("systemctl", "show", "-p", "ActiveState,UnitFileState", name).split()
         if {"ActiveState=active", "UnitFileState=enabled"} & {*states}:
             yield name
 
 
-def timekeeper() -> str:
-    """Return what keeps the clock: a service, or one that is stopped, "container" or "none"."""
+def time_service() -> str:
+    """Return the service that synchronises the clock, with " (stopped)" if it does not run;
+    "container" if that is the host's task, or "none"."""
     if output("systemd-detect-virt", "--container").strip() not in {"", "none"}:
         return "container"  # the clock is its host's
-    units = [f"{name}.service" for name in TIMEKEEPERS]
+    units = [f"{name}.service" for name in TIME_SERVICES]
     shown = output("systemctl", "show", "-p", "Id,LoadState,ActiveState", *units).split("\n\n")
     states = [dict(line.split("=", 1) for line in each.splitlines()) for each in shown if each]
-    there = [state for state in states if state.get("LoadState") == "loaded"]
-    there.sort(key=lambda state: state.get("ActiveState") != "active")
-    if not there:
+    loaded = [state for state in states if state.get("LoadState") == "loaded"]
+    loaded.sort(key=lambda state: state.get("ActiveState") != "active")
+    if not loaded:
         return "none"
-    name = there[0]["Id"].removesuffix(".service")
-    return name if there[0]["ActiveState"] == "active" else f"{name} (stopped)"
+    name = loaded[0]["Id"].removesuffix(".service")
+    return name if loaded[0]["ActiveState"] == "active" else f"{name}{STOPPED}"
 
 
-def sites() -> Iterator[str]:
-    """Yield the sites of an nginx that is not ours, but for the one that Debian brings."""
+def nginx_sites() -> Iterator[str]:
+    """Yield the sites that a foreign nginx serves, except Debian's default."""
     for pattern in ("sites-enabled/*", "conf.d/*.conf"):
         for path in sorted(Path("/etc/nginx").glob(pattern)):
             if path.resolve() != Path("/etc/nginx/sites-available/default"):
                 yield path.name
 
 
-def taken(app: str, paths: Sequence[str]) -> list[str]:
-    """Return what of an app's name is there already, unless onebox began to make it."""
-    if OURS in read(f"/etc/sysusers.d/{app}.conf"):
+def name_conflicts(app: str, paths: Sequence[str]) -> list[str]:
+    """Return what already exists with an app's name, unless onebox created it."""
+    if MARK in read(f"/etc/sysusers.d/{app}.conf"):
         return []
     found = [f"the folder {path}" for path in paths if Path(path).is_dir()]
     found += [f"the file {path}" for path in paths if Path(path).is_file()]
@@ -123,29 +192,30 @@ def taken(app: str, paths: Sequence[str]) -> list[str]:
     return found
 
 
-def apt(packages: Sequence[str], patience: float) -> str:
-    """Return who holds apt's lock after so many seconds, if packages must be installed."""
+def apt_lock_holder(packages: Sequence[str], timeout: float) -> str:
+    """Return the process that still holds apt's lock after `timeout` seconds; empty if none does,
+    or if no package must be installed."""
     query = ["dpkg-query", "-W", "-f", "${db:Status-Status}\n", *packages]
     if output(*query).split() == ["installed"] * len(packages):
         return ""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while (holder := lock_holder()) and time.monotonic() < deadline:
         time.sleep(1)
     return f"{read(f'/proc/{holder}/comm').strip()} (process {holder})" if holder else ""
 
 
 def lock_holder() -> int:
-    """Return the process that has apt's lock, or 0."""
+    """Return the id of the process that holds apt's lock, or 0."""
     if not LOCK.exists():
         return 0
     with LOCK.open("rb+") as file:
-        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+        query = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = struct.unpack(FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, query))
     return 0 if kind == fcntl.F_UNLCK else int(pid)
 
 
 def read(path: str) -> str:
-    """Return a file's text, or nothing where there is none."""
+    """Return a file's text; empty if it can't be read."""
     try:
         return Path(path).read_text(errors="replace")
     except OSError:
@@ -153,7 +223,7 @@ def read(path: str) -> str:
 
 
 def output(*command: str) -> str:
-    """Return what a command prints; nothing where there is no such program."""
+    """Return a command's output; empty if the program is not installed."""
     try:
         return subprocess.run(
             command, capture_output=True, text=True, errors="replace", check=False, cwd="/"

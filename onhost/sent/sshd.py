@@ -1,6 +1,6 @@
-"""What sshd goes by, and what it would go by without our drop-in.
+"""Print sshd's effective options, with and without onebox's drop-in.
 
-The deployer sends this program over its own SSH connection.
+The deployer pipes this program over its SSH connection.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ INCLUDE = re.compile(r"\s*include[\s=]+(.+)", re.IGNORECASE)
 
 
 def main() -> None:
-    """Print both, and who has keys in the second file, as one JSON document."""
+    """Print both, and the users with keys in authorized_keys2, as JSON."""
     text = without(CONFIGURATION.read_text(), DROP_IN)
-    theirs = access.effective("-f", "/dev/stdin", given=text)
-    if not theirs:  # what we set could be looser than what is there
-        sys.exit(f"sshd -T fails on {CONFIGURATION} without {DROP_IN}. Run `sshd -t`, and fix it.")
+    theirs = access.effective("-f", "/dev/stdin", config=text)
+    if not theirs:  # onebox's options could be laxer than the existing ones
+        sys.exit(f"sshd -T fails on {CONFIGURATION} without {DROP_IN}. Fix what `sshd -t` reports.")
     found = {
         "effective": access.effective(),
         "theirs": theirs,
@@ -49,7 +49,7 @@ def without(text: str, drop_in: Path) -> str:
 
 
 def _has_second(user: pwd.struct_passwd) -> bool:
-    if user.pw_shell.endswith(NO_SHELL):  # an app's, say: it must have no say in this
+    if user.pw_shell.endswith(NO_SHELL):  # an app's user must not influence this
         return False
     try:
         return bool(access.keys_in(access.path_of(access.SECOND, user)))

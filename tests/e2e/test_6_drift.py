@@ -31,7 +31,7 @@ def test_what_was_just_deployed_does_not_differ(server: Server) -> None:
     told = fab(server, "drift")
     assert (told.returncode, told.stdout) == (
         0,
-        f"{server.host.name} is as the repository wants it.\n",
+        f"{server.host.name} has no drift.\n",
     )
 
 

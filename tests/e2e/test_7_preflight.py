@@ -1,4 +1,4 @@
-"""A server that others set up is seen for what it is, and nothing of theirs is touched."""
+"""A server that others set up is recognised, and nothing of theirs is touched."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def told(server: Server) -> tuple[int, dict[str, str], list[str]]:
-    """Return fab's exit code, what stands in the way, and warnings."""
+    """Return fab's exit code, the problems, and the warnings."""
     result = fab(server, "preflight", "--json")
     assert result.stdout, result.stderr
     data = json.loads(result.stdout)["data"]
@@ -64,7 +64,7 @@ def test_a_server_that_others_set_up_is_refused(foreign: Server, how: str) -> No
     result = foreign.pyinfra(how)
     output = result.stdout + result.stderr
     assert result.returncode == REFUSED, output
-    assert "4 things stand in the way of a deploy" in output
+    assert "can't take a deploy: 4 problems." in output
     assert "Starting operation" not in output
     assert "Traceback" not in output
     assert foreign.run(NEW_FILES) == before
@@ -87,7 +87,7 @@ def test_everything_is_named_at_once(foreign: Server) -> None:
 def test_a_user_who_may_not_become_root_is_refused(foreign: Server) -> None:
     foreign.entry["ssh_user"] = "plain"
     try:
-        assert told(foreign) == (REFUSED, {"ssh_user": '"plain", who may not'}, [])
+        assert told(foreign) == (REFUSED, {"ssh_user": '"plain" without passwordless sudo'}, [])
         assert foreign.pyinfra("-y").returncode == REFUSED
     finally:
         foreign.entry["ssh_user"] = "root"
@@ -98,7 +98,7 @@ def test_what_may_be_taken_over_is_no_problem(foreign: Server) -> None:
     foreign.run("systemctl disable --now apache2 && rmdir /srv/links")
     code, problems, warnings = told(foreign)
     assert (code, problems) == (0, {})
-    assert "Port 3000 (python3) will be closed to the outside by our firewall." in warnings
+    assert "The firewall will close port 3000 (python3)." in warnings
     assert foreign.pyinfra("--dry").returncode == 0
     assert foreign.run("cat /etc/nginx/conf.d/shop.conf") == "server { listen 8081; }"
 

@@ -101,7 +101,7 @@ def test_the_workflow_ships_one_artifact_to_staging_and_then_to_production(
     shipped, page = probe.live(), runner.page.read_text()
     assert page.startswith(f"## staging ({probe.server.host.address}): deployed\n")
     assert f"- probe: release {shipped}\n" in page
-    assert "its certificate ends in " in page
+    assert "certificate expires in " in page
     assert TOKEN not in runner.output + page
     assert runner.job("production") == REFUSED, runner.output
     assert "is staging, and these settings are for production" in runner.output
@@ -148,7 +148,7 @@ def failing(probe: Probed, kind: str) -> str:
 def test_a_release_that_only_others_see_failing_is_put_back(probe: Probed) -> None:
     before = probe.live()
     printed = failing(probe, "shy")
-    assert f"- probe: put back {before}." in printed
+    assert f"- probe: rolled back to {before}." in printed
     assert "- Checks of the release failed, above." in printed
     assert probe.live() == before
     probe.settled()
@@ -159,7 +159,7 @@ def test_why_a_release_failed_is_in_the_summary(probe: Probed) -> None:
     before = probe.live()
     summary = failing(probe, "import error").partition(": the deploy failed\n")[2]
     assert "did not become ready: it crashed: RuntimeError: broken on purpose: import." in summary
-    assert f"- probe: release {before} serves\n" in summary
+    assert f"- probe: release {before} is live\n" in summary
 
 
 @pytest.mark.usefixtures("keyholder")
@@ -173,9 +173,9 @@ def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Pr
     assert result.returncode == 1
     assert "no unit has failed" in result.stdout
     assert "- changed: Releases | Release probe" in result.stdout
-    assert "- differed: /etc/apt/apt.conf.d/99zz-onebox was edited" in result.stdout
-    assert "- Checks of the server failed, above. What was changed there stays." in result.stdout
-    assert "put back" not in result.stdout
+    assert "- drift: /etc/apt/apt.conf.d/99zz-onebox was edited" in result.stdout
+    assert "- Checks of the server failed, above. Changes to the server stay." in result.stdout
+    assert "rolled back" not in result.stdout
     assert "Could not verify who issued the certificate of" in result.stdout
 
 
@@ -188,8 +188,8 @@ def test_a_lost_connection_puts_nothing_back(probe: Probed, tmp_path: Path) -> N
     before = probe.live()
     result = fab(probe.server, "deploy", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert result.returncode == 1
-    assert "It could not be told" in result.stdout
-    assert "put back" not in result.stdout.replace("nothing was put back", "")
+    assert "Could not verify the server; nothing was rolled back." in result.stdout
+    assert "rolled back to" not in result.stdout
     assert probe.live() != before
 
 

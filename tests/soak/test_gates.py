@@ -110,7 +110,7 @@ def test_a_job_whose_clock_is_wrong_is_refused(unwatched: Probed, figures: dict[
     result = night(unwatched.server, A_MONTH_AHEAD)
     told = result.stdout + result.stderr
     assert result.returncode == 4, told
-    assert "mend this machine's clock" in told
+    assert "correct this machine's clock" in told
     assert entries(unwatched.server) == before
     figures["exit_code"] = result.returncode
 

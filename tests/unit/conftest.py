@@ -1,4 +1,4 @@
-"""What unit tests share. None of them reaches a server."""
+"""Fixtures of unit tests, none of which connects to a server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refusal(folder: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Return a function that tells what is said on stderr about servers that can't be used."""
+    """Return a function that returns the error message for invalid servers."""
 
     def refuse(*vms: Mapping[str, object]) -> str:
         with pytest.raises(SystemExit) as stopped:

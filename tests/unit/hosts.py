@@ -6,13 +6,14 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyinfra.api import Config, Inventory, State
 from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import ctx_host, ctx_state
+from sent.server import Listener, Observation
 
 from operations.machine import Look, Machine
 from preflight import facts as observation
@@ -20,25 +21,25 @@ from settings import VM
 
 BOOKWORM = Machine(debian="12", cores=2, memory=2000, ipv6=True, ssh_ports=(22,))
 TRIXIE = Machine(debian="13", cores=2, memory=2000, ipv6=False, ssh_ports=(22,))
-READY: dict[str, Any] = {
-    "clock": time.time(),
-    "system": "debian 12",
-    "architecture": "x86_64",
-    "python": "3.11.2",
-    "memory": 1500,
-    "memory_total": 2000,
-    "disk": 5000,
-    "addresses": ["203.0.113.10"],
-    "listeners": [{"port": 22, "program": "sshd", "pid": "1"}],
-    "services": [],
-    "ufw": False,
-    "sites": [],
-    "clusters": [],
-    "ours": {"nginx": False, "firewall": False, "postgresql": False},
-    "taken": {"links": [], "other": []},
-    "timekeeper": "chrony",
-    "apt": "",
-}  # what the preflight sees of a bare server
+BARE = Observation(
+    clock=time.time(),
+    system="debian 12",
+    architecture="x86_64",
+    python="3.11.2",
+    memory_available=1500,
+    memory_total=2000,
+    disk_free=5000,
+    addresses=["203.0.113.10"],
+    listeners=[Listener(22, "sshd", "1")],
+    services=[],
+    ufw=False,
+    nginx_sites=[],
+    clusters=[],
+    managed={"nginx": False, "firewall": False, "postgresql": False},
+    name_conflicts={"links": [], "other": []},
+    time_service="chrony",
+    apt_lock_holder="",
+)
 Facts = Mapping[Any, Any]
 
 
@@ -79,8 +80,8 @@ def deployed(
     state.activate_host(box)
 
     def bare(fact: type[FactBase[Any]], **_: Any) -> Any:
-        asked = {Look: machine, observation.Look: {**READY, "clock": time.time()}}
-        return asked[fact] if fact in asked else fact().default()
+        facts = {Look: machine, observation.ServerState: replace(BARE, clock=time.time())}
+        return facts[fact] if fact in facts else fact().default()
 
     vars(box)["get_fact"] = bare
     with _context(ctx_state, state), _context(ctx_host, box):

@@ -11,7 +11,7 @@ LOCK = '[[package]]\nname = "gunicorn"\n\n[[package]]\nname = "uvicorn-worker"\n
 
 
 def make_project(folder: Path) -> None:
-    """Make the least that counts as an app."""
+    """Create a minimal app."""
     (folder / "links").mkdir(parents=True)
     (folder / "links/main.py").write_text("app = None\n")
     (folder / "pyproject.toml").write_text("[project]\n")
@@ -19,7 +19,7 @@ def make_project(folder: Path) -> None:
 
 
 def an_app(**changes: Any) -> dict[str, Any]:
-    """Return an app's settings; a change to None takes a setting out."""
+    """Return an app's settings; a change to None removes a setting."""
     settings = {
         "name": "links",
         "source": "app",
@@ -42,9 +42,9 @@ def read(folder: Path, vm: dict[str, Any]) -> VM:
     return checked
 
 
-def told(path: str, expected: str, found: str, mend: str) -> str:
-    """Return the whole message for one mistake."""
+def report(path: str, expected: str, found: str, fix: str) -> str:
+    """Return the message for one mistake."""
     return (
         "inventory.py has 1 mistake; no server was contacted.\n\n"
-        f"{path}\n  expected: {expected}\n  found:    {found}\n  to mend:  {mend}\n"
+        f"{path}\n  expected: {expected}\n  found:    {found}\n  fix:      {fix}\n"
     )

@@ -1,4 +1,4 @@
-"""Which server and app a command is about, and how its mistakes are told."""
+"""Which server and app a command selects, and how its mistakes are reported."""
 
 from __future__ import annotations
 
@@ -60,26 +60,26 @@ def test_of_several_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert inventory.app(apps, "b").name == "b"
     with pytest.raises(Exit) as stopped:
         inventory.app(apps)
-    assert stopped.value.message == "The server has several apps. Say which:\n  --app a\n  --app b"
+    assert stopped.value.message == "The server has several apps. Choose one:\n  --app a\n  --app b"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         ("hosts = servers(\n", "line 1: SyntaxError: '(' was never closed"),
         ("x = 1\nhosts = nothing()\n", "line 2: NameError: name 'nothing' is not defined"),
-        ("x = 1\n", "has no `hosts`. Write it as in `hosts = servers(...)`."),
+        ("x = 1\n", "has no `hosts`. Add `hosts = servers(...)`."),
     ],
 )
-def test_an_inventory_that_can_not_be_read_is_told_by_its_line(
-    tmp_path: Path, text: str, told: str
+def test_an_inventory_that_can_not_be_read_is_reported_with_its_line(
+    tmp_path: Path, text: str, error: str
 ) -> None:
     path = tmp_path / "bad.py"
     path.write_text(text)
     result = fab("status", inventory=str(path))
     assert result.returncode == 4
     assert str(path) in result.stderr
-    assert told in result.stderr
+    assert error in result.stderr
     assert "Traceback" not in result.stderr
 
 
@@ -88,7 +88,7 @@ def closed_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_server_that_can_not_be_reached_is_told_with_what_to_do() -> None:
+def test_a_server_that_can_not_be_reached_is_reported_with_the_fix() -> None:
     _, data = inventory.server()
     port = closed_port()
     reached = Server("127.0.0.1", {**data, "ssh_port": port, "unedited": ""})
@@ -102,7 +102,7 @@ def test_a_server_that_can_not_be_reached_is_told_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "drift", "preflight", "verify", "deploy"])
-def test_every_command_says_in_one_sentence_why_there_is_no_connection(
+def test_every_command_reports_in_one_sentence_why_there_is_no_connection(
     command: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "closed.py"
@@ -110,10 +110,10 @@ def test_every_command_says_in_one_sentence_why_there_is_no_connection(
     path.write_text(f"from settings import servers\nhosts = servers({edits}, beside=__file__)\n")
     result = fab(command, inventory=str(path))
     assert result.returncode in {1, 4}
-    told = result.stdout + result.stderr
-    assert "Traceback" not in told
-    assert len(told.splitlines()) < 8
-    assert "127.0.0.1" in told
+    output = result.stdout + result.stderr
+    assert "Traceback" not in output
+    assert len(output.splitlines()) < 8
+    assert "127.0.0.1" in output
 
 
 @pytest.mark.parametrize("command", ["status", "drift", "preflight", "verify", "deploy"])
@@ -125,19 +125,19 @@ def test_an_inventory_that_nobody_edited_is_told_before_connecting(command: str)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["status", "--app", "shop"], 4, "  --app links\n"),
         (["status", "--on", "elsewhere"], 4, "  --on 203.0.113.10\n"),
-        (["remove"], 4, "Nobody is here to ask. To remove links all the same: --yes\n"),
-        (["logs", "--follow", "--json"], 4, "--json is one document, which --follow never ends.\n"),
+        (["remove"], 4, "To remove links without it: --yes\n"),
+        (["logs", "--follow", "--json"], 4, "--json and --follow can't be combined.\n"),
         (["stauts"], 1, "No idea what 'stauts' is!\n"),
     ],
 )
-def test_a_mistake_is_a_message(arguments: list[str], code: int, told: str) -> None:
+def test_a_mistake_is_a_message(arguments: list[str], code: int, message: str) -> None:
     result = fab(*arguments)
     assert (result.returncode, result.stdout) == (code, "")
-    assert result.stderr.endswith(told)
+    assert result.stderr.endswith(message)
     assert "Traceback" not in result.stderr
 
 
@@ -154,12 +154,12 @@ def test_a_folder_that_may_not_be_sent_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "a.txt").symlink_to("/etc/passwd")
     result = fab("submit", "--app", "links", "--source", str(tmp_path), "--to", "127.0.0.1")
     assert (result.returncode, result.stdout) == (4, "")
-    told = "a.txt is a link out of the folder: /etc/passwd"
-    assert result.stderr.startswith(f"{tmp_path} can't be packed; nothing was sent.\n  {told}\n")
+    problem = "a.txt is a link out of the folder: /etc/passwd"
+    assert result.stderr.startswith(f"{tmp_path} can't be packed; nothing was sent.\n  {problem}\n")
     assert "Traceback" not in result.stderr
 
 
-def test_an_inventory_that_is_not_there_is_told() -> None:
+def test_an_inventory_that_does_not_exist_is_reported() -> None:
     result = fab("status", inventory="no.py")
     assert result.returncode == 4
     assert result.stderr == "There is no inventory no.py. Set ONEBOX_INVENTORY to yours.\n"

@@ -1,4 +1,4 @@
-"""What differs is told to people and to programs."""
+"""Drift and preflight, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands.drift import Drift, _reworded
+from commands.drift import Drift, _mark_outdated
 from commands.preflight import Preflight
 from operations import manifest
 from operations.difference import EDITED, Difference
@@ -27,22 +27,21 @@ KEY = Difference("SSH key of root: ssh-ed25519 SHA256:abc", "is not on record")
 
 def test_no_drift_is_one_line() -> None:
     none = Drift("box", [], [])
-    assert (str(none), none.code) == ("box is as the repository wants it.", 0)
+    assert (str(none), none.code) == ("box has no drift.", 0)
 
 
-def test_drift_is_told_within_80_columns() -> None:
+def test_drift_is_printed_within_80_columns() -> None:
     found = Drift("box", [MODE, LONG], [KEY])
     assert found.code == 2
     assert str(found) == (
-        "The next deploy mends on box:\n"
+        "The next deploy fixes on box:\n"
         "  /etc/links/secrets.env has mode 644, not 600\n"
         f"  {LONG.what}\n"
         "      was altered\n"
         "\n"
         "Left to you on box:\n"
         "  SSH key of root: ssh-ed25519 SHA256:abc is not on record\n"
-        "Take away what nobody wanted. What is then still here is put on record by a\n"
-        "deploy with --data accept=true."
+        "Remove what you don't recognise, then accept the rest with --data accept=true."
     )
 
 
@@ -74,7 +73,7 @@ def test_a_preflight_for_people_and_for_programs() -> None:
     }
 
 
-def test_an_app_that_is_to_be_removed_is_no_news_for_the_record() -> None:
+def test_an_app_that_is_to_be_removed_is_not_to_be_accepted() -> None:
     left = Difference("app shop", f"{ABANDONED}: `fab remove --app shop` removes it")
     assert str(Drift("box", [], [left])) == (
         "Left to you on box:\n"
@@ -89,8 +88,8 @@ def test_a_file_that_nobody_edited_will_change() -> None:
     """Drift called app.env edited when another app had been added."""
     env, unit = Difference("/etc/links/app.env", EDITED), Difference("/etc/x.service", EDITED)
     host: Any = SimpleNamespace(get_fact=lambda _, paths: [path for path in paths if "env" in path])
-    assert _reworded([env, unit, MODE], host) == [
-        Difference("/etc/links/app.env", "will change (it is as the last deploy left it)"),
+    assert _mark_outdated([env, unit, MODE], host) == [
+        Difference("/etc/links/app.env", "will change (unedited since the last deploy)"),
         unit,
         MODE,
     ]

@@ -61,26 +61,26 @@ def test_an_inventory_that_nobody_edited_is_told_before_connecting() -> None:
         cwd=PROJECT, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert result.returncode == REFUSED
-    _, _, told = result.stderr.partition("Connecting to hosts...\n")
+    _, _, message = result.stderr.partition("Connecting to hosts...\n")
     assert (
-        told
+        message
         == """\
 inventory.py has 3 mistakes; no server was contacted.
 
 address
   expected: your server's address
   found:    the example "203.0.113.10"
-  to mend:  write its IP address or host name
+  fix:      write its IP address or host name
 
 apps[0].domains[0]
   expected: a domain of yours
   found:    the example "links.example.com"
-  to mend:  write one that points to the server
+  fix:      write one that points to the server
 
 tls.email
   expected: an e-mail address of yours
   found:    the example "you@example.com"
-  to mend:  write yours, or take `email` out
+  fix:      write yours, or remove `email`
 """
     )
 
@@ -104,7 +104,7 @@ def test_pyinfra_refuses_a_bad_inventory_before_it_connects(folder: Path) -> Non
         "ssh_port\n"
         "  expected: 1 or more\n"
         "  found:    0\n"
-        "  to mend:  write a number from 1 on\n"
+        "  fix:      write 1 or more\n"
     )
     for word in ("Traceback", "Connecting"):
         assert word not in result.stdout + result.stderr

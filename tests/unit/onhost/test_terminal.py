@@ -35,7 +35,7 @@ def test_every_place_for_people_shows_it(
     bad = "\x1b[2Jgone"
     report.log(bad)
     told = capsys.readouterr().err
-    summary.tell("box", [bad])
+    summary.report("box", [bad])
     texts = [
         told,
         capsys.readouterr().out,

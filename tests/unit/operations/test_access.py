@@ -120,8 +120,8 @@ def test_listeners_beyond_loopback_are_told_but_for_nginx(
         'UNCONN 0 0 0.0.0.0:68 0.0.0.0:* users:(("dhclient",pid=7,fd=3))',
         'UNCONN 0 0 0.0.0.0:40001 0.0.0.0:* users:(("dhclient",pid=7,fd=4))',
     ]
-    monkeypatch.setattr(program, "CHOSEN", tmp_path / "range")
-    program.CHOSEN.write_text("32768\t60999\n")
+    monkeypatch.setattr(program, "EPHEMERAL_PORTS", tmp_path / "range")
+    program.EPHEMERAL_PORTS.write_text("32768\t60999\n")
     monkeypatch.setattr(program, "NFT", tmp_path / "none")
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:

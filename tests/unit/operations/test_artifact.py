@@ -224,12 +224,10 @@ def test_an_app_whose_own_folder_is_a_link_is_packed(app: Path) -> None:
     assert pack(app.parent / "linked") == pack(app)
 
 
-@pytest.mark.parametrize(
-    ("target", "how"), [("absent", "leads nowhere"), ("a.txt", "leads in a circle")]
-)
+@pytest.mark.parametrize(("target", "how"), [("absent", "broken"), ("a.txt", "circular")])
 def test_a_link_that_leads_to_nothing_is_refused(lone: Path, target: str, how: str) -> None:
     (lone / "a.txt").symlink_to(target)
-    assert refusal(lone) == refused(lone, f"a.txt is a link that {how}: {target}", NOWHERE)
+    assert refusal(lone) == refused(lone, f"a.txt is a {how} link: {target}", NOWHERE)
 
 
 def test_the_lock_of_a_file_that_is_being_edited_stays_behind(lone: Path) -> None:
@@ -250,7 +248,7 @@ def test_a_file_of_secrets_is_refused_whether_git_tracks_it_or_not(
     (app / name).write_text("SECRET=hunter2\n")
     if tracked:
         git(app, "add", name)
-    assert refusal(app) == refused(app, f"{name} holds secrets by its name", PRIVATE)
+    assert refusal(app) == refused(app, f"{name} has the name of a file with secrets", PRIVATE)
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -303,14 +301,14 @@ def test_what_gitattributes_keeps_out_of_archives_stays_behind(app: Path) -> Non
 
 def test_a_pipe_is_refused_and_not_waited_for(app: Path) -> None:
     os.mkfifo(app / "pipe")
-    told = "pipe is no regular file (a pipe, a socket or a device)"
+    told = "pipe is not a regular file (a pipe, a socket or a device)"
     assert refusal(app) == refused(app, told, SPECIAL)
 
 
 def test_a_link_to_a_pipe_is_refused(lone: Path) -> None:
     os.mkfifo(lone / "links/pipe")
     (lone / "a.txt").symlink_to("links/pipe")
-    assert "a.txt is no regular file (a pipe, a socket or a device)" in refusal(lone)
+    assert "a.txt is not a regular file (a pipe, a socket or a device)" in refusal(lone)
 
 
 def test_what_takes_a_files_place_meanwhile_is_not_followed(

@@ -10,7 +10,7 @@ import pytest
 
 from operations.artifact import pack
 from settings.git import checkout
-from tests.unit.inventories import a_vm, an_app, make_project, read, told
+from tests.unit.inventories import a_vm, an_app, make_project, read, report
 
 Refusal = Callable[..., str]
 SOURCE = "apps[0].source"
@@ -74,16 +74,16 @@ def test_a_commit_that_is_here_is_not_fetched_again(repository: Path, cache: Pat
 
 
 def test_what_is_no_ref_is_refused(refusal: Refusal, repository: Path) -> None:
-    message = told(
+    message = report(
         SOURCE,
-        "a branch, a tag or a full commit",
-        "mian, which is none",
-        "correct what follows the last @",
+        "a branch, tag or full commit",
+        "mian, which doesn't exist",
+        "correct the part after the last @",
     )
     assert refusal(a_vm(an_app(source=from_git(repository, "mian")))) == message
 
 
-def test_what_git_says_is_told(refusal: Refusal, tmp_path: Path) -> None:
+def test_what_git_reports_is_reported(refusal: Refusal, tmp_path: Path) -> None:
     message = refusal(a_vm(an_app(source=from_git(tmp_path / "absent", "main"))))
     assert "expected: a repository that git can fetch" in message
     assert "does not appear to be a git repository" in message
@@ -109,6 +109,6 @@ def test_another_form_is_refused(refusal: Refusal, source: str) -> None:
 
 @pytest.mark.parametrize("who", ["me:tok3n@", "tok3n@"])
 def test_a_credential_in_the_url_is_refused_and_not_repeated(refusal: Refusal, who: str) -> None:
-    said = refusal(a_vm(an_app(source=f"git+https://{who}example.com/links.git@main")))
-    assert "a git URL without a password or token" in said
-    assert "tok3n" not in said
+    message = refusal(a_vm(an_app(source=f"git+https://{who}example.com/links.git@main")))
+    assert "a git URL without a password or token" in message
+    assert "tok3n" not in message

@@ -1,4 +1,4 @@
-"""How mistakes are told: keys, types and ranges, and many at once."""
+"""How mistakes are reported: keys, types and ranges, and many at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from settings.app import App
 from settings.server import VM
-from tests.unit.inventories import a_vm, an_app, told
+from tests.unit.inventories import a_vm, an_app, report
 
 Refusal = Callable[..., str]
 OF_VM = ", ".join(sorted(VM.model_fields))
@@ -30,16 +30,16 @@ BOOL = ("True or False", "write True or False")
 
 
 @pytest.mark.parametrize(
-    ("vm", "path", "known", "mend"),
+    ("vm", "path", "known", "fix"),
     [
         (a_vm(adress="x"), "adress", OF_VM, "write `address`"),
-        (a_vm(banana="x"), "banana", OF_VM, "take it out"),
+        (a_vm(banana="x"), "banana", OF_VM, "remove it"),
         (a_vm(an_app(domain="x")), "apps[0].domain", OF_APP, "write `domains`"),
-        (a_vm(an_app(banana="x")), "apps[0].banana", OF_APP, "take it out"),
+        (a_vm(an_app(banana="x")), "apps[0].banana", OF_APP, "remove it"),
         (a_vm(tls={"mail": "x"}), "tls.mail", OF_TLS, "write `email`"),
-        (a_vm(tls={"banana": "x"}), "tls.banana", OF_TLS, "take it out"),
+        (a_vm(tls={"banana": "x"}), "tls.banana", OF_TLS, "remove it"),
         (a_vm(an_app(web={"worker": 1})), "apps[0].web.worker", OF_WEB, "write `workers`"),
-        (a_vm(an_app(web={"banana": 1})), "apps[0].web.banana", OF_WEB, "take it out"),
+        (a_vm(an_app(web={"banana": 1})), "apps[0].web.banana", OF_WEB, "remove it"),
         (
             a_vm(an_app(processes=[{**QUEUE, "comand": "x"}])),
             "apps[0].processes[0].comand",
@@ -49,10 +49,10 @@ BOOL = ("True or False", "write True or False")
     ],
 )
 def test_an_unknown_key_is_refused(
-    refusal: Refusal, vm: dict[str, Any], path: str, known: str, mend: str
+    refusal: Refusal, vm: dict[str, Any], path: str, known: str, fix: str
 ) -> None:
     key = path.rpartition(".")[2]
-    assert refusal(vm) == told(path, f"one of {known}", f"the unknown key `{key}`", mend)
+    assert refusal(vm) == report(path, f"one of {known}", f"the unknown key `{key}`", fix)
 
 
 def test_the_value_of_an_unknown_key_is_not_repeated(refusal: Refusal) -> None:
@@ -61,7 +61,7 @@ def test_the_value_of_an_unknown_key_is_not_repeated(refusal: Refusal) -> None:
 
 @pytest.mark.parametrize("key", ["name", "source", "module", "domains"])
 def test_a_missing_setting_of_an_app_is_refused(refusal: Refusal, key: str) -> None:
-    message = told(f"apps[0].{key}", f"a value for `{key}`", "none", f"add `{key}`")
+    message = report(f"apps[0].{key}", f"a value for `{key}`", "none", f"add `{key}`")
     assert refusal(a_vm(an_app(**{key: None}))) == message
 
 
@@ -69,7 +69,7 @@ def test_a_missing_setting_of_an_app_is_refused(refusal: Refusal, key: str) -> N
 def test_a_missing_setting_of_a_process_is_refused(refusal: Refusal, key: str) -> None:
     process = {name: value for name, value in QUEUE.items() if name != key}
     path = f"apps[0].processes[0].{key}"
-    message = told(path, f"a value for `{key}`", "none", f"add `{key}`")
+    message = report(path, f"a value for `{key}`", "none", f"add `{key}`")
     assert refusal(a_vm(an_app(processes=[process]))) == message
 
 
@@ -77,7 +77,7 @@ def test_a_missing_setting_of_a_process_is_refused(refusal: Refusal, key: str) -
 def test_a_missing_setting_of_a_server_is_refused(refusal: Refusal, key: str) -> None:
     vm = a_vm()
     del vm[key]
-    assert refusal(vm) == told(key, f"a value for `{key}`", "none", f"add `{key}`")
+    assert refusal(vm) == report(key, f"a value for `{key}`", "none", f"add `{key}`")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_missing_setting_of_a_server_is_refused(refusal: Refusal, key: str) ->
         (a_vm(an_app(domains=[3])), "apps[0].domains[0]", "3", TEXT),
         (a_vm(an_app(name=3)), "apps[0].name", "3", TEXT),
         (a_vm(an_app(env={"A": 3})), "apps[0].env.A", "3", TEXT),
-        (a_vm(an_app(env=[])), "apps[0].env", "[]", ("a dict", 'write it as in {"KEY": "value"}')),
+        (a_vm(an_app(env=[])), "apps[0].env", "[]", ("a dict", 'write it like {"KEY": "value"}')),
         (a_vm(an_app(source=3)), "apps[0].source", "3", PATH),
         (a_vm(an_app(build="x")), "apps[0].build", '"x"', BOOL),
         (
@@ -117,8 +117,8 @@ def test_a_missing_setting_of_a_server_is_refused(refusal: Refusal, key: str) ->
 def test_a_wrong_type_is_refused(
     refusal: Refusal, vm: Any, path: str, found: str, words: tuple[str, str]
 ) -> None:
-    expected, mend = words
-    assert refusal(vm) == told(path, expected, found, mend)
+    expected, fix = words
+    assert refusal(vm) == report(path, expected, found, fix)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_wrong_type_is_refused(
 def test_too_small_a_number_is_refused(
     refusal: Refusal, vm: dict[str, Any], path: str, found: int, least: int
 ) -> None:
-    message = told(path, f"{least} or more", str(found), f"write a number from {least} on")
+    message = report(path, f"{least} or more", str(found), f"write {least} or more")
     assert refusal(vm) == message
 
 
@@ -160,7 +160,7 @@ def test_too_small_a_number_is_refused(
 def test_too_big_a_number_is_refused(
     refusal: Refusal, vm: dict[str, Any], path: str, found: int, most: int
 ) -> None:
-    assert refusal(vm) == told(path, f"{most} or less", str(found), f"write a number up to {most}")
+    assert refusal(vm) == report(path, f"{most} or less", str(found), f"write {most} or less")
 
 
 @pytest.mark.parametrize(
@@ -168,11 +168,11 @@ def test_too_big_a_number_is_refused(
     [(a_vm(apps=[]), "apps"), (a_vm(an_app(domains=[])), "apps[0].domains")],
 )
 def test_an_empty_list_is_refused(refusal: Refusal, vm: dict[str, Any], path: str) -> None:
-    assert refusal(vm) == told(path, "a list of 1 or more", "[]", "put at least 1 in it")
+    assert refusal(vm) == report(path, "a list of 1 or more", "[]", "put at least 1 in it")
 
 
 def test_a_choice_that_is_not_there_is_refused(refusal: Refusal) -> None:
-    assert refusal(a_vm(an_app(database="mysql"))) == told(
+    assert refusal(a_vm(an_app(database="mysql"))) == report(
         "apps[0].database", "'local', 'external' or 'none'", '"mysql"', "write one of these"
     )
 
@@ -185,7 +185,7 @@ def test_an_external_database_without_its_address_is_refused(
 ) -> None:
     for secret in secrets:
         monkeypatch.setenv(f"LINKS_{secret}", "hidden")
-    assert refusal(a_vm(an_app(database="external", secrets=secrets))) == told(
+    assert refusal(a_vm(an_app(database="external", secrets=secrets))) == report(
         "apps[0].database",
         "DATABASE_URL among the app's secrets",
         found,
@@ -194,7 +194,7 @@ def test_an_external_database_without_its_address_is_refused(
 
 
 def test_two_apps_of_one_name_are_refused(refusal: Refusal) -> None:
-    assert refusal(a_vm(an_app(), an_app(domains=["b.example.com"]))) == told(
+    assert refusal(a_vm(an_app(), an_app(domains=["b.example.com"]))) == report(
         "apps[1].name",
         "a name that no other app has",
         '"links", which apps[0].name has',
@@ -204,7 +204,7 @@ def test_two_apps_of_one_name_are_refused(refusal: Refusal) -> None:
 
 def test_two_apps_of_one_domain_are_refused(refusal: Refusal) -> None:
     other = an_app(name="other", domains=["b.example.com", "links.example.com"])
-    assert refusal(a_vm(an_app(), other)) == told(
+    assert refusal(a_vm(an_app(), other)) == report(
         "apps[1].domains[1]",
         "a domain that no other app has",
         '"links.example.com", which apps[0].domains[0] has',
@@ -225,11 +225,11 @@ def test_the_server_is_named_where_there_are_several(refusal: Refusal) -> None:
 
 
 def test_two_servers_of_one_address_are_refused(refusal: Refusal) -> None:
-    assert refusal(a_vm(), a_vm(address="203.0.113.11"), a_vm()) == told(
+    assert refusal(a_vm(), a_vm(address="203.0.113.11"), a_vm()) == report(
         "servers[2].address",
         "an address that no other server has",
         '"203.0.113.10"',
-        "put its apps into servers[0], which has the same",
+        "move its apps into servers[0], which has the same address",
     )
 
 
@@ -238,7 +238,7 @@ def test_a_long_value_is_cut(refusal: Refusal) -> None:
     assert found == f'  found:    "{"-" * 76}...'
 
 
-def test_all_mistakes_are_told_at_once(refusal: Refusal) -> None:
+def test_all_mistakes_are_reported_at_once(refusal: Refusal) -> None:
     vm = a_vm(an_app(name="Links", helth="/"), an_app(name="other"), ssh_port=0)
     assert refusal(vm) == (
         "inventory.py has 4 mistakes; no server was contacted.\n"
@@ -246,20 +246,20 @@ def test_all_mistakes_are_told_at_once(refusal: Refusal) -> None:
         "ssh_port\n"
         "  expected: 1 or more\n"
         "  found:    0\n"
-        "  to mend:  write a number from 1 on\n"
+        "  fix:      write 1 or more\n"
         "\n"
         "apps[0].name\n"
         "  expected: 2 to 23 lower-case letters, digits and dashes, starting with a letter\n"
         '  found:    "Links"\n'
-        '  to mend:  choose a name such as "links"\n'
+        '  fix:      choose a name such as "links"\n'
         "\n"
         "apps[0].helth\n"
         f"  expected: one of {OF_APP}\n"
         "  found:    the unknown key `helth`\n"
-        "  to mend:  write `health`\n"
+        "  fix:      write `health`\n"
         "\n"
         "apps[1].domains[0]\n"
         "  expected: a domain that no other app has\n"
         '  found:    "links.example.com", which apps[0].domains[0] has\n'
-        "  to mend:  give one of the two another domain\n"
+        "  fix:      give one of the two another domain\n"
     )

@@ -1,4 +1,4 @@
-"""Who is told, when jobs run: values that are refused, and secrets that are found."""
+"""Settings of notifications and schedules: refused values, and secrets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tasks.watch import settings
 from tests.unit.hosts import BOOKWORM
-from tests.unit.inventories import a_vm, an_app, read, told
+from tests.unit.inventories import a_vm, an_app, read, report
 
 Refusal = Callable[..., str]
 EMAIL = {"to": ["you@example.com"], "sender": "box@example.com", "server": "smtp.example.com"}
@@ -52,12 +52,12 @@ def test_the_port_is_what_the_security_has(folder: Path, security: str, port: in
 @pytest.mark.parametrize("value", ["ftp://x", "hooks.example.com", "https://u:p@x/", "a b", 7])
 def test_an_address_that_is_none_is_refused_unseen(refusal: Refusal, value: object) -> None:
     message = refusal(a_vm(notify={"webhook": value}))
-    assert "notify.webhook\n  expected: an https:// address, or the name of the secret" in message
+    assert "notify.webhook\n  expected: an https:// URL, or the name of a secret" in message
     assert "found:    something else" in message
 
 
 def test_a_secret_without_a_value_is_refused_by_its_variable(refusal: Refusal) -> None:
-    assert refusal(a_vm(checks={"ping": "MY_PING"})) == told(
+    assert refusal(a_vm(checks={"ping": "MY_PING"})) == report(
         "checks.ping",
         "a value for the secret MY_PING",
         "none",
@@ -68,16 +68,16 @@ def test_a_secret_without_a_value_is_refused_by_its_variable(refusal: Refusal) -
 def test_a_password_in_place_of_its_name_is_not_repeated(refusal: Refusal) -> None:
     message = refusal(a_vm(notify={"email": {**EMAIL, "password": "hunter2"}}))
     assert "hunter2" not in message
-    assert 'write it as in "SMTP_PASSWORD"' in message
+    assert 'write it like "SMTP_PASSWORD"' in message
 
 
 @pytest.mark.parametrize("value", ["you", "a@b@c", "You <you@example.com>", ""])
 def test_a_bad_address_of_a_person_is_refused(refusal: Refusal, value: str) -> None:
-    assert refusal(a_vm(notify={"email": {**EMAIL, "to": [value]}})) == told(
+    assert refusal(a_vm(notify={"email": {**EMAIL, "to": [value]}})) == report(
         "notify.email.to[0]",
         "an e-mail address, nothing else",
         f'"{value}"',
-        'write it as in "you@example.com"',
+        'write it like "you@example.com"',
     )
 
 
@@ -103,16 +103,16 @@ def test_systemd_takes_what_is_taken_here(schedule: str) -> None:
 )
 def test_a_schedule_that_systemd_does_not_know_is_refused(refusal: Refusal, schedule: str) -> None:
     timer = {"name": "report", "command": "x", "schedule": schedule}
-    assert "a time as systemd's OnCalendar= has it" in refusal(a_vm(an_app(timers=[timer])))
+    assert "a time in the format of systemd's OnCalendar=" in refusal(a_vm(an_app(timers=[timer])))
 
 
 @pytest.mark.parametrize("names", [["report", "report"], ["queue"]])
 def test_two_of_one_name_are_refused(refusal: Refusal, names: list[str]) -> None:
     timers = [{"name": name, "command": "x", "schedule": "daily"} for name in names]
     app = an_app(processes=[{"name": "queue", "command": "x"}], timers=timers)
-    assert refusal(a_vm(app)) == told(
+    assert refusal(a_vm(app)) == report(
         "apps[0].timers",
-        "a name of its own for each timer and process",
+        "a unique name for each timer and process",
         names[-1],
         "rename one of them",
     )

@@ -1,4 +1,4 @@
-"""Settings that are still an example's."""
+"""Settings that still have example values."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def found(folder: Path, vm: dict[str, object]) -> list[str]:
 @pytest.mark.parametrize(
     "address", ["203.0.113.10", "198.51.100.1", "192.0.2.9", "2001:db8::1", "box.example.org"]
 )
-def test_an_address_that_nobody_has_is_one(folder: Path, address: str) -> None:
+def test_an_address_for_documentation_is_a_placeholder(folder: Path, address: str) -> None:
     app = an_app(domains=["links.onebox.test"])
     assert found(folder, a_vm(app, address=address)) == ["address"]
 
 
-def test_domains_and_the_authoritys_address_are_looked_at(folder: Path) -> None:
+def test_domains_and_the_e_mail_address_are_checked(folder: Path) -> None:
     app = an_app(domains=["links.onebox.test", "links.example.com"])
     vm = a_vm(app, address="box", public_address="203.0.113.9", tls={"email": "you@example.com"})
     assert found(folder, vm) == ["public_address", "apps[0].domains[1]", "tls.email"]
 
 
 @pytest.mark.parametrize("address", ["203.0.112.10", "2001:db7::1", "notexample.com", "localhost"])
-def test_what_somebody_may_have_is_none(folder: Path, address: str) -> None:
+def test_what_somebody_may_have_is_no_placeholder(folder: Path, address: str) -> None:
     app = an_app(domains=["example.com.onebox.test"])
     assert found(folder, a_vm(app, address=address, tls={"email": "me@onebox.test"})) == []

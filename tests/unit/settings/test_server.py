@@ -14,7 +14,7 @@ from settings.app import App, Process, Web
 from settings.secrets import read_env_file
 from settings.server import REFUSED, TLS, VM, PostgreSQL, servers
 from settings.transport import no_delay
-from tests.unit.inventories import a_vm, an_app, read, told
+from tests.unit.inventories import a_vm, an_app, read, report
 
 Refusal = Callable[..., str]
 
@@ -102,8 +102,8 @@ def test_a_secret_is_never_shown(folder: Path, show: Callable[[VM], object]) -> 
         (
             HIDDEN,
             (
-                "secrets.env, line 2: expected KEY=VALUE, found a line without =. Write it as in"
-                " LINKS_STRIPE_KEY=sk_live_1, or start it with # to keep it as a comment.\n"
+                "secrets.env, line 2: expected KEY=VALUE, found a line without =. Write it like"
+                " LINKS_STRIPE_KEY=sk_live_1, or start it with # to make it a comment.\n"
                 "No server was contacted.\n"
             ),
         ),
@@ -114,9 +114,9 @@ def test_a_bad_line_of_secrets_env_is_refused_unseen(
     secret: Path, refusal: Callable[..., str], line: str, message: str
 ) -> None:
     secret.write_bytes(f"OTHER=1\n{line}\n".encode(errors="surrogateescape"))
-    told = refusal(a_vm(WITH_SECRET))
-    assert message in told
-    assert HIDDEN not in told
+    output = refusal(a_vm(WITH_SECRET))
+    assert message in output
+    assert HIDDEN not in output
 
 
 def test_a_file_of_secrets_holds_pairs_and_comments(tmp_path: Path) -> None:
@@ -213,8 +213,8 @@ def test_one_app_of_several_is_chosen(folder: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit) as stopped:
         vm.chosen("three")
     assert stopped.value.code == REFUSED
-    said = "203.0.113.10 has no app three, but one, two. Nothing was changed.\n"
-    assert capsys.readouterr().err == said
+    message = "203.0.113.10 has no app three; its apps: one, two. Nothing was changed.\n"
+    assert capsys.readouterr().err == message
 
 
 def test_what_only_the_installation_gets(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,11 +236,11 @@ def test_what_only_the_installation_gets(folder: Path, monkeypatch: pytest.Monke
 
 def test_a_key_for_git_needs_the_keys_of_its_servers(refusal: Refusal, folder: Path) -> None:
     (folder / "key").write_text("KEY\n")
-    assert refusal(a_vm(an_app(git_key="key"))) == told(
+    assert refusal(a_vm(an_app(git_key="key"))) == report(
         "apps[0].git_known_hosts",
-        "a file with the keys of the git server",
+        "a known_hosts file with the git server's host keys",
         "none",
-        "run `ssh-keyscan` with its name, and compare the keys with those that it publishes",
+        "run `ssh-keyscan HOST`, and compare the keys with those that the host publishes",
     )
 
 
@@ -250,9 +250,9 @@ def test_a_key_for_git_needs_the_keys_of_its_servers(refusal: Refusal, folder: P
         ([{"path": "/s", "folder": "none"}], "a folder in `source`"),
         ([{"path": "/s", "folder": "../app"}], "a folder below `source`"),
         ([{"path": "/s", "folder": "/etc"}], "a folder below `source`"),
-        ([{"path": "/", "folder": "links"}], 'a path of its own for each folder, other than "/"'),
-        ([{"path": p, "folder": "links"} for p in ("/s", "/s/")], "a path of its own for each"),
-        ([{"path": "/s/../..", "folder": "links"}], "a path of its own for each"),
+        ([{"path": "/", "folder": "links"}], 'a unique path for each folder, other than "/"'),
+        ([{"path": p, "folder": "links"} for p in ("/s", "/s/")], "a unique path for each"),
+        ([{"path": "/s/../..", "folder": "links"}], "a unique path for each"),
     ],
 )
 def test_folders_that_nginx_can_not_serve_are_refused(

@@ -1,4 +1,4 @@
-"""The app's folder: what it lacks is told before a server is contacted."""
+"""The app's folder: what it lacks is reported before a server is contacted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from settings.contents import NOWHERE, OUTSIDE, PRIVATE
-from tests.unit.inventories import LOCK, a_vm, an_app, read, told
+from tests.unit.inventories import LOCK, a_vm, an_app, read, report
 
 Refusal = Callable[..., str]
 SOURCE = "apps[0].source"
@@ -16,33 +16,33 @@ SOURCE = "apps[0].source"
 
 def test_an_absent_folder_is_refused(refusal: Refusal, folder: Path) -> None:
     absent = folder / "absent"
-    mend = f"create {absent}, or correct the path"
-    message = told(SOURCE, "a folder that exists", str(absent), mend)
+    fix = f"create {absent}, or correct the path"
+    message = report(SOURCE, "a folder that exists", str(absent), fix)
     assert refusal(a_vm(an_app(source="absent"))) == message
 
 
-def test_a_dependency_that_was_not_locked_is_told(refusal: Refusal, folder: Path) -> None:
+def test_a_dependency_that_was_not_locked_is_reported(refusal: Refusal, folder: Path) -> None:
     app = folder / "app"
     text = '[project]\nname = "links"\ndependencies = ["httpx>=0.28", "Uvicorn_Worker"]\n'
     (app / "pyproject.toml").write_text(text)
-    expected = "a uv.lock with all that pyproject.toml names"
-    mend = f"run `uv lock` in {app}"
-    assert refusal(a_vm()) == told(SOURCE, expected, "one without httpx", mend)
+    expected = "a uv.lock with all dependencies of pyproject.toml"
+    fix = f"run `uv lock` in {app}"
+    assert refusal(a_vm()) == report(SOURCE, expected, "one without httpx", fix)
 
 
 @pytest.mark.parametrize(
-    ("file", "mend"),
+    ("file", "fix"),
     [
         ("pyproject.toml", "point `source` at the folder that has it"),
         ("uv.lock", "run `uv lock` in {app}"),
     ],
 )
 def test_a_folder_that_is_no_project_is_refused(
-    refusal: Refusal, folder: Path, file: str, mend: str
+    refusal: Refusal, folder: Path, file: str, fix: str
 ) -> None:
     app = folder / "app"
     (app / file).unlink()
-    message = told(SOURCE, f"a folder with {file}", f"{app} without", mend.format(app=app))
+    message = report(SOURCE, f"a folder with {file}", f"{app} without it", fix.format(app=app))
     assert refusal(a_vm()) == message
 
 
@@ -52,8 +52,8 @@ def test_a_folder_that_is_no_project_is_refused(
 def test_a_lock_that_cannot_be_read_is_refused(refusal: Refusal, folder: Path, lock: bytes) -> None:
     app = folder / "app"
     (app / "uv.lock").write_bytes(lock)
-    expected, mend = "a uv.lock that uv can read", f"run `uv lock` in {app}"
-    assert refusal(a_vm()) == told(SOURCE, expected, str(app / "uv.lock"), mend)
+    expected, fix = "a uv.lock that uv can read", f"run `uv lock` in {app}"
+    assert refusal(a_vm()) == report(SOURCE, expected, str(app / "uv.lock"), fix)
 
 
 @pytest.mark.parametrize("kind", ["editable", "directory"])
@@ -63,11 +63,11 @@ def test_a_package_in_another_folder_is_refused(refusal: Refusal, folder: Path, 
     lock.write_text(f"{LOCK}\n{ours}")
     assert read(folder, a_vm()).apps[0].name == "links"
     lock.write_text(f'{LOCK}\n[[package]]\nname = "shared"\nsource = {{ {kind} = "../shared" }}\n')
-    message = told(
+    message = report(
         SOURCE,
         "packages from an index or from git in uv.lock",
-        "shared in a folder of its own",
-        "publish shared, or move its code into that of the app",
+        "shared from a folder",
+        "publish shared, or move its code into the app",
     )
     assert refusal(a_vm()) == message
 
@@ -85,9 +85,9 @@ def test_a_lock_without_a_server_is_refused(
 ) -> None:
     app = folder / "app"
     (app / "uv.lock").write_text(f'[[package]]\nname = "{present}"\n')
-    message = told(
+    message = report(
         SOURCE,
-        f"{expected} in uv.lock, to serve the app with",
+        f"{expected} in uv.lock, to serve the app",
         "a file without",
         f"run `uv add {add}` in {app}",
     )
@@ -99,11 +99,11 @@ def test_files_that_may_not_be_sent_are_refused(refusal: Refusal, folder: Path) 
     (app / "a.txt").symlink_to("/etc/passwd")
     (app / "b.txt").symlink_to("b.txt")
     (app / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
-    message = told(
+    message = report(
         SOURCE,
-        f"a folder of which every file may be sent: {app}",
-        "a.txt is a link out of the folder: /etc/passwd; b.txt is a link that leads in a circle:"
-        " b.txt; key.pem contains a private key",
+        f"a folder whose files can all be packed: {app}",
+        "a.txt is a link out of the folder: /etc/passwd; b.txt is a circular link: b.txt;"
+        " key.pem contains a private key",
         f"{OUTSIDE}; {NOWHERE}; {PRIVATE}",
     )
     assert refusal(a_vm()) == message
@@ -118,17 +118,17 @@ def test_a_checkout_that_git_can_not_list_is_refused(refusal: Refusal, folder: P
     "module", ["links.main", "links/main.py:app", "links.main:", ":app", "links-2:app", "a:b; id"]
 )
 def test_a_module_in_another_form_is_refused(refusal: Refusal, module: str) -> None:
-    message = told(
+    message = report(
         "apps[0].module",
         '"package.module:attribute"',
         f'"{module}"',
-        'write it as in "links.main:app", or "links.main:create_app()" if it is made by a call',
+        'write it like "links.main:app", or "links.main:create_app()" for a factory',
     )
     assert refusal(a_vm(an_app(module=module))) == message
 
 
 def test_a_module_without_a_file_is_refused(refusal: Refusal, folder: Path) -> None:
-    message = told(
+    message = report(
         "apps[0].module",
         f"links/web.py in {folder / 'app'}",
         '"links.web:app"',
@@ -200,11 +200,11 @@ def test_requirements_that_are_not_pinned_are_refused(
     refusal: Refusal, pinned: Path, line: str, found: str
 ) -> None:
     pinned.write_text(f"{pinned.read_text()}{line}\n")
-    message = told(
+    message = report(
         SOURCE,
-        '"name==version" in each line of requirements.txt, and nothing else',
+        'only "name==version" in each line of requirements.txt',
         f'"{found}"',
-        "name what you need in requirements.in and run `uv pip compile --generate-hashes"
+        "list your requirements in requirements.in and run `uv pip compile --generate-hashes"
         f" requirements.in -o requirements.txt` in {pinned.parent}",
     )
     assert refusal(a_vm()) == message
@@ -212,9 +212,9 @@ def test_requirements_that_are_not_pinned_are_refused(
 
 def test_requirements_without_a_server_are_refused(refusal: Refusal, pinned: Path) -> None:
     pinned.write_text("gunicorn==27.0.1\n")
-    message = told(
+    message = report(
         SOURCE,
-        "uvicorn-worker in requirements.txt, to serve the app with",
+        "uvicorn-worker in requirements.txt, to serve the app",
         "a file without",
         "add uvicorn-worker to requirements.in and run `uv pip compile --generate-hashes"
         f" requirements.in -o requirements.txt` in {pinned.parent}",
@@ -243,7 +243,7 @@ def test_a_module_may_be_in_a_package(folder: Path, module: str) -> None:
 
 
 def test_a_module_that_is_nowhere_is_refused(refusal: Refusal, folder: Path) -> None:
-    message = told(
+    message = report(
         "apps[0].module",
         f"linsk/main.py in {folder / 'app'}, or a package linsk in uv.lock",
         '"linsk.main:app"',

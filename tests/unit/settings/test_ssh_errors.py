@@ -23,7 +23,7 @@ from settings.ssh_errors import unreachable
 CASES: dict[str, tuple[BaseException, str, str]] = {
     "an unknown name": (
         socket.gaierror(-2, "Name or service not known"),
-        "no address was found for that name",
+        "the host name does not resolve",
         "correct `address` in the inventory",
     ),
     "refused": (
@@ -39,7 +39,7 @@ CASES: dict[str, tuple[BaseException, str, str]] = {
     "timed out": (
         TimeoutError("timed out"),
         "no answer",
-        "correct `address`; or start the server, or let your own address in at its firewall",
+        "correct `address`; or start the server, or allow your address in its firewall",
     ),
     "no route": (
         OSError(errno.EHOSTUNREACH, "No route to host"),
@@ -74,36 +74,36 @@ CASES: dict[str, tuple[BaseException, str, str]] = {
     "an unknown host key": (
         SSHException("Server '[box]:2222' not found in known_hosts"),
         "its host key is not in known_hosts",
-        ("run `ssh -p 2222 admin@box` once, and compare the fingerprint that it shows with the"
+        ("run `ssh -p 2222 admin@box` once, and compare its fingerprint with the one on the"
         " server's console"),
     ),
     "a changed host key": (
         BadHostKeyException("box", PKey(), PKey()),
         "its host key is not the one in known_hosts",
-        "run `ssh-keygen -R [box]:2222` if it was installed anew; else somebody may intercept you",
+        "if the server was reinstalled, run `ssh-keygen -R [box]:2222`; else it may be an attack",
     ),
     "no SSH": (
         SSHException("Error reading SSH protocol banner"),
-        "what answers there does not speak SSH",
-        "correct `address` or `ssh_port`; or wait a minute, if you failed to log in too often",
+        "the program on that port is not an SSH server",
+        "correct `address` or `ssh_port`; or wait a minute after too many failed logins",
     ),
     "anything else": (
         SSHException("Incompatible ssh peer\n(no acceptable kex algorithm)"),
         "Incompatible ssh peer (no acceptable kex algorithm)",
-        "see what `ssh -p 2222 admin@box` says",
+        "run `ssh -p 2222 admin@box` for details",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("error", "cause", "fix"), CASES.values(), ids=CASES)
 def test_each_kind_is_one_sentence_with_the_fix(error: Exception, cause: str, fix: str) -> None:
-    told = unreachable(error, "box", "admin", 2222)
-    assert told == f"Can't connect to admin@box, port 2222: {cause}. Fix: {fix}."
+    message = unreachable(error, "box", "admin", 2222)
+    assert message == f"Can't connect to admin@box, port 2222: {cause}. Fix: {fix}."
 
 
 def test_without_a_port_it_is_ssh_configs() -> None:
-    told = unreachable(SSHException("x"), "box", "root")
-    assert told == "Can't connect to root@box: x. Fix: see what `ssh root@box` says."
+    message = unreachable(SSHException("x"), "box", "root")
+    assert message == "Can't connect to root@box: x. Fix: run `ssh root@box` for details."
 
 
 def nobody(*_: object) -> str:

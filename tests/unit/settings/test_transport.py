@@ -58,20 +58,20 @@ def test_a_lost_connection_ends_the_run_with_what_goes_on(
 ) -> None:
     """pyinfra goes on, and ends in a traceback."""
     with pytest.raises(Ended, match="1"):
-        transport._watched(call)(connector(active=False))
+        transport._stop_if_lost(call)(connector(active=False))
     assert capsys.readouterr().err == (
-        "The connection to box broke. A release that was begun goes on there by itself, and"
-        " nothing else. See `fab status` and `fab history`; then deploy again.\n"
+        "The connection to box was lost. A release that had started continues; nothing else does."
+        " Check `fab status` and `fab history`, then deploy again.\n"
     )
 
 
 def test_what_fails_over_a_connection_is_left_to_pyinfra() -> None:
-    assert transport._watched(answers)(connector(active=True)) == (False, "failed")
+    assert transport._stop_if_lost(answers)(connector(active=True)) == (False, "failed")
     with pytest.raises(SSHException):
-        transport._watched(raises)(connector(active=True))
+        transport._stop_if_lost(raises)(connector(active=True))
 
 
 def test_pyinfras_connector_is_the_one_that_is_wrapped() -> None:
-    transport.worded()
+    transport.configure_pyinfra()
     for name in ("connect", "run_shell_command", "put_file", "get_file"):
         assert hasattr(getattr(SSHConnector, name), "__wrapped__"), name

@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 
 from settings.values import secret_prefix
-from tests.unit.inventories import a_vm, an_app, read, told
+from tests.unit.inventories import a_vm, an_app, read, report
 
 Refusal = Callable[..., str]
 
 NAME = "2 to 23 lower-case letters, digits and dashes, starting with a letter"
 CHOOSE = 'choose a name such as "links"'
-FREE = "a name that the server doesn't use itself"
+FREE = "a name that the server doesn't use"
 DOMAIN = "a domain name in lower case, nothing else"
 VARIABLE = "an environment variable's name in upper case"
 LINE = "one line of text"
-STRAIGHTEN = "take out line breaks and control characters"
+STRAIGHTEN = "remove line breaks and control characters"
 SLASH = "a path that starts with a slash"
 HOST = "an IP address, a host name or a Host of your ssh_config"
-ACME = '"letsencrypt", "letsencrypt-staging" or the https:// address of an ACME directory'
+ACME = '"letsencrypt", "letsencrypt-staging" or the https:// URL of an ACME directory'
 
 
 @pytest.mark.parametrize(
-    ("name", "expected", "mend"),
+    ("name", "expected", "fix"),
     [
         ("Links", NAME, CHOOSE),
         ("l", NAME, CHOOSE),
@@ -45,8 +45,8 @@ ACME = '"letsencrypt", "letsencrypt-staging" or the https:// address of an ACME 
         ("links-migrate", FREE, 'choose another, such as "my-links"'),
     ],
 )
-def test_a_bad_name_is_refused(refusal: Refusal, name: str, expected: str, mend: str) -> None:
-    assert refusal(a_vm(an_app(name=name))) == told("apps[0].name", expected, f'"{name}"', mend)
+def test_a_bad_name_is_refused(refusal: Refusal, name: str, expected: str, fix: str) -> None:
+    assert refusal(a_vm(an_app(name=name))) == report("apps[0].name", expected, f'"{name}"', fix)
 
 
 @pytest.mark.parametrize("name", ["ab", "links", "my-news", "a" * 23, "app-2"])
@@ -61,7 +61,7 @@ def test_a_good_name_is_kept(folder: Path, name: str) -> None:
 )
 def test_a_bad_name_of_a_process_is_refused(refusal: Refusal, name: str) -> None:
     process = {"name": name, "command": "x"}
-    assert refusal(a_vm(an_app(processes=[process]))) == told(
+    assert refusal(a_vm(an_app(processes=[process]))) == report(
         "apps[0].processes[0].name",
         'up to 16 lower-case letters and digits, not "web", "migrate" or "hook"',
         f'"{name}"',
@@ -71,7 +71,7 @@ def test_a_bad_name_of_a_process_is_refused(refusal: Refusal, name: str) -> None
 
 def test_a_signal_that_does_not_ask_is_refused(refusal: Refusal) -> None:
     process = {"name": "queue", "command": "x", "stop_signal": "SIGKILL"}
-    assert refusal(a_vm(an_app(processes=[process]))) == told(
+    assert refusal(a_vm(an_app(processes=[process]))) == report(
         "apps[0].processes[0].stop_signal",
         "'SIGTERM', 'SIGINT' or 'SIGQUIT'",
         '"SIGKILL"',
@@ -107,7 +107,7 @@ def test_a_good_process_is_kept(folder: Path) -> None:
     ],
 )
 def test_a_bad_domain_is_refused(refusal: Refusal, domain: str, suggestion: str) -> None:
-    message = told("apps[0].domains[0]", DOMAIN, f'"{domain}"', f'write "{suggestion}"')
+    message = report("apps[0].domains[0]", DOMAIN, f'"{domain}"', f'write "{suggestion}"')
     assert refusal(a_vm(an_app(domains=[domain]))) == message
 
 
@@ -129,7 +129,7 @@ def test_a_good_domain_is_kept(folder: Path, domain: str) -> None:
     ],
 )
 def test_a_bad_variable_is_refused(refusal: Refusal, variable: str, suggestion: str) -> None:
-    message = told(f"apps[0].env.{variable}", VARIABLE, f'"{variable}"', f'write "{suggestion}"')
+    message = report(f"apps[0].env.{variable}", VARIABLE, f'"{variable}"', f'write "{suggestion}"')
     assert refusal(a_vm(an_app(env={variable: "1"}))) == message
 
 
@@ -137,19 +137,19 @@ def test_a_bad_variable_is_refused(refusal: Refusal, variable: str, suggestion: 
     ("value", "shown"), [("a\nb", '"a\nb"'), ("a\0b", '"a\0b"'), ("\x7f", '"\x7f"')]
 )
 def test_a_value_of_more_than_one_line_is_refused(refusal: Refusal, value: str, shown: str) -> None:
-    message = told("apps[0].env.BANNER", LINE, shown, STRAIGHTEN)
+    message = report("apps[0].env.BANNER", LINE, shown, STRAIGHTEN)
     assert refusal(a_vm(an_app(env={"BANNER": value}))) == message
 
 
 @pytest.mark.parametrize("path", ["health", "", "/health?x=1", "/a b", "/a;b", "http://a/b"])
 def test_a_bad_health_path_is_refused(refusal: Refusal, path: str) -> None:
-    message = told("apps[0].health", SLASH, f'"{path}"', 'write it as in "/health/ready"')
+    message = report("apps[0].health", SLASH, f'"{path}"', 'write it like "/health/ready"')
     assert refusal(a_vm(an_app(health=path))) == message
 
 
 @pytest.mark.parametrize("address", ["", "root@203.0.113.10", "203.0.113.10:22", "a b", "-oProxy"])
 def test_a_bad_address_is_refused(refusal: Refusal, address: str) -> None:
-    message = told("address", HOST, f'"{address}"', 'write it as in "203.0.113.10"')
+    message = report("address", HOST, f'"{address}"', 'write it like "203.0.113.10"')
     assert refusal(a_vm(address=address)) == message
 
 
@@ -160,7 +160,7 @@ def test_a_good_address_is_kept(folder: Path, address: str) -> None:
 
 @pytest.mark.parametrize("server", ["lets-encrypt", "http://ca.example/directory", "https://", ""])
 def test_a_bad_acme_server_is_refused(refusal: Refusal, server: str) -> None:
-    message = told("tls.server", ACME, f'"{server}"', 'write "letsencrypt"')
+    message = report("tls.server", ACME, f'"{server}"', 'write "letsencrypt"')
     assert refusal(a_vm(tls={"server": server})) == message
 
 
@@ -188,12 +188,12 @@ def test_an_absent_file_is_refused(
     refusal: Refusal, folder: Path, changes: dict[str, Any], path: str
 ) -> None:
     file = str(folder / "keys/absent")
-    message = told(path, "a file that exists", file, f"create {file}, or correct the path")
+    message = report(path, "a file that exists", file, f"create {file}, or correct the path")
     assert refusal(a_vm(**changes)) == message
 
 
 def test_a_path_of_a_user_that_is_not_there_is_refused(refusal: Refusal) -> None:
-    message = told("ssh_key", "a path", "~nobody-at-all/key", "write it out, without ~")
+    message = report("ssh_key", "a path", "~nobody-at-all/key", "write the full path, without ~")
     assert refusal(a_vm(ssh_key="~nobody-at-all/key")) == message
 
 
@@ -205,7 +205,7 @@ def test_a_path_is_seen_from_the_inventory(folder: Path) -> None:
 
 
 def test_a_secret_without_a_value_is_refused(refusal: Refusal) -> None:
-    message = told(
+    message = report(
         "apps[0].secrets[0]",
         "a value for the secret STRIPE_KEY",
         "none",
@@ -223,22 +223,22 @@ def test_a_secret_of_more_than_one_line_is_refused_unseen(
     refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LINKS_STRIPE_KEY", "sk_live\nhidden")
-    message = told(
+    message = report(
         "apps[0].secrets[0]",
         "one line of text in the secret STRIPE_KEY",
-        "a value with some",
-        "take line breaks and control characters out of LINKS_STRIPE_KEY",
+        "a value with control characters",
+        "remove line breaks and control characters from LINKS_STRIPE_KEY",
     )
     assert refusal(a_vm(an_app(secrets=["STRIPE_KEY"]))) == message
 
 
 def test_a_bad_name_of_a_secret_is_refused(refusal: Refusal) -> None:
-    message = told("apps[0].secrets[0]", VARIABLE, '"stripe-key"', 'write "STRIPE_KEY"')
+    message = report("apps[0].secrets[0]", VARIABLE, '"stripe-key"', 'write "STRIPE_KEY"')
     assert refusal(a_vm(an_app(secrets=["stripe-key"]))) == message
 
 
 @pytest.mark.parametrize(
-    ("secrets", "path", "expected", "found", "mend"),
+    ("secrets", "path", "expected", "found", "fix"),
     [
         ({"KEY": "hidden"}, "apps[0].secrets", "a list", "a dict", "put it in square brackets"),
         ("hidden", "apps[0].secrets", "a list", "a str", "put it in square brackets"),
@@ -247,18 +247,18 @@ def test_a_bad_name_of_a_secret_is_refused(refusal: Refusal) -> None:
             "apps[0].secrets[0]",
             "a secret's name in quotes",
             "a dict",
-            'write it as in "STRIPE_KEY"; its value goes to secrets.env',
+            'write it like "STRIPE_KEY"; its value goes to secrets.env',
         ),
     ],
 )
 def test_a_secret_written_into_the_inventory_is_not_repeated(
-    refusal: Refusal, secrets: object, path: str, expected: str, found: str, mend: str
+    refusal: Refusal, secrets: object, path: str, expected: str, found: str, fix: str
 ) -> None:
-    assert refusal(a_vm(an_app(secrets=secrets))) == told(path, expected, found, mend)
+    assert refusal(a_vm(an_app(secrets=secrets))) == report(path, expected, found, fix)
 
 
 def test_a_bad_name_of_the_app_is_told_without_its_secrets(refusal: Refusal) -> None:
-    message = told("apps[0].name", NAME, '"Links"', CHOOSE)
+    message = report("apps[0].name", NAME, '"Links"', CHOOSE)
     assert refusal(a_vm(an_app(name="Links", secrets=["STRIPE_KEY"]))) == message
 
 
@@ -284,7 +284,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ ci@example.com"
 )
 def test_a_deploy_key_is_one_public_key_without_options(refusal: Refusal, key: str) -> None:
     message = refusal(a_vm(deploy_keys=[{"key": key, "apps": ["links"]}]))
-    assert "one public key, as its .pub file has it" in message
+    assert "one public key, as in its .pub file" in message
     assert "PRIVATE" not in message
 
 
@@ -292,7 +292,7 @@ def test_a_deploy_key_is_one_public_key_without_options(refusal: Refusal, key: s
     ("app", "changes", "expected"),
     [
         ("shop", {}, "names of this server's apps"),
-        ("links", {"build": True}, "a key could have code run while packages are installed"),
+        ("links", {"build": True}, "a key could run code while packages are installed"),
     ],
 )
 def test_a_deploy_key_is_for_apps_of_the_server_that_build_nothing(

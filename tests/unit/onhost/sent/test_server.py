@@ -1,4 +1,4 @@
-"""What the preflight sees of a server, looked for on this machine."""
+"""The preflight's observation of a server, tried on this machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from sent import server
+from sent.server import Listener, Observation, Request
 
-from preflight.facts import OURS
-from tests.unit.hosts import READY
+from preflight.facts import ONEBOX_FILES
+from tests.unit.hosts import BARE
 
 HOLD = """
 import fcntl, sys
@@ -23,14 +25,13 @@ sys.stdin.read()
 """
 
 
-def test_all_is_told_as_one_document(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = {"ours": OURS, "taken": {"nobody-has-this": []}, "packages": [], "patience": 0}
-    server.main(json.dumps(asked))
-    seen = json.loads(capsys.readouterr().out)
-    assert seen.keys() == READY.keys()
-    for key, value in READY.items():
-        assert isinstance(seen[key], type(value)), key
-    assert seen["taken"] == {"nobody-has-this": []}
+def test_the_observation_travels_as_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    server.main(json.dumps(asdict(Request(ONEBOX_FILES, {"nobody-has-this": []}, [], 0))))
+    observed = Observation.from_json(capsys.readouterr().out)
+    for name, value in vars(BARE).items():
+        assert isinstance(getattr(observed, name), type(value)), name
+    assert observed.name_conflicts == {"nobody-has-this": []}
+    assert Observation.from_json(json.dumps(asdict(BARE))) == BARE
 
 
 @pytest.mark.parametrize(
@@ -62,7 +63,7 @@ def test_who_holds_apts_lock_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     lock = tmp_path / "lock-frontend"
     monkeypatch.setattr(server, "LOCK", lock)
     monkeypatch.setattr(server, "output", lambda *_: "")
-    assert server.apt(["nginx"], 0) == ""
+    assert server.apt_lock_holder(["nginx"], 0) == ""
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(lock)],
         stdin=subprocess.PIPE,
@@ -71,16 +72,16 @@ def test_who_holds_apts_lock_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     ) as process:
         assert process.stdout
         process.stdout.readline()
-        assert server.apt(["nginx"], 0).endswith(f" (process {process.pid})")
+        assert server.apt_lock_holder(["nginx"], 0).endswith(f" (process {process.pid})")
         process.communicate("")
-    assert server.apt(["nginx"], 0) == ""
+    assert server.apt_lock_holder(["nginx"], 0) == ""
 
 
 def test_nobody_waits_for_apt_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "output", lambda *_: "installed\ninstalled\n")
     monkeypatch.setattr(server, "lock_holder", lambda: 7)
-    assert server.apt(["nginx", "postgresql"], 0) == ""
-    assert server.apt(["nginx", "postgresql", "nftables"], 0) != ""
+    assert server.apt_lock_holder(["nginx", "postgresql"], 0) == ""
+    assert server.apt_lock_holder(["nginx", "postgresql", "nftables"], 0) != ""
 
 
 def test_another_apt_is_waited_for_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +90,7 @@ def test_another_apt_is_waited_for_until_it_ends(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(server, "output", lambda *_: "")
     monkeypatch.setattr(server, "lock_holder", lambda: next(holders))
     monkeypatch.setattr(time, "sleep", slept.append)
-    assert server.apt(["nginx"], 60) == ""
+    assert server.apt_lock_holder(["nginx"], 60) == ""
     assert slept == [1, 1]
 
 
@@ -97,14 +98,14 @@ def test_a_name_is_taken_by_a_folder_a_file_or_a_user(tmp_path: Path) -> None:
     (tmp_path / "srv").mkdir()
     (tmp_path / "unit").touch()
     paths = [str(tmp_path / name) for name in ("srv", "unit", "absent")]
-    assert server.taken("root", paths)[:3] == [
+    assert server.name_conflicts("root", paths)[:3] == [
         f"the folder {paths[0]}", f"the file {paths[1]}", "the user root",
     ]  # fmt: skip
 
 
 def test_what_onebox_began_to_make_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "read", lambda _: "# Made by onebox: the app runs as the first")
-    assert server.taken("root", ["/srv"]) == []
+    assert server.name_conflicts("root", ["/srv"]) == []
 
 
 def test_listeners_beyond_loopback_have_a_holder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,8 +116,8 @@ def test_listeners_beyond_loopback_have_a_holder(monkeypatch: pytest.MonkeyPatch
     ]
     monkeypatch.setattr(server, "output", lambda *_: "\n".join(lines))
     assert list(server.listeners()) == [
-        {"port": 80, "program": "apache2", "pid": "812"},
-        {"port": 111, "program": "?", "pid": "?"},
+        Listener(80, "apache2", "812"),
+        Listener(111, "?", "?"),
     ]
 
 
