@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from textwrap import fill
 from typing import Any
 
@@ -32,11 +32,7 @@ class Preflight:
 
     def document(self) -> str:
         """Return the result as JSON."""
-        problems = [
-            {"path": each.path, "expected": each.expected, "found": each.found, "mend": each.fix}
-            for each in self.problems
-        ]
-        data = {"problems": problems, "warnings": self.warnings}
+        data = {"problems": [asdict(each) for each in self.problems], "warnings": self.warnings}
         return json.dumps({"schema": 1, "host": self.host, "app": None, "data": data})
 
     def __str__(self) -> str:

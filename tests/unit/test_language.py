@@ -35,13 +35,7 @@ ROOMS = [
 PENDING = {
     "CONTRIBUTING.md",
     "Makefile",
-    "docs/settings.md",
-    "fabfile.py",
-    "commands",
-    "operations",
     "onhost",
-    "preflight",
-    "settings",
     "tasks",
     "templates",
 }

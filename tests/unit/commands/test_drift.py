@@ -68,7 +68,7 @@ def test_a_preflight_for_people_and_for_programs() -> None:
     refused = Preflight("box", [Mistake("disk", "more", "less", "free some")], [])
     assert refused.code == 4
     assert json.loads(refused.document())["data"] == {
-        "problems": [{"path": "disk", "expected": "more", "found": "less", "mend": "free some"}],
+        "problems": [{"path": "disk", "expected": "more", "found": "less", "fix": "free some"}],
         "warnings": [],
     }
 

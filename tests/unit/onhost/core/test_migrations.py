@@ -397,9 +397,9 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
     assert "which can't be read: " in told
     assert "--data allow_incompatible=true: a dump is taken first" in told
     assert server.calls == []
+    given = replace(server.app, given=parameters)
     with pytest.raises(RefusedError, match="Whether release b-1 runs on today's database is unk"):
-        app = replace(server.app, given=parameters)
-        migrations.check_rollback(app.release("b-1"), app.release("a-2"))
+        migrations.check_rollback(given.release("b-1"), given.release("a-2"))
 
     assert migrate(server, before=None, parameters=parameters), "a first deploy"
     assert migrate(server, before="a-1", parameters=parameters), "the same code"

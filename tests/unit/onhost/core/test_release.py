@@ -467,7 +467,9 @@ def test_an_altered_release_is_gone_back_to_by_force_alone(
     three: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(integrity, "altered", lambda *_: [("main.py", "was altered")])
-    with pytest.raises(RefusedError, match=r"was altered since it was built:\n  main\.py was altered"):
+    with pytest.raises(
+        RefusedError, match=r"was altered since it was built:\n  main\.py was altered"
+    ):
         rollback(three)
     assert three.pointer() == "three"
     rollback(three, force=True)
