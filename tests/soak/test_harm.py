@@ -101,7 +101,7 @@ def test_an_import_of_a_gigabyte_is_not_limited(numpy: Server, figures: dict[str
     numpy.run(f"{owner} 'create table big (n int, t text); grant all on big to one'")
     copy = f"python3 -c {shlex.quote(WRITE)} | {PSQL} -c 'copy big from stdin'"
     begin = time.monotonic()
-    run = f"onebox-release run one -- sh -c {shlex.quote(copy)} 2> /dev/null"
+    run = f"onebox-release run one {shlex.quote(copy)}"
     assert long(numpy, run) == f"COPY {ROWS}"
     figures["copy_seconds"] = round(time.monotonic() - begin, 1)
     begin = time.monotonic()
