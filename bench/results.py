@@ -25,8 +25,9 @@ APP = ("app/links", "app/migrations", "app/uv.lock")
 # By the results' folder, where they depend on something else.
 SOURCES_OF = {
     "serving": (
-        *APP, "tasks/apps.py", "tasks/nginx.py", "templates/etc/NAME", "templates/etc/onebox/nginx",
-        "templates/etc/systemd/system", "templates/sandbox.j2", "bench/serving.py", "bench/wrk.py",
+        *APP, "tasks/apps.py", "tasks/nginx.py", "operations/nginx.py", "templates/etc/NAME",
+        "templates/etc/onebox/nginx", "templates/etc/systemd/system", "templates/sandbox.j2",
+        "bench/serving.py", "bench/wrk.py",
     ),
     "app": (*APP, "app/tests/test_soak.py"),
 }  # fmt: skip

@@ -15,8 +15,8 @@ from pyinfra.api.host import Host
 from commands.connect import connected
 from commands.inventory import PROJECT
 from operations import manifest
-from operations.access import Access, decided, foreign
-from operations.difference import EDITED, Difference, mended
+from operations.access import Access, access_changes, managed_user
+from operations.difference import EDITED, Difference, differences_of
 from operations.release import ABANDONED, abandoned
 from settings import VM
 
@@ -75,14 +75,14 @@ def look(name: str, data: Mapping[str, Any]) -> Drift:
         if len(mends) > 1:  # what the checks expect is another wherever a file is: no news
             mends = [each for each in mends if each.what != manifest.PATH]
         vm: VM = data["vm"]
-        access = foreign(host.get_fact(Access, decided=decided(vm)))
+        access = access_changes(host.get_fact(Access, managed_user=managed_user(vm)))
         return Drift(name, mends, [*abandoned(host, [app.name for app in vm.apps]), *access])
 
 
 def _differences(state: State, host: Host) -> Iterator[Difference]:
     for key in host.op_hash_order:
         commands = list(state.get_op_data_for_host(host, key).command_generator())
-        told = [difference for command in commands for difference in mended(command)]
+        told = [difference for command in commands for difference in differences_of(command)]
         if commands and not told:
             told = [Difference(next(iter(state.get_op_meta(key).names)), "would change something")]
         yield from told

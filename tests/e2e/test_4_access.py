@@ -25,13 +25,13 @@ table inet onebox {
     }
 }
 '''
-guarded.SECONDS = 8
-guarded.PATIENCE = 2
-guarded.place(
+guarded.REVERT_AFTER = 8
+guarded.CONNECT_TIMEOUT = 2
+guarded.install(
     name="Close every port",
     file=File("/etc/onebox/firewall.nft", rules),
     apply="systemctl reload onebox-firewall.service",
-    withdraw="systemctl stop onebox-firewall.service",
+    revert="systemctl stop onebox-firewall.service",
 )
 """
 

@@ -14,7 +14,7 @@ from pyinfra.api.command import PyinfraCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.context import ctx_host, ctx_state
 
-from operations.machine import Look, Machine
+from operations.machine import Machine, MachineFact
 from preflight import facts as observation
 from settings import VM
 
@@ -79,7 +79,7 @@ def deployed(
     state.activate_host(box)
 
     def bare(fact: type[FactBase[Any]], **_: Any) -> Any:
-        asked = {Look: machine, observation.Look: {**READY, "clock": time.time()}}
+        asked = {MachineFact: machine, observation.Look: {**READY, "clock": time.time()}}
         return asked[fact] if fact in asked else fact().default()
 
     vars(box)["get_fact"] = bare

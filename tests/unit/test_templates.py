@@ -16,10 +16,10 @@ import pytest
 from jinja2 import UndefinedError
 
 from operations import templates
+from operations.nginx import Uploads, above
 from operations.templates import env_quote, render, target, template, unit_quote
 from settings import VM
 from settings.app import App, Process, Sandbox, Static, Timer
-from tasks.nginx import Uploads, above
 from tests.unit.inventories import a_vm, an_app, read
 
 UNITS = "etc/systemd/system"
@@ -89,7 +89,7 @@ def site(app: App) -> Callable[..., list[str]]:
             "certificate": "/etc/letsencrypt/live/links",
             "webroot": "/var/lib/onebox/acme",
             "folders": changes.get("app", app).static,
-            "unbelieved": ["Remote-User"],
+            "untrusted_headers": ["Remote-User"],
             "uploads": Uploads.of(changes.get("app", app).max_body),
         }
         return lines(render(SITE, **{"app": app, "domains": app.domains, **values, **changes}))

@@ -11,7 +11,7 @@ import trustme
 
 from operations import certbot
 from operations.acme_errors import Request
-from operations.certbot import Contact, Lineage, Lineages, certificate, contact
+from operations.certbot import Contact, Lineage, Lineages, obtain, update_contact
 from tests.unit.hosts import commands, run
 
 SERVER = "https://ca.example/directory"
@@ -34,7 +34,7 @@ DONE = f' && {{ test -z "$new" || {{ {NOTE.format(SERVER)}; }}; }} && sync'
 
 def asked(standing: Lineage | None, **changes: Any) -> list[str]:
     facts = {Lineages: {"links": standing} if standing else {}}
-    found = commands(certificate, **{**WANTED, **changes}, facts=facts)
+    found = commands(obtain, **{**WANTED, **changes}, facts=facts)
     return [" ".join(command.args[1].split()).removeprefix(NEW) for command in found]
 
 
@@ -68,7 +68,7 @@ def test_lineages_are_read_from_certbots_files(tmp_path: Path) -> None:
 def test_a_certificate_that_nobody_renews_is_adopted_and_renewed() -> None:
     [standing] = Lineages().process(["links\t\t\ta.example.com b.example.com"]).values()
     wanted = Lineage(SERVER, ("a.example.com", "b.example.com"))
-    assert standing.unlike(wanted) == f"is renewed by nobody, not by {SERVER}"
+    assert standing.difference_from(wanted) == f"is not renewed by {SERVER}"
     [command] = asked(standing)
     adopt, _, renew = command.partition(" && ")
     file = "/etc/letsencrypt/live/links"
@@ -122,8 +122,8 @@ def test_another_profile_is_asked_for_at_once() -> None:
     [command] = asked(standing, profile="shortlived")
     assert " --preferred-profile shortlived " in command
     assert " --force-renewal " in command
-    assert standing.unlike(Lineage(SERVER, standing.domains, "shortlived")) == (
-        "is of the profile classic, not shortlived"
+    assert standing.difference_from(Lineage(SERVER, standing.domains, "shortlived")) == (
+        "has profile classic, not shortlived"
     )
 
 
@@ -131,7 +131,7 @@ def updated(noted: str, email: str | None, lineage: Lineage | None = None) -> li
     """Return how certbot is asked to change the account."""
     standing = lineage or Lineage(SERVER, ("a.example.com",))
     facts = {Contact: noted, Lineages: {"links": standing}}
-    found = commands(contact, SERVER, email, None, facts=facts)
+    found = commands(update_contact, SERVER, email, None, facts=facts)
     return [command.args[1] for command in found]
 
 
@@ -183,12 +183,12 @@ class Box:
 @pytest.fixture(autouse=True)
 def _first_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certbot, "failures", {})
-    monkeypatch.setattr(certbot, "_silent", {})
+    monkeypatch.setattr(certbot, "_unreachable", {})
 
 
 def ask(box: Box, app: str) -> Any:
     request = Request((f"{app}.example.com",), SERVER)
-    return certbot._ask(cast("Any", None), cast("Any", box), app, "certbot", request)
+    return certbot._run_certbot(cast("Any", None), cast("Any", box), app, "certbot", request)
 
 
 def test_a_certificate_that_can_not_be_had_is_kept_for_the_end_of_the_run(

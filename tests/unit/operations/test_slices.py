@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from operations.difference import mended
-from operations.slices import Slices, State, bounded
+from operations.difference import differences_of
+from operations.slices import Slices, State, apply_limits
 from tests.unit.hosts import commands, text
 
 LIMITS = {"onebox.slice": {"MemoryMax": "100"}, "onebox-links.slice": {"TasksMax": "64"}}
@@ -16,8 +16,8 @@ GOOD = {
 
 
 def lines(state: State) -> list[str]:
-    found = commands(bounded, LIMITS, facts={Slices: state})
-    assert all(mended(command) for command in found if "daemon-reload" not in text(command))
+    found = commands(apply_limits, LIMITS, facts={Slices: state})
+    assert all(differences_of(command) for command in found if "daemon-reload" not in text(command))
     return [text(command) for command in found]
 
 
@@ -51,6 +51,6 @@ def test_an_override_is_set_aside_and_nothing_is_restarted() -> None:
     ]  # fmt: skip
 
 
-def test_a_slice_that_is_not_up_is_started() -> None:
+def test_an_inactive_slice_is_started() -> None:
     found = lines(State())
     assert found == ["systemctl daemon-reload", "systemctl start onebox.slice onebox-links.slice"]

@@ -1,4 +1,4 @@
-"""Units: restarted or reloaded only where what runs is older than what stands on disk."""
+"""Units: restarted or reloaded only if their files changed since."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from operations import systemd
-from operations.difference import mended
-from operations.systemd import PROPERTIES, DropIns, State, Unit, drop_in_read, running
+from operations.difference import differences_of
+from operations.systemd import PROPERTIES, DropIns, State, Unit, activate, load_drop_in
 from tests.unit.hosts import commands, run, text
 
 STARTED = "Fri 2026-11-20 04:26:27.500000 UTC"
@@ -24,7 +24,7 @@ GOOD = {
 
 def lines(state: State, **options: bool) -> list[str]:
     found = commands(
-        running, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}, **options
+        activate, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}, **options
     )
     return [text(command) for command in found]
 
@@ -35,7 +35,7 @@ def test_a_unit_is_read_with_the_age_of_its_files() -> None:
     assert state == State(GOOD, {"/etc/a": 1763612787.123456789})
 
 
-def test_a_unit_that_is_not_there_has_no_properties() -> None:
+def test_a_missing_unit_has_no_properties() -> None:
     assert Unit().default() == State({}, {})
     assert Unit().process([]) == State(dict.fromkeys(PROPERTIES, ""), {})
 
@@ -53,7 +53,7 @@ def test_the_command_asks_for_properties_and_ages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "changed", "behind"),
+    ("timestamp", "changed", "older"),
     [
         (STARTED, SECONDS + 0.000_01, True),
         (STARTED, SECONDS, False),
@@ -63,14 +63,14 @@ def test_the_command_asks_for_properties_and_ages(tmp_path: Path) -> None:
         ("n/a", SECONDS, True),
     ],
 )
-def test_a_unit_is_behind_a_file_that_changed_later(
-    timestamp: str, changed: float | None, *, behind: bool
+def test_a_unit_is_older_than_a_file_that_changed_later(
+    timestamp: str, changed: float | None, *, older: bool
 ) -> None:
     state = State({"ActiveEnterTimestamp": timestamp}, {"/s": changed} if changed else {})
-    assert state.is_behind(["/s"], since="ActiveEnterTimestamp") is behind
+    assert state.is_older(["/s"], since="ActiveEnterTimestamp") is older
 
 
-def test_a_unit_that_runs_what_stands_is_left_alone() -> None:
+def test_a_unit_that_is_newer_than_its_files_is_left_alone() -> None:
     assert lines(State(GOOD, {"/r": SECONDS - 1, "/s": SECONDS - 1})) == []
 
 
@@ -117,11 +117,11 @@ def test_a_unit_that_another_starts_is_not_enabled() -> None:
     assert lines(State({**GOOD, "UnitFileState": "disabled"}, {}), enabled=False) == []
 
 
-def told(state: State) -> list[str]:
+def reported(state: State) -> list[str]:
     found = commands(
-        running, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}
+        activate, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}
     )
-    return [f"{d.what} {d.how}" for command in found for d in mended(command)]
+    return [f"{d.what} {d.how}" for command in found for d in differences_of(command)]
 
 
 @pytest.mark.parametrize(
@@ -134,19 +134,21 @@ def told(state: State) -> list[str]:
             {},
             ["a.service is masked", "a.service does not start at boot"],
         ),
-        ({"NeedDaemonReload": "yes"}, {}, ["a.service was loaded before its file was changed"]),
-        ({}, {"/s": SECONDS + 1}, ["a.service was started before its files were changed"]),
-        ({}, {"/r": SECONDS + 1}, ["a.service has not read its newest files"]),
+        ({"NeedDaemonReload": "yes"}, {}, ["a.service was loaded before its file changed"]),
+        ({}, {"/s": SECONDS + 1}, ["a.service was started before its files changed"]),
+        ({}, {"/r": SECONDS + 1}, ["a.service was loaded before its files changed"]),
     ],
 )
-def test_what_a_unit_lacks_is_told(
+def test_what_a_unit_lacks_is_reported(
     properties: dict[str, str], changed: dict[str, float], words: list[str]
 ) -> None:
-    assert told(State({**GOOD, **properties}, changed)) == words
+    assert reported(State({**GOOD, **properties}, changed)) == words
 
 
-def test_a_unit_whose_work_is_not_in_effect_is_told() -> None:
-    assert told(State(GOOD, {}, proven=False)) == ["a.service is not in effect as it was loaded"]
+def test_a_unit_whose_work_is_not_in_effect_is_reported() -> None:
+    assert reported(State(GOOD, {}, is_in_effect=False)) == [
+        "a.service is active, but not in effect"
+    ]
 
 
 def test_a_masked_unit_is_unmasked_first() -> None:
@@ -157,7 +159,7 @@ def test_a_masked_unit_is_unmasked_first() -> None:
     assert enable == "systemctl enable --quiet a.service"
 
 
-def test_drop_ins_of_others_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drop_ins_of_others_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd, "BY_HAND", (str(tmp_path / "etc"), str(tmp_path / "run")))
     for path in ("etc/a@1.service.d", "run/a@.service.d", "etc/b.service.d"):
         (tmp_path / path).mkdir(parents=True)
@@ -178,16 +180,16 @@ def test_what_overrides_a_unit_is_set_aside_and_the_unit_restarted() -> None:
     restart = "systemctl daemon-reload && systemctl restart a.service"
     state = State(GOOD, {}, overrides=(path,))
     assert lines(state) == [f"mv -T {path} {path}.set-aside", restart]
-    assert told(state)[0] == f"{path} overrides a.service"
-    # A run that died in between is mended by the next.
+    assert reported(state)[0] == f"{path} overrides a.service"
+    # The next run completes one that was killed in between.
     assert lines(State(GOOD, {f"{path}.set-aside": SECONDS + 1})) == [restart]
     assert lines(State(GOOD, {f"{path}.set-aside": SECONDS - 1})) == []
 
 
-def test_a_drop_in_of_anothers_unit_is_read() -> None:
+def test_a_drop_in_of_anothers_unit_is_loaded() -> None:
     path = "/etc/systemd/system/nftables.service.d/onebox.conf"
-    [command] = commands(drop_in_read, "nftables.service", path, facts={DropIns: []})
+    [command] = commands(load_drop_in, "nftables.service", path, facts={DropIns: []})
     assert text(command) == "systemctl daemon-reload"
-    assert commands(drop_in_read, "nftables.service", path, facts={DropIns: [path]}) == []
+    assert commands(load_drop_in, "nftables.service", path, facts={DropIns: [path]}) == []
     assert DropIns().process([f"/lib/a.conf {path}"]) == ["/lib/a.conf", path]
     assert DropIns().default() == DropIns().process([""]) == []

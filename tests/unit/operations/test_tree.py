@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from operations.difference import mended
-from operations.tree import Live, place
+from operations.difference import differences_of
+from operations.tree import TreeStates, install
 from tests.unit.hosts import commands, run, stdin, text
 
 # What is placed belongs to whoever places it, and should belong to root.
@@ -20,19 +20,19 @@ FILES = {"nginx.conf": "include sites/*;\n", "sites/links.conf": "hidden ünïc�
 
 def placed(path: Path, files: dict[str, str] = FILES, check: str = "true {}") -> str:
     """Place a tree here, and return where it is."""
-    [command] = commands(place, str(path), files, check, facts={Live: {}})
+    [command] = commands(install, str(path), files, check, facts={TreeStates: {}})
     run(command)
     return str(path.readlink())
 
 
 def live(path: Path) -> dict[str, str]:
-    return Live().process(run(Live().command(str(path))))
+    return TreeStates().process(run(TreeStates().command(str(path))))
 
 
 def told(path: Path) -> list[str]:
     """Return what differs from the wanted tree, in words."""
-    found = commands(place, str(path), FILES, "true", facts={Live: live(path)})
-    differences = (difference for command in found for difference in mended(command))
+    found = commands(install, str(path), FILES, "true", facts={TreeStates: live(path)})
+    differences = (difference for command in found for difference in differences_of(command))
     return [f"{each.what.removeprefix(str(path))} {each.how}" for each in differences]
 
 
@@ -49,9 +49,9 @@ def test_the_link_leads_to_exactly_these_files(tmp_path: Path) -> None:
 def test_a_tree_that_is_live_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "nginx"
     placed(path)
-    facts = {Live: live(path)}
-    assert commands(place, str(path), FILES, "true", facts=facts) == []
-    assert commands(place, str(path), dict(reversed(FILES.items())), "true", facts=facts) == []
+    facts = {TreeStates: live(path)}
+    assert commands(install, str(path), FILES, "true", facts=facts) == []
+    assert commands(install, str(path), dict(reversed(FILES.items())), "true", facts=facts) == []
 
 
 def test_a_new_tree_replaces_the_old(tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_a_tree_that_its_check_refuses_never_becomes_live(tmp_path: Path) -> Non
 
 
 def test_files_travel_on_standard_input_alone() -> None:
-    [command] = commands(place, "/etc/onebox/nginx", FILES, "nginx -t", facts={Live: {}})
+    [command] = commands(install, "/etc/onebox/nginx", FILES, "nginx -t", facts={TreeStates: {}})
     assert json.loads(stdin(command)) == FILES
     assert "hidden" not in text(command) + repr(command)
 
 
 def test_a_host_without_the_tree_has_none_live() -> None:
-    assert Live().default() == {}
+    assert TreeStates().default() == {}

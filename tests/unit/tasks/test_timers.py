@@ -17,7 +17,7 @@ TIMER = {"command": "true", "schedule": "daily"}
 def test_one_app_alone_leaves_the_others_timers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_module, "_seen", {})
+    monkeypatch.setattr(machine_module, "_cache", {})
     links = an_app(timers=[{"name": "report", **TIMER}])
     other = an_app(name="other", domains=["other.example.com"], timers=[{"name": "clean", **TIMER}])
     vm = read(folder, a_vm(links, other))

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from operations.certbot import Lineage
+from operations.nginx import configuration
 from operations.published import Published
 from settings import VM
-from tasks.nginx import configuration
 from tests.unit.hosts import BOOKWORM, TRIXIE
 from tests.unit.inventories import a_vm, an_app, read
 

@@ -1,4 +1,4 @@
-"""An app's timers, without those that its settings no longer have."""
+"""An app's timers that are no longer in the inventory."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pyinfra import host
 from pyinfra.api.command import StringCommand
 from pyinfra.api.operation import operation
 
-from operations.difference import Difference, mends
+from operations.difference import Difference, fixes
 from operations.facts import Names
 
 UNITS = "/etc/systemd/system"
 
 
-class Scheduled(Names):
-    """The names of an app's timers that are on the server."""
+class InstalledTimers(Names):
+    """The names of an app's timers on the server."""
 
     def command(self, app: str) -> str:
-        """Return the command. Another app's name may begin the same; a timer's has no dash."""
+        """Return the command; a timer's name has no dash, so links-x's timers are not links's."""
         return (
             f"find {UNITS} -maxdepth 1 -name 'onebox-job-{app}-*.timer' -printf '%f\\n'"
             f" | sed -n 's/^onebox-job-{app}-\\([a-z0-9]*\\)\\.timer$/\\1/p'"
@@ -27,13 +27,15 @@ class Scheduled(Names):
 
 
 @operation()
-def gone(
-    app: str, wanted: Sequence[str], processes: Sequence[str] = ()
+def remove(
+    app: str, expected: Sequence[str], processes: Sequence[str] = ()
 ) -> Generator[StringCommand, None, None]:
-    """Stop and remove an app's timers that are not wanted; one that runs is let finish. What is
-    one of its processes now keeps that unit."""
-    scheduled: list[str] = host.get_fact(Scheduled, app=app)
-    for timer in [timer for timer in scheduled if timer not in wanted]:
+    """Stop and remove an app's timers other than the expected ones; a run under way finishes.
+
+    A unit that one of the app's processes uses now is kept.
+    """
+    installed: list[str] = host.get_fact(InstalledTimers, app=app)
+    for timer in [timer for timer in installed if timer not in expected]:
         job = f"onebox-job-{app}-{timer}"
         files = [f"{job}.timer", f"{job}.service"]
         files += [f"{app}-{timer}@.service"] if timer not in processes else []
@@ -43,4 +45,4 @@ def gone(
             f" /var/lib/systemd/timers/stamp-{job}.timer /var/lib/onebox/{app}/jobs/{timer}.json"
             " && systemctl daemon-reload"
         )
-        yield mends(command, Difference(f"{job}.timer", "is of no timer in the settings"))
+        yield fixes(command, Difference(f"{job}.timer", "belongs to no timer in the inventory"))
