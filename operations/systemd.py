@@ -131,7 +131,7 @@ def activate(
         aside = StringCommand(f"mv -T {shlex.quote(path)} {shlex.quote(path + SET_ASIDE)}")
         yield fixes(aside, Difference(path, f"overrides {unit}"))
     if properties.get("NeedDaemonReload") == "yes":
-        how = "was loaded before its file changed"
+        how = "was loaded before its file was changed"
         yield fixes(StringCommand("systemctl daemon-reload"), Difference(unit, how))
     if properties.get("UnitFileState") in {"masked", "masked-runtime"}:
         unmask = f"systemctl unmask --quiet {unit}; systemctl unmask --quiet --runtime {unit}"
@@ -145,7 +145,7 @@ def activate(
         [*restart_for, *(path for path in state.changed if path.endswith(SET_ASIDE))],
         since="ActiveEnterTimestamp",
     ):
-        how = "was started before its files changed"
+        how = "was started before its files were changed"
     else:
         how = ""
     if how:
@@ -157,7 +157,7 @@ def activate(
         yield fixes(reload, Difference(unit, "is active, but not in effect"))
     elif state.is_older(reload_for, since="StateChangeTimestamp"):
         reload = StringCommand(f"systemctl reload {unit}")
-        yield fixes(reload, Difference(unit, "was loaded before its files changed"))
+        yield fixes(reload, Difference(unit, "was loaded before its files were changed"))
 
 
 def _seconds(timestamp: str) -> float:

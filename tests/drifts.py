@@ -74,7 +74,7 @@ DRIFTS = {
         f"systemctl stop links-worker@{LIVE}",
         "links-worker@*.service is stopped",
     ),
-    "a stopped release": (f"systemctl stop links@{LIVE}.target", "release * is not up"),
+    "a stopped release": (f"systemctl stop links@{LIVE}.target", "release * is not running"),
     "a disabled unit": ("systemctl disable links.service", "links.service does not start at boot"),
     "a disabled cluster": (
         "systemctl disable postgresql.service",
@@ -127,19 +127,19 @@ DRIFTS = {
     ),
     "a role's attributes": (
         f'{PSQL} "alter role links superuser"',
-        "role links attributes differ from LOGIN",
+        "role links has attributes other than LOGIN (found SUPERUSER)",
     ),
     "a role's connection limit": (
         f'{PSQL} "alter role links connection limit -1"',
-        "role links has another connection limit",
+        "role links has connection limit -1, not *",
     ),
     "a renamed migration role": (
         f'{PSQL} "alter role \\"links-migrate\\" rename to \\"old links\\""',
-        "database links belongs in part to 'old links', not to links-migrate",
+        "database links has objects owned by 'old links', not links-migrate",
     ),
     "a migration role whose things went to the superuser": (
         f'{PSQL} "reassign owned by \\"links-migrate\\" to postgres" links',
-        "database links belongs in part to 'postgres', not to links-migrate",
+        "database links has objects owned by 'postgres', not links-migrate",
     ),
     "a database that its owner limits": (
         f'{PSQL} "alter database links connection limit 60 is_template true"',
@@ -172,7 +172,7 @@ DRIFTS = {
     ),
     "the firewall in the kernel": (
         "nft add rule inet onebox input tcp dport 8080 accept",
-        "onebox-firewall.service is not in effect as it was loaded",
+        "onebox-firewall.service is active, but not in effect",
     ),
     "the firewall's rules": (
         "sed -i s/443/8443/ /etc/onebox/firewall.nft",
@@ -200,7 +200,7 @@ DRIFTS = {
     ),
     "a certificate that nothing renews": (
         "rm /etc/letsencrypt/renewal/links.conf",
-        "certificate links is renewed by nobody, not by *",
+        "certificate links is not renewed by *",
     ),
     "a removed certbot": (
         "rm -r /usr/local/lib/onebox/certbot",
@@ -216,7 +216,7 @@ DRIFTS = {
     ),
     "a manager of an app's user": (
         "systemctl unmask user@$(id -u links).service",
-        "user links could have a systemd manager of its own",
+        "user links can have a systemd user manager",
     ),
     "a removed user": ("userdel links-migrate", "user links-migrate is missing"),
 }  # fmt: skip

@@ -107,7 +107,7 @@ def test_another_release_than_the_repositorys(broken: Server) -> None:
     broken.run("onebox-release rollback links")
     found = drift(broken)
     assert found.code == 2
-    assert found.deploy[0].endswith("has another configuration"), found
+    assert found.deploy[0].endswith("has an outdated configuration"), found
     broken.deploy()
     assert drift(broken).deploy == []
 

@@ -48,7 +48,7 @@ def test_given_keys_are_all_and_lock_nobody_out(
     server.entry["authorized_keys"] = [KEY]
     result = server.pyinfra("-y")
     assert result.returncode != 0
-    assert "It takes this change back by itself" in result.stderr
+    assert "It reverts this change within" in result.stderr
     begin = time.monotonic()
     server.wait_for("true", 80)
     figures["seconds_locked_out"] = round(time.monotonic() - begin, 1)

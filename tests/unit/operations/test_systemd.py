@@ -134,9 +134,9 @@ def reported(state: State) -> list[str]:
             {},
             ["a.service is masked", "a.service does not start at boot"],
         ),
-        ({"NeedDaemonReload": "yes"}, {}, ["a.service was loaded before its file changed"]),
-        ({}, {"/s": SECONDS + 1}, ["a.service was started before its files changed"]),
-        ({}, {"/r": SECONDS + 1}, ["a.service was loaded before its files changed"]),
+        ({"NeedDaemonReload": "yes"}, {}, ["a.service was loaded before its file was changed"]),
+        ({}, {"/s": SECONDS + 1}, ["a.service was started before its files were changed"]),
+        ({}, {"/r": SECONDS + 1}, ["a.service was loaded before its files were changed"]),
     ],
 )
 def test_what_a_unit_lacks_is_reported(
