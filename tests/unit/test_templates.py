@@ -626,7 +626,7 @@ def test_the_users_of_an_app(app: App) -> None:
         'u links-migrate - "Migrations of links" /nonexistent /usr/sbin/nologin',
         "m links onebox-nologin",
         "m links-migrate onebox-nologin",
-        "# Installs packages for its releases, in a unit that sees nothing else.",
+        "# Installs packages for its releases, in a unit that can access nothing else.",
         'u links-build - "Packages of links" /nonexistent /usr/sbin/nologin',
         "m links-build onebox-nologin",
     ]
