@@ -60,9 +60,9 @@ class Lineages(FactBase[dict[str, Lineage]]):
         """Return one command that reads each certificate's names and renewal configuration."""
         return (
             f"for pem in {LIVE}/*/fullchain.pem; do [ -e $pem ] || continue;"
-            " name=$(basename $(dirname $pem)); notes=" + RENEWAL + "/$name.conf;"
-            " server=$(sed -n 's/^server = //p' $notes 2>/dev/null);"
-            " profile=$(sed -n 's/^preferred_profile = //p' $notes 2>/dev/null);"
+            " name=$(basename $(dirname $pem)); config=" + RENEWAL + "/$name.conf;"
+            " server=$(sed -n 's/^server = //p' $config 2>/dev/null);"
+            " profile=$(sed -n 's/^preferred_profile = //p' $config 2>/dev/null);"
             " names=$(openssl x509 -in $pem -noout -ext subjectAltName | tail -n +2"
             " | grep -o 'DNS:[^, ]*' | cut -c5-);"
             """ printf '%s\\t%s\\t%s\\t%s\\n' "$name" "$server" "$profile" "$(echo $names)"; done"""

@@ -80,8 +80,8 @@ class Unit(FactBase[State]):
         files = {key: float(value) for key, value in values.items() if key[0] == "/" and value}
         properties = {key: values.get(key, "") for key in PROPERTIES}
         drop_ins = [key.removeprefix("drop-in ") for key in values if key.startswith("drop-in ")]
-        foreign = tuple(path for path in drop_ins if not path.endswith(f"/{OURS}"))
-        return State(properties, files, "ineffective" not in values, foreign)
+        overrides = tuple(path for path in drop_ins if not path.endswith(f"/{OURS}"))
+        return State(properties, files, "ineffective" not in values, overrides)
 
 
 class DropIns(FactBase[list[str]]):

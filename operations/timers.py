@@ -36,13 +36,13 @@ def remove(
     """
     installed: list[str] = host.get_fact(InstalledTimers, app=app)
     for timer in [timer for timer in installed if timer not in expected]:
-        job = f"onebox-job-{app}-{timer}"
-        files = [f"{job}.timer", f"{job}.service"]
+        unit = f"onebox-job-{app}-{timer}"
+        files = [f"{unit}.timer", f"{unit}.service"]
         files += [f"{app}-{timer}@.service"] if timer not in processes else []
         command = StringCommand(
-            f"systemctl disable --quiet --now {job}.timer"
+            f"systemctl disable --quiet --now {unit}.timer"
             f" && rm -f {shlex.join(f'{UNITS}/{file}' for file in files)}"
-            f" /var/lib/systemd/timers/stamp-{job}.timer /var/lib/onebox/{app}/jobs/{timer}.json"
+            f" /var/lib/systemd/timers/stamp-{unit}.timer /var/lib/onebox/{app}/jobs/{timer}.json"
             " && systemctl daemon-reload"
         )
-        yield fixes(command, Difference(f"{job}.timer", "belongs to no timer in the inventory"))
+        yield fixes(command, Difference(f"{unit}.timer", "belongs to no timer in the inventory"))

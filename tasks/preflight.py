@@ -19,9 +19,9 @@ def preflight() -> None:
     --dry.
     """
     vm: VM = host.data.vm
-    seen, outside = look(host, vm, packages(vm))
-    if found := problems(vm, seen, outside):
+    observed, outside = look(host, vm, packages(vm))
+    if found := problems(vm, observed, outside):
         logger.error(refusal(host.name, found))
         sys.exit(REFUSED)
-    for warning in warnings(seen, outside):
+    for warning in warnings(observed, outside):
         logger.warning(f"{host.print_prefix}{warning}")

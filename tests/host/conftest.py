@@ -90,12 +90,12 @@ def _hosts(path: Path) -> list[tuple[str, dict[str, Any]]]:
     path = path if path.is_file() else PROJECT / path
     if not path.is_file():
         raise InventoryError(f"There is no inventory {path}. Set ONEBOX_INVENTORY to yours.")
-    told = StringIO()
+    messages = StringIO()
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(messages):
             return read(path)
     except (SystemExit, Exit) as stop:
-        raise InventoryError(told.getvalue().strip() or str(stop)) from stop
+        raise InventoryError(messages.getvalue().strip() or str(stop)) from stop
 
 
 @pytest.hookimpl(tryfirst=True)

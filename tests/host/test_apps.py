@@ -90,8 +90,8 @@ def test_every_process_can_write_only_to_the_apps_own_folder(host: Host, app: Ap
         # restarting.
         running = f"systemctl show --value -p MainPID '{unit}' | grep -m 1 '[1-9]'"
         enter = f"nsenter --target $({running}) --mount"
-        look = f"{enter} sh -c 'test -w /var/lib/{app.name} && ! test -w /srv/{app.name}'"
-        result = host.run(f"for i in 1 2 3; do {look} && exit; sleep 1; done; false")
+        check = f"{enter} sh -c 'test -w /var/lib/{app.name} && ! test -w /srv/{app.name}'"
+        result = host.run(f"for i in 1 2 3; do {check} && exit; sleep 1; done; false")
         assert result.rc == 0, f"{unit}: {result.stderr}"
 
 

@@ -31,7 +31,7 @@ RSA = "AAAAB3NzaC1yc2E="
 
 
 @pytest.mark.parametrize(
-    ("known", "accept", "written"),
+    ("recorded", "accept", "is_written"),
     [
         (None, False, True),
         (["a", "b"], False, False),
@@ -41,11 +41,11 @@ RSA = "AAAAB3NzaC1yc2E="
     ],
 )
 def test_access_is_recorded_once_or_if_the_user_accepts_it(
-    folder: Path, known: list[str] | None, *, accept: bool, written: bool
+    folder: Path, recorded: list[str] | None, *, accept: bool, is_written: bool
 ) -> None:
-    facts = {Access: AccessState(("a", "b"), None if known is None else tuple(known))}
+    facts = {Access: AccessState(("a", "b"), None if recorded is None else tuple(recorded))}
     found = commands(record_access, read(folder, a_vm()), accept=accept, facts=facts)
-    assert [json.loads(stdin(command)) for command in found] == [["a", "b"]] * written
+    assert [json.loads(stdin(command)) for command in found] == [["a", "b"]] * is_written
 
 
 def test_later_changes_are_reported() -> None:

@@ -1,4 +1,4 @@
-"""Each command of a deploy tells what it mends, or belongs to one that does."""
+"""Each command of a deploy has the differences that it fixes, or follows one that has."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tests.unit.inventories import a_vm, an_app, read
 from tests.unit.test_deploy import DEPLOY
 
 
-def test_a_command_tells_what_it_mends() -> None:
+def test_a_command_has_the_differences_that_it_fixes() -> None:
     command = fixes(StringCommand("true"), Difference("/a", "is missing"))
     assert differences_of(command) == (Difference("/a", "is missing"),)
     assert differences_of(StringCommand("true")) == ()
 
 
-def test_every_step_that_changes_something_tells_what(
+def test_every_step_that_changes_something_has_differences(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "_cache", {})
@@ -29,6 +29,8 @@ def test_every_step_that_changes_something_tells_what(
     steps = [step for step in deployed(read(folder, a_vm(app)), *DEPLOY) if step.commands]
     assert len(steps) > 20
     for step in steps:
-        told = [difference for command in step.commands for difference in differences_of(command)]
-        assert told, step.name
-        assert "hidden" not in str(told)
+        differences = [
+            difference for command in step.commands for difference in differences_of(command)
+        ]
+        assert differences, step.name
+        assert "hidden" not in str(differences)

@@ -20,7 +20,7 @@ def own(path: Path) -> str:
     return f"{path.owner()}:{path.group()}"
 
 
-def test_standing_reads_a_state_for_each_path() -> None:
+def test_states_are_read_by_path() -> None:
     assert FileStates().process(["600 root:root abc /etc/a file", "755 root:root - /etc"]) == {
         "/etc/a file": "600 root:root abc",
         "/etc": "755 root:root -",
@@ -28,7 +28,7 @@ def test_standing_reads_a_state_for_each_path() -> None:
     assert FileStates().default() == {}
 
 
-def test_standing_looks_at_files_folders_and_links(tmp_path: Path) -> None:
+def test_states_are_read_of_files_folders_and_links(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("content\n")
     (tmp_path / "folder").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "a file")
@@ -43,7 +43,7 @@ def test_standing_looks_at_files_folders_and_links(tmp_path: Path) -> None:
     assert FileStates().process(run(FileStates().command([]))) == {}
 
 
-def test_what_stands_as_described_is_left_alone() -> None:
+def test_installed_files_are_left_alone() -> None:
     facts = {FileStates: {FOLDER.path: FOLDER.state, FILE.path: FILE.state}}
     assert commands(install, [FOLDER, FILE], ["/etc/absent"], facts=facts) == []
 
@@ -57,12 +57,12 @@ def test_what_stands_as_described_is_left_alone() -> None:
     ],
 )
 def test_a_file_that_differs_is_written(state: str | None) -> None:
-    standing = {FILE.path: state} if state else {}
-    [command] = commands(install, [FILE], facts={FileStates: standing})
+    states = {FILE.path: state} if state else {}
+    [command] = commands(install, [FILE], facts={FileStates: states})
     assert text(command) == text(write(FILE))
 
 
-def test_things_are_placed_in_their_order() -> None:
+def test_entries_are_installed_in_their_order() -> None:
     folder, file = commands(install, [FOLDER, FILE], facts={FileStates: {}})
     assert text(folder) == "install -d -m 700 -o root -g root /etc/links"
     assert text(file).startswith("new=$(mktemp /etc/links/secrets.env.XXXXXX)")
@@ -82,7 +82,7 @@ def test_a_file_is_written_beside_its_target_and_renamed_in() -> None:
     )
 
 
-def test_content_travels_on_standard_input_alone() -> None:
+def test_content_is_sent_only_on_standard_input() -> None:
     command = write(FILE)
     assert stdin(command) == "KEY=hidden\n"
     for shown in (text(command), repr(command), repr(FILE), str(FILE)):
@@ -107,7 +107,7 @@ def test_a_file_that_its_check_refuses_never_lands(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 
-def test_a_folder_is_made_or_mended(tmp_path: Path) -> None:
+def test_a_folder_is_created_or_repaired(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path / "a folder"), mode="750", owner=own(tmp_path))
     for _ in range(2):
         run(make(folder))
@@ -117,7 +117,7 @@ def test_a_folder_is_made_or_mended(tmp_path: Path) -> None:
         Path(folder.path).chmod(0o777)
 
 
-def test_a_file_is_placed_once_and_never_changed() -> None:
+def test_a_file_is_created_once_and_never_changed() -> None:
     path = "/etc/links/generated.env"
     [command] = commands(create_once, path, lambda: "KEY=hidden", facts={FileStates: {}})
     assert stdin(command) == "KEY=hidden"
@@ -147,15 +147,15 @@ def test_a_file_is_placed_once_and_never_changed() -> None:
         ),
     ],
 )
-def test_what_differs_is_told(state: str | None, how: str) -> None:
-    standing = {FILE.path: state} if state else {}
-    [command] = commands(install, [FILE], facts={FileStates: standing})
+def test_differences_are_reported(state: str | None, how: str) -> None:
+    states = {FILE.path: state} if state else {}
+    [command] = commands(install, [FILE], facts={FileStates: states})
     assert differences_of(command) == (Difference(FILE.path, how),)
 
 
 def test_a_file_with_the_right_content_keeps_its_time() -> None:
-    standing = {FILE.path: FILE.state.replace("600", "644")}
-    [command] = commands(install, [FILE], facts={FileStates: standing})
+    states = {FILE.path: FILE.state.replace("600", "644")}
+    [command] = commands(install, [FILE], facts={FileStates: states})
     path = FILE.path
     assert text(command) == f"chown root:links {path} && chmod 600 {path}"
 
@@ -163,17 +163,17 @@ def test_a_file_with_the_right_content_keeps_its_time() -> None:
 def test_what_a_folder_of_ours_does_not_hold_is_removed() -> None:
     folder = Folder("/etc/links", allowed=("releases", "*.env"))
     names = ("secrets.env", "releases", "generated.env", "notes", ".hidden", "deeper/notes")
-    standing = {f"/etc/links/{name}": "644 root:root abc" for name in names}
-    standing |= {folder.path: folder.state, FILE.path: FILE.state, "/etc/notes": "644 root:root a"}
-    found = commands(install, [folder, FILE], facts={FileStates: standing})
+    states = {f"/etc/links/{name}": "644 root:root abc" for name in names}
+    states |= {folder.path: folder.state, FILE.path: FILE.state, "/etc/notes": "644 root:root a"}
+    found = commands(install, [folder, FILE], facts={FileStates: states})
     assert [text(command) for command in found] == [
         "rm -rf /etc/links/notes", "rm -rf /etc/links/.hidden",
     ]  # fmt: skip
     assert differences_of(found[0]) == (Difference("/etc/links/notes", "is extra"),)
 
 
-def test_all_that_is_in_a_folder_is_seen(tmp_path: Path) -> None:
+def test_everything_in_a_folder_is_found(tmp_path: Path) -> None:
     for name in ("plain", ".hidden", "a b"):
         (tmp_path / name).touch()
-    seen = FileStates().process(run(FileStates().command([], [str(tmp_path)])))
-    assert {Path(path).name for path in seen} == {"plain", ".hidden", "a b"}
+    found = FileStates().process(run(FileStates().command([], [str(tmp_path)])))
+    assert {Path(path).name for path in found} == {"plain", ".hidden", "a b"}

@@ -13,11 +13,11 @@ from tests.unit.hosts import BOOKWORM, TRIXIE, Answering
 
 
 @pytest.fixture(autouse=True)
-def _nothing_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_cache", {})
 
 
-def test_a_look_reads_the_whole_machine() -> None:
+def test_one_command_reads_the_whole_machine() -> None:
     assert MachineFact().process(["debian 12", "4", "7950", "yes", "2222", "22"]) == Machine(
         debian="12", cores=4, memory=7950, ipv6=True, ssh_ports=(22, 2222)
     )
@@ -28,7 +28,7 @@ def test_each_debian_has_its_postgresql() -> None:
     assert (BOOKWORM.postgresql, TRIXIE.postgresql) == ("15", "17")
 
 
-def test_a_machine_is_looked_at_once() -> None:
+def test_a_machine_is_read_once() -> None:
     host: Any = Answering({MachineFact: BOOKWORM})
     assert machine(host) is BOOKWORM
     host.facts = {}

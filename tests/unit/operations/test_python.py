@@ -23,14 +23,14 @@ def _pinned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_pinned")
-def test_an_environment_that_is_there_is_left_alone() -> None:
+def test_a_current_environment_is_left_alone() -> None:
     assert commands(install, "certbot", facts={Link: FOLDER}) == []
 
 
 @pytest.mark.usefixtures("_pinned")
-@pytest.mark.parametrize("there", ["", "certbot-older"])
-def test_an_environment_is_built_beside_and_switched_to(there: str) -> None:
-    [command] = commands(install, "certbot", facts={Link: there})
+@pytest.mark.parametrize("current", ["", "certbot-older"])
+def test_an_environment_is_built_beside_and_switched_to(current: str) -> None:
+    [command] = commands(install, "certbot", facts={Link: current})
     new = f"/usr/local/lib/onebox/{FOLDER}"
     assert stdin(command) == PINS
     steps = text(command).split(" && ")

@@ -28,12 +28,12 @@ def test_users_are_read_with_how_they_could_log_in() -> None:
     assert Users().default() == {}
 
 
-def test_nothing_is_done_where_all_are_there_and_confined() -> None:
-    known = {"b": CONFINED, "a": CONFINED}
-    assert commands(create, ["a", "b"], facts={Users: known}) == []
+def test_nothing_is_done_where_all_exist_and_are_confined() -> None:
+    existing = {"b": CONFINED, "a": CONFINED}
+    assert commands(create, ["a", "b"], facts={Users: existing}) == []
 
 
-def test_one_who_is_to_log_in_is_left_as_it_is() -> None:
+def test_a_user_that_may_log_in_is_left_alone() -> None:
     assert commands(create, ["a"], login=True, facts={Users: {"a": FREE}}) == []
 
 
@@ -62,8 +62,8 @@ def test_a_home_is_changed_though_the_user_runs_a_program(tmp_path: Path) -> Non
     passwd = tmp_path / "passwd.edit"
     before = "aa:x:7:7:An app:/var/lib/aa:/bin/sh\na:x:8:8:The app a:/var/lib/a:/usr/sbin/nologin\n"
     passwd.write_text(before)
-    known = {"a": replace(CONFINED, home="/var/lib/a")}
-    [command] = commands(create, ["a"], facts={Users: known})
+    existing = {"a": replace(CONFINED, home="/var/lib/a")}
+    [command] = commands(create, ["a"], facts={Users: existing})
     vipw = tmp_path / "vipw"
     vipw.write_text(f'#!/bin/sh\nexec sh -c "$VISUAL {passwd}"\n')
     vipw.chmod(0o755)

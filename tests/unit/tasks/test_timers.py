@@ -1,4 +1,4 @@
-"""Timers: those of the apps that are deployed, and no other's."""
+"""Timers: only those of the apps that are deployed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.unit.inventories import a_vm, an_app, read
 TIMER = {"command": "true", "schedule": "daily"}
 
 
-def test_one_app_alone_leaves_the_others_timers(
+def test_a_deploy_of_one_app_leaves_the_others_timers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_module, "_cache", {})
