@@ -85,7 +85,11 @@ def explain(output: str, request: Request) -> Failure:
         )
     if RATE.search(output):
         return _limited(output)
-    text = _last(output)
+    return _connection(output, request) or _refusal(output)
+
+
+def _connection(output: str, request: Request) -> Failure | None:
+    """Return why certbot did not reach the ACME server; None if it did."""
     if UNTRUSTED.search(output):
         cause = f"the server does not trust the ACME server {request.authority}"
         return Failure(cause, "set `tls.server_ca` to the PEM file of its CA", unreachable=True)
@@ -94,6 +98,12 @@ def explain(output: str, request: Request) -> Failure:
         cause = f"the ACME server {request.authority} can't be reached from the server"
         cause += f" ({reason[0].lower()})" if reason else ""
         return Failure(cause, f"run `curl -I {request.server}` there", unreachable=True)
+    return None
+
+
+def _refusal(output: str) -> Failure:
+    """Return why the authority refused, or certbot failed."""
+    text = _last(output)
     if CONTACT.search(output):
         return Failure(f"the authority refuses the e-mail address ({text})", "correct `tls.email`")
     if POLICY.search(output):
@@ -105,22 +115,27 @@ def explain(output: str, request: Request) -> Failure:
 
 def _challenge(name: str, kind: str, detail: str, own: str) -> Failure:
     """Return why the authority could not validate a name."""
-    reason = _plain(detail)
-    target = f"its A record at {own}" if own else "its A record at the server"
     if kind == "caa" or "CAA record" in detail:
         fix = f"allow the authority in the CAA record of {name}, or remove the record"
         return Failure(f"a CAA record of {name} forbids it", fix)
     if RATE.search(kind) or "rate limit" in detail:
         return _limited(detail)
+    reason = _plain(detail)
     if NO_ADDRESS.search(detail):
-        return Failure(f"{name} has no address in DNS", f"point {target}")
+        return Failure(f"{name} has no address in DNS", f"point {_record(own)}")
     if kind == "dns":
         return Failure(f"DNS fails for {name} ({reason})", f"correct the DNS of {name}")
+    return _unanswered(name, kind, detail, own) or Failure(f"{name}: {reason}", f"see {LOG} there")
+
+
+def _unanswered(name: str, kind: str, detail: str, own: str) -> Failure | None:
+    """Return why the address of a name did not respond with the challenge."""
     match = ANSWERED.search(detail)
     address = (match["address"] or match["dialed"]).strip("[]") if match else ""
     at = f" ({address})" if address else ""
     if address and own and ":" not in address and ":" not in own and address != own:
-        return Failure(f"{name} points to {address}, which is not this server", f"point {target}")
+        cause = f"{name} points to {address}, which is not this server"
+        return Failure(cause, f"point {_record(own)}")
     if kind == "connection":
         how = "times out" if TIMEOUT.search(detail) else "is closed"
         return Failure(
@@ -129,9 +144,13 @@ def _challenge(name: str, kind: str, detail: str, own: str) -> Failure:
             f" {name} point to this server",
         )
     if kind == "unauthorized":
-        cause = f"another server{at} answers for {name}"
-        return Failure(cause, f"point {target}, and its AAAA record to this server or remove it")
-    return Failure(f"{name}: {reason}", f"see {LOG} there")
+        fix = f"point {_record(own)}, and its AAAA record to this server or remove it"
+        return Failure(f"another server{at} answers for {name}", fix)
+    return None
+
+
+def _record(own: str) -> str:
+    return f"its A record at {own}" if own else "its A record at the server"
 
 
 def _limited(text: str) -> Failure:

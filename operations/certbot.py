@@ -123,18 +123,12 @@ def obtain(
     is_same_kind = current and (current.server, current.profile) == (server, profile)
     force = "--force-renewal" if current and not is_same_kind else ""
     adopt = _adopt(lineage) if current and not current.server else ""
-    account = shlex.quote(ACCOUNTS + "/" + "".join(urlsplit(server)[1:3]))
-    get = (
-        f"test -d {account} || new=1; {adopt}{_trust(ca)}{CERTBOT} certonly --non-interactive"
-        f" --agree-tos {_contact(email)}"
-        f" --webroot --webroot-path {WEBROOT} --server {shlex.quote(server)} --cert-name {lineage}"
+    options = (
+        f"--server {shlex.quote(server)} --cert-name {lineage}"
         f" --preferred-profile {shlex.quote(profile)} --renew-with-new-domains --expand {force}"
         f" {' '.join(f'-d {domain}' for domain in domains)}"
-        # A new account; `update_contact` changes the address of an existing one.
-        f' && {{ test -z "$new" || {{ {_record_contact(server, email)}; }}; }}'
-        # certbot doesn't: after a power cut, nginx could find an empty certificate and not start.
-        " && sync"
     )
+    get = _certonly(adopt + _trust(ca), options, server, email)
     request = acme_errors.Request(tuple(domains), server, address)
     command = FunctionCommand(_run_certbot, (lineage, get, request), {})
     yield fixes(command, Difference(f"certificate {lineage}", how))
@@ -183,6 +177,19 @@ def _run_certbot(
     failures[host.name, name] = request.message(failure)
     logger.error(f"{host.print_prefix}{failures[host.name, name]}")
     return False
+
+
+def _certonly(before: str, options: str, server: str, email: str | None) -> str:
+    """Return the command that requests a certificate, and records the address of a new account."""
+    account = shlex.quote(ACCOUNTS + "/" + "".join(urlsplit(server)[1:3]))
+    return (
+        f"test -d {account} || new=1; {before}{CERTBOT} certonly --non-interactive --agree-tos"
+        f" {_contact(email)} --webroot --webroot-path {WEBROOT} {options}"
+        # A new account; `update_contact` changes the address of an existing one.
+        f' && {{ test -z "$new" || {{ {_record_contact(server, email)}; }}; }}'
+        # certbot doesn't: after a power cut, nginx could find an empty certificate and not start.
+        " && sync"
+    )
 
 
 def failed(host: Host) -> dict[str, str]:

@@ -71,11 +71,20 @@ def _acquire(wait: int, apps: list[str]) -> None:
     with _interruptible():
         while (answer := stdout.readline().strip()) != ACQUIRED:
             if not answer or stdout.channel.exit_status_ready() or not WAITING.search(answer):
-                logger.error(f"{host.print_prefix}{answer or stderr.read().decode().strip()}")
-                sys.stdout.flush()
-                # Immediately: nothing has begun, and closing the connection prints a traceback.
-                os._exit(LOCKED)
+                _give_up(answer or stderr.read().decode().strip())
             logger.warning(f"{host.print_prefix}{answer}")
+    _release_at_end(connector, stdin)
+
+
+def _give_up(why: str) -> None:
+    logger.error(f"{host.print_prefix}{why}")
+    sys.stdout.flush()
+    # Immediately: nothing has begun, and closing the connection prints a traceback.
+    os._exit(LOCKED)
+
+
+def _release_at_end(connector: SSHConnector, stdin: Any) -> None:
+    """Have the connection's end release the lock."""
     disconnect = connector.disconnect
 
     def end() -> None:

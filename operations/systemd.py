@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -125,11 +125,19 @@ def activate(
     what the unit loaded is in effect.
     """
     state = host.get_fact(Unit, unit=unit, files=[*reload_for, *restart_for], check=check)
-    properties = state.properties
+    yield from _set_aside(unit, state)
+    yield from _load(unit, state.properties, enabled=enabled)
+    yield from _start_or_reload(unit, state, reload_for, restart_for)
+
+
+def _set_aside(unit: str, state: State) -> Iterator[StringCommand]:
     for path in state.overrides:
         # Kept, but ignored. Renaming it counts as a change, so the unit is restarted.
         aside = StringCommand(f"mv -T {shlex.quote(path)} {shlex.quote(path + SET_ASIDE)}")
         yield fixes(aside, Difference(path, f"overrides {unit}"))
+
+
+def _load(unit: str, properties: Mapping[str, str], *, enabled: bool) -> Iterator[StringCommand]:
     if properties.get("NeedDaemonReload") == "yes":
         how = "was loaded before its file was changed"
         yield fixes(StringCommand("systemctl daemon-reload"), Difference(unit, how))
@@ -139,25 +147,35 @@ def activate(
     if enabled and properties.get("UnitFileState") not in {"enabled", "static", "alias"}:
         enable = StringCommand(f"systemctl enable --quiet {unit}")
         yield fixes(enable, Difference(unit, "does not start at boot"))
-    if properties.get("ActiveState") != "active":
-        how = f"is {properties.get('ActiveState') or 'missing'}"
-    elif state.overrides or state.is_older(
-        [*restart_for, *(path for path in state.changed if path.endswith(SET_ASIDE))],
-        since="ActiveEnterTimestamp",
-    ):
-        how = "was started before its files were changed"
-    else:
-        how = ""
-    if how:
+
+
+def _start_or_reload(
+    unit: str, state: State, reload_for: Sequence[str], restart_for: Sequence[str]
+) -> Iterator[StringCommand]:
+    if how := _reason_to_restart(state, restart_for):
         # systemd does not notice the first drop-in of a unit: NeedDaemonReload stays "no".
         restart = StringCommand(f"systemctl daemon-reload && systemctl restart {unit}")
         yield fixes(restart, Difference(unit, how))
-    elif not state.is_in_effect:
-        reload = StringCommand(f"systemctl reload {unit}")
-        yield fixes(reload, Difference(unit, "is active, but not in effect"))
-    elif state.is_older(reload_for, since="StateChangeTimestamp"):
-        reload = StringCommand(f"systemctl reload {unit}")
-        yield fixes(reload, Difference(unit, "was loaded before its files were changed"))
+    elif how := _reason_to_reload(state, reload_for):
+        yield fixes(StringCommand(f"systemctl reload {unit}"), Difference(unit, how))
+
+
+def _reason_to_restart(state: State, files: Sequence[str]) -> str:
+    active = state.properties.get("ActiveState")
+    if active != "active":
+        return f"is {active or 'missing'}"
+    aside = [path for path in state.changed if path.endswith(SET_ASIDE)]
+    if state.overrides or state.is_older([*files, *aside], since="ActiveEnterTimestamp"):
+        return "was started before its files were changed"
+    return ""
+
+
+def _reason_to_reload(state: State, files: Sequence[str]) -> str:
+    if not state.is_in_effect:
+        return "is active, but not in effect"
+    if state.is_older(files, since="StateChangeTimestamp"):
+        return "was loaded before its files were changed"
+    return ""
 
 
 def _seconds(timestamp: str) -> float:

@@ -2,6 +2,7 @@
 
 import secrets
 from pathlib import PurePath
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -94,7 +95,33 @@ def _folders(app: App) -> list[Folder]:
 
 
 def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
-    parameters = {
+    return [
+        template("etc/onebox/NAME.json", app=app, parameters=_parameters(app)),
+        template(
+            "etc/NAME/app.env", mode="600", app=app, environment=environment(vm, app, machine)
+        ),
+        template(
+            "etc/NAME/migrate.env",
+            mode="600",
+            app=app,
+            environment=_database(app, app.migrator),
+        ),
+        template("etc/NAME/secrets.env", mode="600", app=app),
+        template("etc/needrestart/conf.d/onebox-NAME.conf", app=app),
+        template("etc/tmpfiles.d/onebox-NAME.conf", app=app),
+        template("etc/NAME/static", app=app),
+        template("etc/NAME/gunicorn.conf.py", app=app, workers=workers_of(app, machine)),
+        *(
+            [File(f"/etc/{app.name}/known_hosts", app.git_known_hosts.read_text())]
+            if app.git_known_hosts
+            else []
+        ),
+    ]
+
+
+def _parameters(app: App) -> dict[str, Any]:
+    """Return the parameters of onebox-release."""
+    return {
         "schema": 1,
         "data": {
             "domains": app.domains,
@@ -119,28 +146,6 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             "hooks": app.hooks.commands,
         },
     }
-    return [
-        template("etc/onebox/NAME.json", app=app, parameters=parameters),
-        template(
-            "etc/NAME/app.env", mode="600", app=app, environment=environment(vm, app, machine)
-        ),
-        template(
-            "etc/NAME/migrate.env",
-            mode="600",
-            app=app,
-            environment=_database(app, app.migrator),
-        ),
-        template("etc/NAME/secrets.env", mode="600", app=app),
-        template("etc/needrestart/conf.d/onebox-NAME.conf", app=app),
-        template("etc/tmpfiles.d/onebox-NAME.conf", app=app),
-        template("etc/NAME/static", app=app),
-        template("etc/NAME/gunicorn.conf.py", app=app, workers=workers_of(app, machine)),
-        *(
-            [File(f"/etc/{app.name}/known_hosts", app.git_known_hosts.read_text())]
-            if app.git_known_hosts
-            else []
-        ),
-    ]
 
 
 def _units(app: App) -> list[File]:

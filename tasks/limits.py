@@ -24,15 +24,7 @@ def limits() -> None:
     vm: VM = host.data.vm
     here = machine(host)
     reserved = min(RESERVED, int(here.memory * MAX_RESERVED))
-    bounds = {
-        app.slice: {
-            "MemoryMax": memory * MIB,
-            "TasksMax": tasks(app, here),
-            "CPUWeight": app.resources.cpu_weight,
-            "IOWeight": app.resources.io_weight,
-        }
-        for app, memory in zip(vm.apps, memories(vm, here), strict=True)
-    }
+    of_apps = _limits_of_apps(vm, here)
     files.install(
         name="Install the resource limits of apps",
         entries=[
@@ -40,23 +32,31 @@ def limits() -> None:
             template(f"{UNITS}/system.slice.d/onebox.conf", memory=reserved * MIB),
             template(f"{UNITS}/onebox.slice", memory=for_apps(here) * MIB),
             *(
-                template(f"{UNITS}/SLICE.slice", app=app, limits=bounds[app.slice])
+                template(f"{UNITS}/SLICE.slice", app=app, limits=of_apps[app.slice])
                 for app in vm.apps
             ),
         ],
     )
-    all_bounds = {
-        "system.slice": {"MemoryLow": reserved * MIB},
-        "onebox.slice": {"MemoryMax": for_apps(here) * MIB},
-        **bounds,
-    }
     slices.apply_limits(
         name="Apply the resource limits of apps",
         limits={
-            unit: {name: str(value) for name, value in values.items()}
-            for unit, values in all_bounds.items()
+            "system.slice": {"MemoryLow": str(reserved * MIB)},
+            "onebox.slice": {"MemoryMax": str(for_apps(here) * MIB)},
+            **of_apps,
         },
     )
+
+
+def _limits_of_apps(vm: VM, machine: Machine) -> dict[str, dict[str, str]]:
+    return {
+        app.slice: {
+            "MemoryMax": str(memory * MIB),
+            "TasksMax": str(tasks(app, machine)),
+            "CPUWeight": str(app.resources.cpu_weight),
+            "IOWeight": str(app.resources.io_weight),
+        }
+        for app, memory in zip(vm.apps, memories(vm, machine), strict=True)
+    }
 
 
 def for_apps(machine: Machine) -> int:
