@@ -11,6 +11,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from operations.difference import Difference, fixes
+from operations.facts import Names
 
 # Waits for another apt. needrestart is suspended: it would restart apps in place.
 APT = (
@@ -19,7 +20,7 @@ APT = (
 )
 
 
-class Installed(FactBase[list[str]]):
+class Installed(Names):
     """Which of the given packages are installed, under their own name or one that another package
     provides: on Debian 13, libmagic1t64 provides libmagic1."""
 
@@ -31,15 +32,6 @@ class Installed(FactBase[list[str]]):
             f"dpkg-query -W -f {query} | sed -n 's/^installed //p' | tr ',' '\\n'"
             f" | sed 's/ (.*//; s/ //g' | sort -u | grep -xF {names} || true"
         )
-
-    @staticmethod
-    def default() -> list[str]:
-        """Return no packages."""
-        return []
-
-    def process(self, output: list[str]) -> list[str]:
-        """Return the installed packages' names."""
-        return output
 
 
 class TimeDaemon(FactBase[str]):

@@ -19,7 +19,7 @@ class YesOrNo(FactBase[bool]):
 
 
 class Names(FactBase[list[str]]):
-    """The names that a command prints, one a line."""
+    """The names or paths that a command prints, one per line."""
 
     @staticmethod
     def default() -> list[str]:

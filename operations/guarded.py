@@ -18,7 +18,7 @@ from operations.difference import Difference, fixes
 from operations.facts import YesOrNo
 from operations.files import File, FileStates, describe_difference, write
 
-REVERT_AFTER = 60  # until the server reverts the change, unless a new connection succeeds
+REVERT_AFTER = 60  # seconds until the server reverts the change, unless a new connection succeeds
 CONNECT_TIMEOUT = 10  # seconds for a new connection to succeed
 REJECTED = (
     "The server refused a new SSH connection: {error}. It reverts this change within"

@@ -7,11 +7,10 @@ from collections.abc import Generator, Sequence
 
 from pyinfra import host
 from pyinfra.api.command import StringCommand
-from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from operations.difference import Difference, fixes
-from operations.facts import YesOrNo
+from operations.facts import Names, YesOrNo
 
 PATH = "/etc/onebox/watch/manifest"
 # All files in our folders, except those that a person may write, and elsewhere each file marked as
@@ -34,7 +33,7 @@ class IsCurrent(YesOrNo):
         return f"{SUMS} | cmp -s - {path} && echo yes || true"
 
 
-class Unedited(FactBase[list[str]]):
+class Unedited(Names):
     """Which files are as the last deploy left them."""
 
     def command(self, paths: Sequence[str]) -> str:
@@ -46,15 +45,6 @@ class Unedited(FactBase[list[str]]):
             ' printf "%s\\n" "$same" | grep -qxF -e "$name" && echo "$path" && break;'
             " done; done; true"
         )
-
-    @staticmethod
-    def default() -> list[str]:
-        """Return no paths."""
-        return []
-
-    def process(self, output: list[str]) -> list[str]:
-        """Return the paths."""
-        return output
 
 
 @operation()

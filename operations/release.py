@@ -13,29 +13,26 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.api.host import Host
-from pyinfra.api.operation import OperationMeta, operation
+from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
 from operations.artifact import Artifact
 from operations.difference import Difference, fixes
+from operations.facts import Names
 from operations.lock import wait_seconds
+from operations.outcomes import Outcomes, failed_apps
 
 PROGRAM = "/usr/local/bin/onebox-release"
 ABANDONED = "is on the server but not in the inventory"
 LIVE = "live"  # instead of an archive's digest
 KEEP = "which `--data code=keep` keeps"
 WITHOUT_KEEP = "Fix: deploy without --data code=keep."
-# The results of this run's releases, by host and app.
-outcomes: dict[tuple[str, str], OperationMeta] = {}
+outcomes: Outcomes = {}  # of `deploy`
 
 
 def failed(host: Host) -> list[str]:
     """Return the apps whose release failed on a host so far in this run."""
-    return [
-        app
-        for (name, app), outcome in outcomes.items()
-        if name == host.name and outcome.is_complete() and outcome.did_error()
-    ]
+    return failed_apps(outcomes, host)
 
 
 class Plan(FactBase[dict[str, Any] | None]):
@@ -52,21 +49,12 @@ class Plan(FactBase[dict[str, Any] | None]):
         return data
 
 
-class DeployedApps(FactBase[list[str]]):
+class DeployedApps(Names):
     """The apps on the server, in the inventory or not."""
 
     def command(self) -> str:
         """Return the command."""
         return "for file in /etc/onebox/*.json; do [ -e $file ] && basename $file .json; done; true"
-
-    @staticmethod
-    def default() -> list[str]:
-        """Return no apps."""
-        return []
-
-    def process(self, output: list[str]) -> list[str]:
-        """Return the names."""
-        return output
 
 
 def abandoned(host: Host, apps: Collection[str]) -> list[Difference]:

@@ -18,14 +18,14 @@ Limits = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class State:
+class SlicesState:
     """The properties of slices by name, and the drop-ins that are not ours."""
 
     properties: dict[str, dict[str, str]] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
 
 
-class Slices(FactBase[State]):
+class Slices(FactBase[SlicesState]):
     """The limits that systemd applies to slices, and the drop-ins that override them."""
 
     def command(self, limits: Limits) -> str:
@@ -39,11 +39,11 @@ class Slices(FactBase[State]):
         )
 
     @staticmethod
-    def default() -> State:
+    def default() -> SlicesState:
         """Return no slices."""
-        return State()
+        return SlicesState()
 
-    def process(self, output: Sequence[str]) -> State:
+    def process(self, output: Sequence[str]) -> SlicesState:
         """Return the slices' state."""
         properties: dict[str, dict[str, str]] = {}
         block: dict[str, str] = {}
@@ -58,7 +58,7 @@ class Slices(FactBase[State]):
                 block[key] = value
                 if "Id" in block:
                     properties[block["Id"]] = block
-        return State(properties, tuple(overrides))
+        return SlicesState(properties, tuple(overrides))
 
 
 @operation()
@@ -78,12 +78,12 @@ def apply_limits(limits: Limits) -> Generator[StringCommand, None, None]:
         yield fixes(start, *(Difference(unit, "is inactive") for unit in inactive))
 
 
-def _is_outdated(state: State, unit: str, expected: Mapping[str, str]) -> bool:
+def _is_outdated(state: SlicesState, unit: str, expected: Mapping[str, str]) -> bool:
     current = _properties(state, unit)
     return current.get("NeedDaemonReload") == "yes" or any(
         current.get(name) != value for name, value in expected.items()
     )
 
 
-def _properties(state: State, unit: str) -> dict[str, str]:
+def _properties(state: SlicesState, unit: str) -> dict[str, str]:
     return state.properties.get(unit, {})

@@ -28,7 +28,7 @@ SET_ASIDE = ".set-aside"  # suffix of a drop-in, by which systemd ignores it
 
 
 @dataclass(frozen=True)
-class State:
+class UnitState:
     """A unit's properties, and the last change of each file that it reads (Unix time)."""
 
     properties: dict[str, str]
@@ -50,7 +50,7 @@ def drop_in_folders(unit: str) -> list[str]:
     return [f"{root}/{owner}.d" for root in BY_HAND for owner in (unit, *template)]
 
 
-class Unit(FactBase[State]):
+class Unit(FactBase[UnitState]):
     """A unit's properties, and the last change of the files that it reads."""
 
     def command(self, unit: str, files: Sequence[str], check: str = "true") -> str:
@@ -70,18 +70,18 @@ class Unit(FactBase[State]):
         return f"{show}; {ages} {by_hand}; {check} || echo ineffective="
 
     @staticmethod
-    def default() -> State:
+    def default() -> UnitState:
         """Return the state of a missing unit."""
-        return State({}, {})
+        return UnitState({}, {})
 
-    def process(self, output: list[str]) -> State:
+    def process(self, output: list[str]) -> UnitState:
         """Return the unit's state."""
         values = dict(line.split("=", 1) for line in output)
         files = {key: float(value) for key, value in values.items() if key[0] == "/" and value}
         properties = {key: values.get(key, "") for key in PROPERTIES}
         drop_ins = [key.removeprefix("drop-in ") for key in values if key.startswith("drop-in ")]
         overrides = tuple(path for path in drop_ins if not path.endswith(f"/{OURS}"))
-        return State(properties, files, "ineffective" not in values, overrides)
+        return UnitState(properties, files, "ineffective" not in values, overrides)
 
 
 class DropIns(FactBase[list[str]]):
@@ -130,7 +130,7 @@ def activate(
     yield from _start_or_reload(unit, state, reload_for, restart_for)
 
 
-def _set_aside(unit: str, state: State) -> Iterator[StringCommand]:
+def _set_aside(unit: str, state: UnitState) -> Iterator[StringCommand]:
     for path in state.overrides:
         # Kept, but ignored. Renaming it counts as a change, so the unit is restarted.
         aside = StringCommand(f"mv -T {shlex.quote(path)} {shlex.quote(path + SET_ASIDE)}")
@@ -150,7 +150,7 @@ def _load(unit: str, properties: Mapping[str, str], *, enabled: bool) -> Iterato
 
 
 def _start_or_reload(
-    unit: str, state: State, reload_for: Sequence[str], restart_for: Sequence[str]
+    unit: str, state: UnitState, reload_for: Sequence[str], restart_for: Sequence[str]
 ) -> Iterator[StringCommand]:
     if how := _reason_to_restart(state, restart_for):
         # systemd does not notice the first drop-in of a unit: NeedDaemonReload stays "no".
@@ -160,7 +160,7 @@ def _start_or_reload(
         yield fixes(StringCommand(f"systemctl reload {unit}"), Difference(unit, how))
 
 
-def _reason_to_restart(state: State, files: Sequence[str]) -> str:
+def _reason_to_restart(state: UnitState, files: Sequence[str]) -> str:
     active = state.properties.get("ActiveState")
     if active != "active":
         return f"is {active or 'missing'}"
@@ -170,7 +170,7 @@ def _reason_to_restart(state: State, files: Sequence[str]) -> str:
     return ""
 
 
-def _reason_to_reload(state: State, files: Sequence[str]) -> str:
+def _reason_to_reload(state: UnitState, files: Sequence[str]) -> str:
     if not state.is_in_effect:
         return "is active, but not in effect"
     if state.is_older(files, since="StateChangeTimestamp"):

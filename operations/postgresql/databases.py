@@ -7,9 +7,10 @@ from collections.abc import Generator, Iterator
 from pyinfra import host
 from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
-from pyinfra.api.operation import OperationMeta, operation
+from pyinfra.api.operation import operation
 
 from operations.difference import Difference, fixes
+from operations.outcomes import Outcomes, failed_apps
 from operations.postgresql.facts import Cluster
 from operations.postgresql.ownership import transfer
 from operations.postgresql.psql import run
@@ -28,17 +29,12 @@ select format('revoke all on database %I from %s', datname,
 from pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))
 where datname = '{name}' and grantee <> datdba \\gexec
 """
-# The results of this run's `set_up`, by host and app.
-outcomes: dict[tuple[str, str], OperationMeta] = {}
+outcomes: Outcomes = {}  # of `set_up`
 
 
 def failed(host: Host) -> list[str]:
     """Return the apps whose database this run could not set up on a host."""
-    return [
-        app
-        for (name, app), outcome in outcomes.items()
-        if name == host.name and outcome.is_complete() and outcome.did_error()
-    ]
+    return failed_apps(outcomes, host)
 
 
 @operation()

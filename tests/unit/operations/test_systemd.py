@@ -8,7 +8,7 @@ import pytest
 
 from operations import systemd
 from operations.difference import differences_of
-from operations.systemd import PROPERTIES, DropIns, State, Unit, activate, load_drop_in
+from operations.systemd import PROPERTIES, DropIns, Unit, UnitState, activate, load_drop_in
 from tests.unit.hosts import commands, run, text
 
 STARTED = "Fri 2026-11-20 04:26:27.500000 UTC"
@@ -22,7 +22,7 @@ GOOD = {
 }
 
 
-def lines(state: State, **options: bool) -> list[str]:
+def lines(state: UnitState, **options: bool) -> list[str]:
     found = commands(
         activate, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}, **options
     )
@@ -32,12 +32,12 @@ def lines(state: State, **options: bool) -> list[str]:
 def test_a_unit_is_read_with_the_age_of_its_files() -> None:
     output = [f"{key}={value}" for key, value in GOOD.items()]
     state = Unit().process([*output, "/etc/a=1763612787.1234567890", "/etc/absent="])
-    assert state == State(GOOD, {"/etc/a": 1763612787.123456789})
+    assert state == UnitState(GOOD, {"/etc/a": 1763612787.123456789})
 
 
 def test_a_missing_unit_has_no_properties() -> None:
-    assert Unit().default() == State({}, {})
-    assert Unit().process([]) == State(dict.fromkeys(PROPERTIES, ""), {})
+    assert Unit().default() == UnitState({}, {})
+    assert Unit().process([]) == UnitState(dict.fromkeys(PROPERTIES, ""), {})
 
 
 def test_the_command_asks_for_properties_and_ages(tmp_path: Path) -> None:
@@ -66,12 +66,12 @@ def test_the_command_asks_for_properties_and_ages(tmp_path: Path) -> None:
 def test_a_unit_is_older_than_a_file_that_changed_later(
     timestamp: str, changed: float | None, *, older: bool
 ) -> None:
-    state = State({"ActiveEnterTimestamp": timestamp}, {"/s": changed} if changed else {})
+    state = UnitState({"ActiveEnterTimestamp": timestamp}, {"/s": changed} if changed else {})
     assert state.is_older(["/s"], since="ActiveEnterTimestamp") is older
 
 
 def test_a_unit_that_is_newer_than_its_files_is_left_alone() -> None:
-    assert lines(State(GOOD, {"/r": SECONDS - 1, "/s": SECONDS - 1})) == []
+    assert lines(UnitState(GOOD, {"/r": SECONDS - 1, "/s": SECONDS - 1})) == []
 
 
 @pytest.mark.parametrize(
@@ -102,22 +102,22 @@ def test_a_unit_that_is_newer_than_its_files_is_left_alone() -> None:
 def test_what_a_unit_lacks_is_done(
     properties: dict[str, str], changed: dict[str, float], expected: list[str]
 ) -> None:
-    assert lines(State({**GOOD, **properties}, changed)) == expected
+    assert lines(UnitState({**GOOD, **properties}, changed)) == expected
 
 
 def test_a_reload_is_counted_from_the_last_change_of_state() -> None:
     reloaded = {**GOOD, "StateChangeTimestamp": "Fri 2026-11-20 05:00:00.000000 UTC"}
-    assert lines(State(reloaded, {"/r": SECONDS + 60})) == []
-    assert lines(State(reloaded, {"/s": SECONDS + 60})) == [
+    assert lines(UnitState(reloaded, {"/r": SECONDS + 60})) == []
+    assert lines(UnitState(reloaded, {"/s": SECONDS + 60})) == [
         "systemctl daemon-reload && systemctl restart a.service"
     ]
 
 
 def test_a_unit_that_another_starts_is_not_enabled() -> None:
-    assert lines(State({**GOOD, "UnitFileState": "disabled"}, {}), enabled=False) == []
+    assert lines(UnitState({**GOOD, "UnitFileState": "disabled"}, {}), enabled=False) == []
 
 
-def reported(state: State) -> list[str]:
+def reported(state: UnitState) -> list[str]:
     found = commands(
         activate, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}
     )
@@ -142,17 +142,17 @@ def reported(state: State) -> list[str]:
 def test_what_a_unit_lacks_is_reported(
     properties: dict[str, str], changed: dict[str, float], words: list[str]
 ) -> None:
-    assert reported(State({**GOOD, **properties}, changed)) == words
+    assert reported(UnitState({**GOOD, **properties}, changed)) == words
 
 
 def test_a_unit_whose_work_is_not_in_effect_is_reported() -> None:
-    assert reported(State(GOOD, {}, is_in_effect=False)) == [
+    assert reported(UnitState(GOOD, {}, is_in_effect=False)) == [
         "a.service is active, but not in effect"
     ]
 
 
 def test_a_masked_unit_is_unmasked_first() -> None:
-    unmask, enable = lines(State({**GOOD, "UnitFileState": "masked"}, {}))
+    unmask, enable = lines(UnitState({**GOOD, "UnitFileState": "masked"}, {}))
     assert unmask == (
         "systemctl unmask --quiet a.service; systemctl unmask --quiet --runtime a.service"
     )
@@ -178,12 +178,12 @@ def test_drop_ins_of_others_are_found(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_overrides_a_unit_is_set_aside_and_the_unit_restarted() -> None:
     path = "/etc/systemd/system/a.service.d/x.conf"
     restart = "systemctl daemon-reload && systemctl restart a.service"
-    state = State(GOOD, {}, overrides=(path,))
+    state = UnitState(GOOD, {}, overrides=(path,))
     assert lines(state) == [f"mv -T {path} {path}.set-aside", restart]
     assert reported(state)[0] == f"{path} overrides a.service"
     # The next run completes one that was killed in between.
-    assert lines(State(GOOD, {f"{path}.set-aside": SECONDS + 1})) == [restart]
-    assert lines(State(GOOD, {f"{path}.set-aside": SECONDS - 1})) == []
+    assert lines(UnitState(GOOD, {f"{path}.set-aside": SECONDS + 1})) == [restart]
+    assert lines(UnitState(GOOD, {f"{path}.set-aside": SECONDS - 1})) == []
 
 
 def test_a_drop_in_of_anothers_unit_is_loaded() -> None:
