@@ -51,9 +51,7 @@ def system() -> None:
             # Before PostgreSQL, whose package creates the cluster.
             template("etc/postgresql-common/createcluster.d/onebox.conf"),
         ],
-        absent=[
-            "/etc/apt/apt.conf.d/52onebox"
-        ],  # of an older onebox; other files could override it
+        absent=["/etc/apt/apt.conf.d/52onebox"],  # of an older onebox
     )
     apt.install(name="Install Debian packages", packages=packages(vm))
     if host.get_fact(apt.TimeDaemon) in {"", TIMESYNCD}:

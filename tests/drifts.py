@@ -1,4 +1,4 @@
-"""What people do to a server by hand, what `fab drift` says of it, and that a deploy mends it."""
+"""Manual changes of a server, what `fab drift` reports of each, and the deploy that fixes it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OTHERS = (
     f" && rm {OTHER} && systemctl reload nginx"
 )
 
-# What was done: (how, what is told; * stands for any text)
+# By what was changed: the command, and the reported difference, where * is any text.
 DRIFTS = {
     "an edited unit file": (
         "echo '# edited' >> /etc/systemd/system/links.service",
@@ -223,8 +223,8 @@ DRIFTS = {
 
 
 @dataclass(frozen=True)
-class Told:
-    """What `fab drift` says."""
+class DriftReport:
+    """What `fab drift` reports."""
 
     code: int
     deploy: list[str]
@@ -232,7 +232,7 @@ class Told:
 
 
 def fab(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of fab's for a server."""
+    """Run a fab command for a server."""
     server.pyinfra("--help")  # writes the inventory
     return subprocess.run(
         [sys.executable, "-m", "fabric", *arguments],
@@ -244,28 +244,28 @@ def fab(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def drift(server: Server) -> Told:
-    """Ask what differs."""
+def drift(server: Server) -> DriftReport:
+    """Return what differs."""
     result = fab(server, "drift", "--json")
     assert result.stdout, result.stderr
     document = json.loads(result.stdout)
     assert (document["schema"], document["host"]) == (1, server.host.name)
-    told = {
+    report = {
         kind: [f"{each['what']} {each['how']}" for each in found]
         for kind, found in document["data"].items()
     }
-    return Told(result.returncode, **told)
+    return DriftReport(result.returncode, **report)
 
 
-def see_and_mend(server: Server, what: str) -> list[str]:
-    """Break something, see that it is told, and that a deploy mends it for good; return what
-    was told."""
-    how, words = DRIFTS[what]
-    server.run(how.replace("{domain}", server.domain))
+def break_and_repair(server: Server, what: str) -> list[str]:
+    """Change something, check that drift reports it and that a deploy fixes it; return what was
+    reported."""
+    command, difference = DRIFTS[what]
+    server.run(command.replace("{domain}", server.domain))
     found = drift(server)
     assert found.code == 2, found
-    assert any(fnmatch(line, words) for line in found.deploy), found
+    assert any(fnmatch(line, difference) for line in found.deploy), found
     server.deploy()
-    assert drift(server) == Told(0, [], [])
+    assert drift(server) == DriftReport(0, [], [])
     assert server.deploy()["success"] == []
     return found.deploy
