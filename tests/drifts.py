@@ -143,11 +143,11 @@ DRIFTS = {
     ),
     "a database that its owner limits": (
         f'{PSQL} "alter database links connection limit 60 is_template true"',
-        "database links has another owner or other rights",
+        "database links has another owner or other privileges",
     ),
     "a right of another role": (
         f'{PSQL} "grant connect on database links to pg_monitor"',
-        "database links has another owner or other rights",
+        "database links has another owner or other privileges",
     ),
     "an open template1": (
         f'{PSQL} "grant connect on database template1 to public"',
@@ -160,7 +160,7 @@ DRIFTS = {
     ),
     "a database's rights": (
         f'{PSQL} "grant all on database links to public"',
-        "database links has another owner or other rights",
+        "database links has another owner or other privileges",
     ),
     "pg_hba": (
         "echo 'host all all 0.0.0.0/0 trust' >> /etc/onebox/postgresql/pg_hba.conf",

@@ -72,7 +72,7 @@ def _repair_database(database: Database, current: DatabaseState | None) -> Itera
         create = f'create database "{name}" owner "{owner}" template template0;'
         yield fixes(run("postgres", create), Difference(what, "is missing"))
     if current != DatabaseState(owner, connect=(name,), temporary=(name,)):
-        difference = Difference(what, "has another owner or other rights")
+        difference = Difference(what, "has another owner or other privileges")
         yield fixes(run("postgres", _access(database)), difference)
 
 
