@@ -10,6 +10,7 @@ from tasks.firewall import firewall
 from tasks.limits import limits
 from tasks.link_local import link_local
 from tasks.lock import lock
+from tasks.monitoring import monitoring
 from tasks.nginx import nginx
 from tasks.postgresql import postgresql
 from tasks.preflight import preflight
@@ -18,7 +19,6 @@ from tasks.ssh import ssh
 from tasks.system import system
 from tasks.timers import timers
 from tasks.tools import tools
-from tasks.watch import watch
 
 preflight()
 lock()
@@ -26,17 +26,17 @@ environment()
 system()
 ssh()
 firewall()
-deploy_keys()  # before our programs: an older one takes what it says, too
+deploy_keys()  # before our programs: older ones understand the new file, not the reverse
 tools()
 postgresql()
 limits()
 apps()
 link_local()
-nginx()  # over HTTP alone where there is no certificate yet: certbot needs port 80 answered
+nginx()  # over HTTP only without a certificate: certbot needs it on port 80
 releases()
 certificates()
-nginx()  # and now over HTTPS
+nginx()  # now over HTTPS
 access()
 timers()
-watch()  # last: it knows the server as this run leaves it
+monitoring()  # last: it checks against the state that this run leaves
 announce()

@@ -12,7 +12,12 @@ COMMANDS = ("fabfile.py", "commands")
 UNITS = "templates/etc/systemd/system"
 PROBE = ("tests/faults/probe",)
 APP = ("app/links", "app/migrations", "app/uv.lock")
-NGINX = ("tasks/nginx.py", "templates/etc/onebox/nginx", f"{UNITS}/nginx.service.d")
+NGINX = (
+    "tasks/nginx.py",
+    "operations/nginx.py",
+    "templates/etc/onebox/nginx",
+    f"{UNITS}/nginx.service.d",
+)
 PROCESSES = (
     "tasks/apps.py", "templates/etc/NAME", "templates/sandbox.j2", f"{UNITS}/NAME-web@.service.j2",
     f"{UNITS}/NAME-web@.socket.j2", f"{UNITS}/NAME-PROCESS@.service.j2", f"{UNITS}/NAME@.target.j2",
@@ -31,11 +36,11 @@ INSTALL = (
     "onhost/onebox_release/core/sandbox.py",
 )  # fmt: skip
 CHECKS = (
-    "tasks/watch.py", "templates/etc/onebox/watch", f"{UNITS}/onebox-watch.service.j2",
+    "tasks/monitoring.py", "templates/etc/onebox/watch", f"{UNITS}/onebox-watch.service.j2",
     f"{UNITS}/onebox-watch.timer.j2", "onhost/onebox_checks", "onhost/onebox_release/host",
 )  # fmt: skip
 TIMERS = (
-    "tasks/timers.py", "operations/jobs.py", "onhost/onebox_release/core/timers.py",
+    "tasks/timers.py", "operations/timers.py", "onhost/onebox_release/core/timers.py",
     f"{UNITS}/NAME-TIMER@.service.j2", f"{UNITS}/onebox-job-NAME-TIMER.service.j2",
     f"{UNITS}/onebox-job-NAME-TIMER.timer.j2",
 )  # fmt: skip

@@ -15,8 +15,8 @@ from pyinfra.api.host import Host
 from commands.connect import connected
 from commands.inventory import PROJECT
 from operations import manifest
-from operations.access import Access, decided, foreign
-from operations.difference import EDITED, Difference, mended
+from operations.access import Access, access_changes, managed_user
+from operations.difference import EDITED, Difference, differences_of
 from operations.release import ABANDONED, abandoned
 from settings import VM
 
@@ -73,14 +73,14 @@ def inspect(name: str, data: Mapping[str, Any]) -> Drift:
         if len(found) > 1:  # the manifest differs whenever a file does
             found = [each for each in found if each.what != manifest.PATH]
         vm: VM = data["vm"]
-        access = foreign(host.get_fact(Access, decided=decided(vm)))
+        access = access_changes(host.get_fact(Access, managed_user=managed_user(vm)))
         return Drift(name, found, [*abandoned(host, [app.name for app in vm.apps]), *access])
 
 
 def _differences(state: State, host: Host) -> Iterator[Difference]:
     for key in host.op_hash_order:
         commands = list(state.get_op_data_for_host(host, key).command_generator())
-        found = [difference for command in commands for difference in mended(command)]
+        found = [difference for command in commands for difference in differences_of(command)]
         if commands and not found:
             name = next(iter(state.get_op_meta(key).names))
             found = [Difference(name, "would change something")]

@@ -1,4 +1,4 @@
-"""Debian packages, without a change where nothing is missing."""
+"""Debian packages."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from operations.difference import Difference, mends
+from operations.difference import Difference, fixes
+from operations.facts import Names
 
-# Waits for another apt to finish; needrestart, where installed, would restart apps in place.
+# Waits for another apt. needrestart is suspended: it would restart apps in place.
 APT = (
     "env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1"
     " apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
 )
 
 
-class Installed(FactBase[list[str]]):
-    """Which of the given packages are installed, by their own name or by that of one that
-    provides them: Debian 13's libmagic1 is only a name that libmagic1t64 provides."""
+class Installed(Names):
+    """Which of the given packages are installed, under their own name or one that another package
+    provides: on Debian 13, libmagic1t64 provides libmagic1."""
 
     def command(self, packages: Sequence[str]) -> str:
-        """Return one command that asks for all packages."""
+        """Return one command for all packages."""
         query = shlex.quote("${db:Status-Status} ${Package}, ${Provides}\\n")
         names = " ".join(f"-e {shlex.quote(package)}" for package in packages)
         return (
@@ -32,21 +33,12 @@ class Installed(FactBase[list[str]]):
             f" | sed 's/ (.*//; s/ //g' | sort -u | grep -xF {names} || true"
         )
 
-    @staticmethod
-    def default() -> list[str]:
-        """Return what a host without any of them has."""
-        return []
 
-    def process(self, output: list[str]) -> list[str]:
-        """Return the installed packages' names."""
-        return output
-
-
-class Timekeeper(FactBase[str]):
-    """The package that keeps the clock, "container" where the host of this one does, or nothing."""
+class TimeDaemon(FactBase[str]):
+    """The package that keeps the clock; "container" where the container's host does; or ""."""
 
     def command(self) -> str:
-        """Return the command; Debian lets one such package in at a time."""
+        """Return the command; Debian's time daemons conflict, so there is at most one."""
         query = shlex.quote("${db:Status-Status} ${Package} ${Provides}\\n")
         return (
             "if systemd-detect-virt --quiet --container; then echo container;"
@@ -56,21 +48,21 @@ class Timekeeper(FactBase[str]):
 
     @staticmethod
     def default() -> str:
-        """Return what a host says that wasn't asked."""
+        """Return no package."""
         return ""
 
     def process(self, output: list[str]) -> str:
-        """Return the package."""
+        """Return the package's name."""
         return "".join(output[:1])
 
 
 @operation()
-def installed(packages: Sequence[str]) -> Generator[StringCommand, None, None]:
-    """Install what is missing in one transaction, with fresh package lists."""
-    present = host.get_fact(Installed, packages=packages)
-    missing = [package for package in packages if package not in present]
+def install(packages: Sequence[str]) -> Generator[StringCommand, None, None]:
+    """Install missing packages in one transaction, after an update of the package lists."""
+    installed = host.get_fact(Installed, packages=packages)
+    missing = [package for package in packages if package not in installed]
     if missing:
         update = StringCommand(f"{APT} -o APT::Update::Error-Mode=any update")
-        absent = (Difference(f"package {package}", "is not installed") for package in missing)
-        yield mends(update, *absent)
+        differences = (Difference(f"package {package}", "is not installed") for package in missing)
+        yield fixes(update, *differences)
         yield StringCommand(f"{APT} install --no-install-recommends {shlex.join(missing)}")

@@ -1,4 +1,4 @@
-"""An app's files as one archive, the same bytes for the same files."""
+"""An app's files as one reproducible archive."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Artifact:
 
 
 def pack(folder: Path) -> Artifact:
-    """Return the archive of a folder: what git would commit, or all but caches without git.
+    """Return the archive of a folder: what git would commit, or, without git, all but caches.
 
-    Raises PyinfraError that names every file which may not be packed.
+    Raises PyinfraError that lists every file that must not be packed.
     """
     buffer, refused = io.BytesIO(), []
     try:
@@ -48,7 +48,7 @@ def pack(folder: Path) -> Artifact:
 
 
 def _plain(entry: Entry) -> tarfile.TarInfo:
-    """Return of a file's attributes only whether it is executable."""
+    """Return a tar entry with no attribute of the file but its executable bit."""
     plain = tarfile.TarInfo(str(entry.path))
     plain.uname = plain.gname = "root"
     plain.mode = 0o755 if entry.executable else 0o644

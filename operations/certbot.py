@@ -1,4 +1,4 @@
-"""Certificates by certbot, one lineage an app."""
+"""Certificates from certbot, one lineage per app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
 from operations import acme_errors
-from operations.difference import Difference, mends
+from operations.difference import Difference, fixes
 from operations.python import BASE
 
 CERTBOT = f"{BASE}/certbot/bin/certbot"
@@ -23,44 +23,46 @@ WEBROOT = "/var/lib/onebox/acme"
 LIVE = "/etc/letsencrypt/live"
 RENEWAL = "/etc/letsencrypt/renewal"
 ACCOUNTS = "/etc/letsencrypt/accounts"
-# Which ACME server was given which e-mail address last: certbot itself forgets it.
+# The ACME server and the e-mail address last sent to it; certbot keeps no record of it.
 CONTACT = "/var/lib/onebox/acme-contact"
 FILES = "cert", "privkey", "chain", "fullchain"
-CLASSIC = "classic"  # what a certificate is of that was asked for without a profile
-# What could not be had in this run, a sentence each, by host and app ("" is the account).
+CLASSIC = "classic"  # the profile of a certificate that was requested without one
+# Why this run got no certificate, in a sentence, by host and app ("" is the account).
 failures: dict[tuple[str, str], str] = {}
-# ACME servers that did not answer in this run: asking them for each app would take minutes.
-_silent: dict[tuple[str, str], acme_errors.Why] = {}
+# ACME servers that this run could not reach: each further try would take most of a minute.
+_unreachable: dict[tuple[str, str], acme_errors.Failure] = {}
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """A certificate that is renewed under one name: by whom, for which domains, of which kind."""
+    """A certificate that is renewed under one name: issuer, domains and profile."""
 
     server: str
-    """Empty where certbot has lost its notes, and nobody renews it."""
+    """Empty if its renewal configuration is missing, so that nothing renews it."""
     domains: tuple[str, ...]
     profile: str = CLASSIC
 
-    def unlike(self, wanted: Lineage) -> str:
-        """Return how this one differs from the one that is wanted."""
-        if self.domains != wanted.domains:
-            return f"is for {', '.join(self.domains)}, not for {', '.join(wanted.domains)}"
-        if self.server != wanted.server:
-            return f"is renewed by {self.server or 'nobody'}, not by {wanted.server}"
-        return f"is of the profile {self.profile}, not {wanted.profile}"
+    def difference_from(self, expected: Lineage) -> str:
+        """Return how it differs from the expected one."""
+        if self.domains != expected.domains:
+            return f"is for {', '.join(self.domains)}, not for {', '.join(expected.domains)}"
+        if not self.server:
+            return f"is not renewed by {expected.server}"
+        if self.server != expected.server:
+            return f"is renewed by {self.server}, not by {expected.server}"
+        return f"has profile {self.profile}, not {expected.profile}"
 
 
 class Lineages(FactBase[dict[str, Lineage]]):
-    """The lineages on the host that have a certificate, by name."""
+    """The lineages on the server that have a certificate, by name."""
 
     def command(self) -> str:
-        """Return one command that reads each certificate's names and who is asked to renew it."""
+        """Return one command that reads each certificate's names and renewal configuration."""
         return (
             f"for pem in {LIVE}/*/fullchain.pem; do [ -e $pem ] || continue;"
-            " name=$(basename $(dirname $pem)); notes=" + RENEWAL + "/$name.conf;"
-            " server=$(sed -n 's/^server = //p' $notes 2>/dev/null);"
-            " profile=$(sed -n 's/^preferred_profile = //p' $notes 2>/dev/null);"
+            " name=$(basename $(dirname $pem)); config=" + RENEWAL + "/$name.conf;"
+            " server=$(sed -n 's/^server = //p' $config 2>/dev/null);"
+            " profile=$(sed -n 's/^preferred_profile = //p' $config 2>/dev/null);"
             " names=$(openssl x509 -in $pem -noout -ext subjectAltName | tail -n +2"
             " | grep -o 'DNS:[^, ]*' | cut -c5-);"
             """ printf '%s\\t%s\\t%s\\t%s\\n' "$name" "$server" "$profile" "$(echo $names)"; done"""
@@ -68,7 +70,7 @@ class Lineages(FactBase[dict[str, Lineage]]):
 
     @staticmethod
     def default() -> dict[str, Lineage]:
-        """Return the state of a host without certificates."""
+        """Return no lineages."""
         return {}
 
     def process(self, output: list[str]) -> dict[str, Lineage]:
@@ -81,7 +83,7 @@ class Lineages(FactBase[dict[str, Lineage]]):
 
 
 class Contact(FactBase[str]):
-    """The ACME server and the e-mail address that it was given last; nothing if nobody noted it."""
+    """The ACME server and the e-mail address last sent to it; "" without a record."""
 
     def command(self) -> str:
         """Return the command."""
@@ -89,16 +91,16 @@ class Contact(FactBase[str]):
 
     @staticmethod
     def default() -> str:
-        """Return what a host without the note has."""
+        """Return no record."""
         return ""
 
     def process(self, output: list[str]) -> str:
-        """Return the note."""
+        """Return the record."""
         return "".join(output)
 
 
 @operation()
-def certificate(
+def obtain(
     lineage: str,
     domains: Sequence[str],
     *,
@@ -108,78 +110,90 @@ def certificate(
     ca: str | None,
     address: str = "",
 ) -> Generator[FunctionCommand, None, None]:
-    """Have a certificate for exactly these domains, of this profile, from this ACME server.
+    """Obtain a certificate for exactly these domains, of this profile, from this ACME server.
 
-    A certificate that is there is left to the renewal timer. `ca` is a file on the host to trust
-    when talking to the ACME server; `address` is the host's own, where it is known.
+    The renewal timer renews an existing one. `ca` is a file on the server with the root to trust
+    for the ACME server; `address` is the server's own IP address, if known.
     """
-    standing = host.get_fact(Lineages).get(lineage)
-    wanted = Lineage(server, tuple(sorted(domains)), profile)
-    if standing == wanted:
+    current = host.get_fact(Lineages).get(lineage)
+    expected = Lineage(server, tuple(sorted(domains)), profile)
+    if current == expected:
         return
-    how = standing.unlike(wanted) if standing else "is missing"
-    renewed = standing and (standing.server, standing.profile) == (server, profile)
-    force = "--force-renewal" if standing and not renewed else ""
-    adopt = _adopt(lineage) if standing and not standing.server else ""
-    account = shlex.quote(ACCOUNTS + "/" + "".join(urlsplit(server)[1:3]))
-    get = (
-        f"test -d {account} || new=1; {adopt}{_trust(ca)}{CERTBOT} certonly --non-interactive"
-        f" --agree-tos {_contact(email)}"
-        f" --webroot --webroot-path {WEBROOT} --server {shlex.quote(server)} --cert-name {lineage}"
+    how = current.difference_from(expected) if current else "is missing"
+    is_same_kind = current and (current.server, current.profile) == (server, profile)
+    force = "--force-renewal" if current and not is_same_kind else ""
+    adopt = _adopt(lineage) if current and not current.server else ""
+    options = (
+        f"--server {shlex.quote(server)} --cert-name {lineage}"
         f" --preferred-profile {shlex.quote(profile)} --renew-with-new-domains --expand {force}"
         f" {' '.join(f'-d {domain}' for domain in domains)}"
-        # The account is as old as this; later ones get another address by `contact`.
-        f' && {{ test -z "$new" || {{ {_note(server, email)}; }}; }}'
-        # certbot does not: after a power cut nginx would find an empty certificate, and not start.
-        " && sync"
     )
-    facts = acme_errors.Request(tuple(domains), server, address)
-    yield mends(
-        FunctionCommand(_ask, (lineage, get, facts), {}), Difference(f"certificate {lineage}", how)
-    )
+    get = _certonly(adopt + _trust(ca), options, server, email)
+    request = acme_errors.Request(tuple(domains), server, address)
+    command = FunctionCommand(_run_certbot, (lineage, get, request), {})
+    yield fixes(command, Difference(f"certificate {lineage}", how))
 
 
 @operation()
-def contact(
+def update_contact(
     server: str, email: str | None, ca: str | None
 ) -> Generator[FunctionCommand, None, None]:
-    """Let the ACME server write to this address, or to nobody, after it was changed."""
-    noted = host.get_fact(Contact)
+    """Send the ACME server a changed e-mail address, or its removal."""
+    recorded = host.get_fact(Contact)
     has_account = any(each.server == server for each in host.get_fact(Lineages).values())
-    if not has_account or noted == f"{server} {email or ''}".strip() or not (noted or email):
+    if not has_account or recorded == _contact_of(server, email) or not (recorded or email):
         return
     update = (
         f"{_trust(ca)}{CERTBOT} update_account --non-interactive --agree-tos {_contact(email)}"
-        f" --server {shlex.quote(server)} && {_note(server, email)}"
+        f" --server {shlex.quote(server)} && {_record_contact(server, email)}"
     )
     how = "is registered with another e-mail address"
-    yield mends(
-        FunctionCommand(_ask, ("", update, acme_errors.Request((), server)), {}),
+    yield fixes(
+        FunctionCommand(_run_certbot, ("", update, acme_errors.Request((), server)), {}),
         Difference(f"account at {server}", how),
     )
 
 
-def _ask(state: State, host: Host, name: str, command: str, request: acme_errors.Request) -> bool:  # noqa: ARG001 - pyinfra's signature
-    """Run certbot; keep in one sentence why it failed."""
+def _run_certbot(
+    state: State,  # noqa: ARG001 - pyinfra's signature
+    host: Host,
+    name: str,
+    command: str,
+    request: acme_errors.Request,
+) -> bool:
+    """Run certbot; keep the reason of a failure for the end of the run."""
     failures.pop((host.name, name), None)
-    if known := _silent.get((host.name, request.server)):
-        failures[host.name, name] = request.sentence(known)
+    if known := _unreachable.get((host.name, request.server)):
+        failures[host.name, name] = request.message(known)
         return False
     done, output = host.run_shell_command(
         StringCommand(command), _sudo=bool(host.data.get("_sudo")), print_output=False
     )
     if done:
         return True
-    why = acme_errors.explain("\n".join(line.line for line in output), request)
-    if why.silent:
-        _silent[host.name, request.server] = why
-    failures[host.name, name] = request.sentence(why)
+    failure = acme_errors.explain("\n".join(line.line for line in output), request)
+    if failure.unreachable:
+        _unreachable[host.name, request.server] = failure
+    failures[host.name, name] = request.message(failure)
     logger.error(f"{host.print_prefix}{failures[host.name, name]}")
     return False
 
 
+def _certonly(before: str, options: str, server: str, email: str | None) -> str:
+    """Return the command that requests a certificate, and records the address of a new account."""
+    account = shlex.quote(ACCOUNTS + "/" + "".join(urlsplit(server)[1:3]))
+    return (
+        f"test -d {account} || new=1; {before}{CERTBOT} certonly --non-interactive --agree-tos"
+        f" {_contact(email)} --webroot --webroot-path {WEBROOT} {options}"
+        # A new account; `update_contact` changes the address of an existing one.
+        f' && {{ test -z "$new" || {{ {_record_contact(server, email)}; }}; }}'
+        # certbot doesn't: after a power cut, nginx could find an empty certificate and not start.
+        " && sync"
+    )
+
+
 def failed(host: Host) -> dict[str, str]:
-    """Return why certificates could not be had in this run on a host, by app."""
+    """Return why this run got no certificates on a host, by app."""
     return {app: why for (name, app), why in failures.items() if name == host.name}
 
 
@@ -191,14 +205,18 @@ def _contact(email: str | None) -> str:
     return f"--email {shlex.quote(email)}" if email else "--register-unsafely-without-email"
 
 
-def _note(server: str, email: str | None) -> str:
-    """Return a command that notes which address was given."""
-    note = shlex.quote(f"{server} {email or ''}".strip())
-    return f"umask 077 && echo {note} > {CONTACT}.new && mv -T {CONTACT}.new {CONTACT}"
+def _contact_of(server: str, email: str | None) -> str:
+    return f"{server} {email or ''}".strip()
+
+
+def _record_contact(server: str, email: str | None) -> str:
+    """Return a command that records which address the ACME server has."""
+    contact = shlex.quote(_contact_of(server, email))
+    return f"umask 077 && echo {contact} > {CONTACT}.new && mv -T {CONTACT}.new {CONTACT}"
 
 
 def _adopt(lineage: str) -> str:
-    """Return the beginning of a command: write the notes without which certbot refuses to touch a
-    certificate that is there. The rest of them it writes when it renews."""
-    notes = "".join(f"{file} = {LIVE}/{lineage}/{file}.pem\\n" for file in FILES)
-    return f"printf '{notes}[renewalparams]\\n' > {RENEWAL}/{lineage}.conf && "
+    """Return the beginning of a command: write the renewal configuration without which certbot
+    refuses to touch an existing certificate. certbot completes it when it renews."""
+    paths = "".join(f"{file} = {LIVE}/{lineage}/{file}.pem\\n" for file in FILES)
+    return f"printf '{paths}[renewalparams]\\n' > {RENEWAL}/{lineage}.conf && "

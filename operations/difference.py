@@ -1,6 +1,6 @@
-"""What on a server differs from what is wanted, told by the command that mends it.
+"""What differs between a server and the inventory, attached to the command that fixes it.
 
-So drift is a deploy's dry run in words, and what is told is mended by the next deploy.
+So drift is a deploy's dry run in words, and the next deploy fixes all that drift reports.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Difference:
     how: str
 
 
-def mends(command: Command, *differences: Difference) -> Command:
-    """Return the command, which now tells what it mends."""
+def fixes(command: Command, *differences: Difference) -> Command:
+    """Return the command with the differences that it fixes attached."""
     vars(command)["differences"] = differences
     return command
 
 
-def mended(command: PyinfraCommand) -> tuple[Difference, ...]:
-    """Return what a command mends; nothing for a step of a mend that another command told."""
-    told: tuple[Difference, ...] = vars(command).get("differences", ())
-    return told
+def differences_of(command: PyinfraCommand) -> tuple[Difference, ...]:
+    """Return what a command fixes; nothing for a later step of another command's fix."""
+    differences: tuple[Difference, ...] = vars(command).get("differences", ())
+    return differences

@@ -1,4 +1,4 @@
-"""What a server is, staging or production say: it remembers, and lets no other settings in."""
+"""The server's environment, such as staging or production, which a deploy must match."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from operations.files import File, Folder, make, write
 PATH = "/etc/onebox/environment"
 REFUSED = 4  # exit code
 UNNAMED = "a server without an environment"
-WRONG = (
-    "{host} is {there}, and these settings are for {wanted}. Nothing was changed. Correct `address`"
-    " or `environment`; if the server is to become another, write it down there:\n"
+MISMATCH = (
+    "{host} is {current}, and these settings are for {expected}. Nothing was changed. Correct"
+    " `address` or `environment`; to change the server's environment, run there:\n"
     "  {command}"
 )
 
 
-class Remembered(FactBase[str | None]):
-    """The environment that a server was first deployed as, "" if that had no name; None if it
-    wasn't deployed to."""
+class RecordedEnvironment(FactBase[str | None]):
+    """The environment of the server's first deploy; "" if it had none; None before any deploy."""
 
     def command(self) -> str:
         """Return the command."""
@@ -36,17 +35,21 @@ class Remembered(FactBase[str | None]):
 
 
 @operation()
-def remembered(environment: str | None) -> Generator[StringCommand, None, None]:
-    """Have the server remember its environment; exit with code 4 where it remembers another."""
-    there = host.get_fact(Remembered)
-    wanted = environment or ""
-    if there == wanted or (there is None and not wanted):
+def check(environment: str | None) -> Generator[StringCommand, None, None]:
+    """Record the environment at the first deploy; later, exit with code 4 if it differs."""
+    current: str | None = host.get_fact(RecordedEnvironment)
+    expected = environment or ""
+    if current == expected or (current is None and not expected):
         return
-    if there is not None:
-        names = (there or UNNAMED, wanted or "none")
-        command = f"echo {wanted} | sudo tee {PATH}" if wanted else f"sudo rm {PATH}"
-        told = WRONG.format(host=host.name, there=names[0], wanted=names[1], command=command)
-        logger.error(f"{host.print_prefix}{told}")
+    if current is not None:
+        logger.error(f"{host.print_prefix}{_mismatch(host.name, current, expected)}")
         sys.exit(REFUSED)
     yield make(Folder("/etc/onebox"))
-    yield write(File(PATH, f"{wanted}\n"))
+    yield write(File(PATH, f"{expected}\n"))
+
+
+def _mismatch(name: str, current: str, expected: str) -> str:
+    command = f"echo {expected} | sudo tee {PATH}" if expected else f"sudo rm {PATH}"
+    return MISMATCH.format(
+        host=name, current=current or UNNAMED, expected=expected or "none", command=command
+    )

@@ -1,4 +1,4 @@
-"""What several facts share: how an answer is read, and what an untouched host would answer."""
+"""Base classes of facts."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from pyinfra.api.facts import FactBase
 
 
 class YesOrNo(FactBase[bool]):
-    """Whether a command prints yes."""
+    """Whether a command prints "yes"."""
 
     @staticmethod
     def default() -> bool:
-        """Return the state of a host where it doesn't."""
+        """Return False, for a server without onebox."""
         return False
 
     def process(self, output: list[str]) -> bool:
-        """Tell whether it does."""
+        """Return whether the output is "yes"."""
         return output == ["yes"]
 
 
 class Names(FactBase[list[str]]):
-    """The names that a command prints, one a line."""
+    """The names or paths that a command prints, one per line."""
 
     @staticmethod
     def default() -> list[str]:
-        """Return what a host without any has."""
+        """Return no names, for a server without onebox."""
         return []
 
     def process(self, output: list[str]) -> list[str]:

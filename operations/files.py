@@ -1,4 +1,4 @@
-"""Files and folders placed whole: private from birth, atomic, and one command to see them all."""
+"""Files and folders, installed atomically; one command reads the state of all of them."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from operations.difference import EDITED, Difference, mends
+from operations.difference import EDITED, Difference, fixes
 
-ATTRIBUTES = ("mode", "owner", "content")  # as `Standing` reports them
+ATTRIBUTES = ("mode", "owner", "content")  # in the order of `FileStates`
 
 
 @dataclass(frozen=True)
 class File:
-    """A file as it should stand. `content` is never printed: it may hold secrets."""
+    """A file to install. `content` is never printed: it may hold secrets."""
 
     path: str
     content: str
     mode: str = "644"
     owner: str = "root:root"
     check: str | None = None
-    """Command that must accept the staged file, whose path replaces {}, before it is renamed in."""
+    """Command that must accept the new file, whose path replaces {}, before it is renamed."""
 
     def __repr__(self) -> str:
         return f"File({self.path})"
 
     @property
     def state(self) -> str:
-        """Return what `Standing` reports when the file is as it should be."""
+        """Return what `FileStates` reports once the file is installed."""
         return f"{self.mode} {self.owner} {sha256(self.content.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder as it should stand."""
+    """A folder to create."""
 
     path: str
     mode: str = "755"
     owner: str = "root:root"
-    holds: tuple[str, ...] | None = None
-    """Names (* stands for any text) of what may be in it beside what is placed with it; what
-    else is found there is removed. None: it is not ours alone, and nothing is removed."""
+    allowed: tuple[str, ...] | None = None
+    """Names (as patterns with *) that may be in it beside what is installed with it; all else is
+    removed. None: the folder is shared, and nothing is removed."""
 
     @property
     def state(self) -> str:
-        """Return what `Standing` reports when the folder is as it should be."""
+        """Return what `FileStates` reports once the folder is created."""
         return f"{self.mode} {self.owner} -"
 
 
-class Standing(FactBase[dict[str, str]]):
-    """Mode, owner and SHA-256 of files and folders, by path; absent ones are left out."""
+class FileStates(FactBase[dict[str, str]]):
+    """Mode, owner and SHA-256 of files and folders, by path, without those that don't exist."""
 
     def command(self, paths: Sequence[str], folders: Sequence[str] = ()) -> str:
-        """Return one command that looks at all paths, and at all that is in the folders."""
+        """Return one command for all paths, and for everything in the folders."""
         within = (f"{shlex.quote(folder)}/{all_}" for folder in folders for all_ in ("*", ".[!.]*"))
         return (
             f"for path in {' '.join([*map(shlex.quote, paths), *within])}; do"
@@ -71,84 +71,90 @@ class Standing(FactBase[dict[str, str]]):
 
     @staticmethod
     def default() -> dict[str, str]:
-        """Return the state of a host that has none of the paths."""
+        """Return no states: none of the paths exists."""
         return {}
 
     def process(self, output: list[str]) -> dict[str, str]:
-        """Return the state by path."""
+        """Return the states by path."""
         lines = (line.split(" ", 3) for line in output)
         return {path: f"{mode} {owner} {digest}" for mode, owner, digest, path in lines}
 
 
 @operation()
-def place(
-    things: Sequence[File | Folder], absent: Sequence[str] = ()
+def install(
+    entries: Sequence[File | Folder], absent: Sequence[str] = ()
 ) -> Generator[StringCommand, None, None]:
-    """Bring files and folders to the given state, in the given order, and remove `absent` ones,
-    and whatever is in a folder that `holds` it not."""
-    paths = [*(thing.path for thing in things), *absent]
-    owned = [t for t in things if isinstance(t, Folder) and t.holds is not None]
-    standing = host.get_fact(Standing, paths=paths, folders=[folder.path for folder in owned])
-    for thing in things:
-        there = standing.get(thing.path)
-        if there != thing.state:
-            yield mends(mend(thing, there), Difference(thing.path, differs(there, thing.state)))
-    wanted = {thing.path for thing in things}
-    for path in standing:
-        if path in absent or (path not in wanted and any(_is_extra(path, f) for f in owned)):
+    """Install files and folders in the given order; remove `absent` ones, and what a folder of ours
+    does not allow."""
+    paths = [*(entry.path for entry in entries), *absent]
+    owned = [e for e in entries if isinstance(e, Folder) and e.allowed is not None]
+    states = host.get_fact(FileStates, paths=paths, folders=[folder.path for folder in owned])
+    for entry in entries:
+        current = states.get(entry.path)
+        if current != entry.state:
+            how = describe_difference(current, entry.state)
+            yield fixes(repair(entry, current), Difference(entry.path, how))
+    installed = {entry.path for entry in entries}
+    for path in states:
+        if path in absent or (path not in installed and any(_is_extra(path, f) for f in owned)):
             remove = StringCommand("rm", "-rf", shlex.quote(path))
-            yield mends(remove, Difference(path, "is extra"))
+            yield fixes(remove, Difference(path, "is extra"))
 
 
 @operation()
-def place_once(path: str, content: Callable[[], str]) -> Generator[StringCommand, None, None]:
-    """Write a file for root alone if there is none; one that is there is never changed."""
-    standing = host.get_fact(Standing, paths=[path]).get(path)
-    wanted = File(path, "", mode="600")
-    if standing is None:
+def create_once(path: str, content: Callable[[], str]) -> Generator[StringCommand, None, None]:
+    """Write a file that only root can read, unless it exists; its content is never changed."""
+    current = host.get_fact(FileStates, paths=[path]).get(path)
+    expected = File(path, "", mode="600")
+    if current is None:
         file = File(path, content(), mode="600")
-        yield mends(write(file), Difference(path, "is missing"))
-    elif standing.rsplit(" ", 1)[0] != wanted.state.rsplit(" ", 1)[0]:
-        yield mends(_own(wanted), Difference(path, differs(standing, wanted.state, ATTRIBUTES[:2])))
+        yield fixes(write(file), Difference(path, "is missing"))
+    elif current.rsplit(" ", 1)[0] != expected.state.rsplit(" ", 1)[0]:
+        how = describe_difference(current, expected.state, ATTRIBUTES[:2])
+        yield fixes(_set_attributes(expected), Difference(path, how))
 
 
-def differs(there: str | None, wanted: str, attributes: Sequence[str] = ATTRIBUTES) -> str:
-    """Return in words how the state of a path differs from the wanted one."""
-    if there is None:
+def describe_difference(
+    current: str | None, expected: str, attributes: Sequence[str] = ATTRIBUTES
+) -> str:
+    """Return in words how the state of a path differs from the expected one."""
+    if current is None:
         return "is missing"
-    values = zip(attributes, there.split(" "), wanted.split(" "), strict=False)
-    found = [
+    values = zip(attributes, current.split(" "), expected.split(" "), strict=False)
+    differences = [
         EDITED if name == "content" else f"has {name} {is_}, not {should}"
         for name, is_, should in values
         if is_ != should
     ]
-    return ", ".join(found)
+    return ", ".join(differences)
 
 
-def mend(thing: File | Folder, there: str | None) -> StringCommand:
-    """Return the command that brings a path from one state to the wanted one; a file whose
-    content is right keeps its time, which tells what runs whether it was started before it."""
-    if isinstance(thing, Folder):
-        return make(thing)
-    is_right = there and there.split(" ")[2] == thing.state.split(" ")[2]
-    return _own(thing) if is_right else write(thing)
+def repair(entry: File | Folder, current: str | None) -> StringCommand:
+    """Return the command that brings a path to its expected state.
+
+    A file with the right content is not rewritten: a newer time would restart what reads it.
+    """
+    if isinstance(entry, Folder):
+        return make(entry)
+    is_right = current and current.split(" ")[2] == entry.state.split(" ")[2]
+    return _set_attributes(entry) if is_right else write(entry)
 
 
-def _own(file: File) -> StringCommand:
+def _set_attributes(file: File) -> StringCommand:
     path = shlex.quote(file.path)
     return StringCommand(f"chown {file.owner} {path} && chmod {file.mode} {path}")
 
 
 def _is_extra(path: str, folder: Folder) -> bool:
     parent, _, name = path.rpartition("/")
-    return parent == folder.path and not any(fnmatch(name, kept) for kept in folder.holds or ())
+    return parent == folder.path and not any(fnmatch(name, kept) for kept in folder.allowed or ())
 
 
 def write(file: File) -> StringCommand:
     """Return the command that replaces a file.
 
-    The content travels on standard input, so it is in no argument list, log or other file; the
-    temporary file beside the target is readable by root alone until it has its owner and mode.
+    The content is sent on standard input, so that no argument list, log or other file has it. Only
+    root can read the temporary file beside the target until it has its owner and mode.
     """
     path = shlex.quote(file.path)
     steps = [
@@ -165,7 +171,7 @@ def write(file: File) -> StringCommand:
 
 
 def make(folder: Folder) -> StringCommand:
-    """Return the command that makes a folder, or mends its mode and owner."""
+    """Return the command that creates a folder, or sets its mode and owner."""
     user, group = folder.owner.split(":")
     path = shlex.quote(folder.path)
     return StringCommand(f"install -d -m {folder.mode} -o {user} -g {group} {path}")

@@ -1,4 +1,4 @@
-"""One deploy at a time, from its first change to its last."""
+"""The server's lock: one deploy at a time."""
 
 from __future__ import annotations
 
@@ -25,41 +25,40 @@ from pyinfra.connectors.ssh import SSHConnector
 from settings.transport import lost
 
 PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/host/lock.py"
-BEAT = 1  # seconds between two signs of life
-TAKEN = "locked"
+HEARTBEAT = 1  # seconds between two heartbeats
+ACQUIRED = "locked"
 WAITING = re.compile(r"\. Waiting for at most \d+ s; ")
 FAILED, LOCKED = 1, 3  # exit codes
-WAIT, MOST = 600, 86_400  # seconds
+WAIT, MAX_WAIT = 600, 86_400  # seconds
 
 
-def patience(host: Host) -> int:
-    """Return the seconds to wait for another deploy: `--data wait=`, 10 minutes by default.
+def wait_seconds(host: Host) -> int:
+    """Return the seconds to wait for another deploy: `--data wait=`, by default 600.
 
-    Raises PyinfraError where that is no number of seconds.
+    Raises PyinfraError if it is no number of seconds.
     """
     value = str(host.data.get("wait", WAIT))
-    if not (value.isascii() and value.isdigit() and int(value) <= MOST):
+    if not (value.isascii() and value.isdigit() and int(value) <= MAX_WAIT):
         raise PyinfraError(
-            f"--data wait={value}: expected whole seconds from 0 to {MOST}, as in --data wait=600."
-            " 0 does not wait."
+            f"--data wait={value}: expected whole seconds from 0 to {MAX_WAIT},"
+            " as in --data wait=600. 0 does not wait."
         )
     return int(value)
 
 
 @operation()
-def held(apps: list[str]) -> Generator[StringCommand, None, None]:
-    """Take the server's lock for the rest of this run; wait where another has it, and exit with
-    code 3 where that takes too long. `apps` are those that this run is to release.
+def acquire(apps: list[str]) -> Generator[StringCommand, None, None]:
+    """Acquire the server's lock until the run ends; exit with code 3 if the wait is too long.
 
-    It changes nothing on the server: a process there holds the lock until this one ends.
+    A process on the server holds it, so nothing there changes. `apps` are those to release.
     """
-    wait = patience(host)
+    wait = wait_seconds(host)
     if state.is_executing:
-        _take(wait, apps)
+        _acquire(wait, apps)
     yield from ()
 
 
-def _take(wait: int, apps: list[str]) -> None:
+def _acquire(wait: int, apps: list[str]) -> None:
     connector = host.connector
     if not isinstance(connector, SSHConnector) or not connector.client:
         raise PyinfraError("onebox deploys over SSH.")
@@ -68,19 +67,28 @@ def _take(wait: int, apps: list[str]) -> None:
     arguments = shlex.join([str(wait), *apps])
     command = f"{sudo}python3 -c {shlex.quote(PROGRAM.read_text())} {who} {arguments}"
     stdin, stdout, stderr = connector.client.exec_command(command)
-    gevent.spawn(_beat, host, stdin, stdout.channel)  # while this waits, too
+    gevent.spawn(_heartbeat, host, stdin, stdout.channel)  # during the wait, too
     with _interruptible():
-        while (answer := stdout.readline().strip()) != TAKEN:
+        while (answer := stdout.readline().strip()) != ACQUIRED:
             if not answer or stdout.channel.exit_status_ready() or not WAITING.search(answer):
-                logger.error(f"{host.print_prefix}{answer or stderr.read().decode().strip()}")
-                sys.stdout.flush()
-                # At once: nothing was begun, and the connection's own end is a traceback.
-                os._exit(LOCKED)
+                _give_up(answer or stderr.read().decode().strip())
             logger.warning(f"{host.print_prefix}{answer}")
+    _release_at_end(connector, stdin)
+
+
+def _give_up(why: str) -> None:
+    logger.error(f"{host.print_prefix}{why}")
+    sys.stdout.flush()
+    # Immediately: nothing has begun, and closing the connection prints a traceback.
+    os._exit(LOCKED)
+
+
+def _release_at_end(connector: SSHConnector, stdin: Any) -> None:
+    """Have the connection's end release the lock."""
     disconnect = connector.disconnect
 
     def end() -> None:
-        with suppress(OSError):  # then the server notes that the connection was lost
+        with suppress(OSError):  # then the server notices that the connection was lost
             stdin.write("end\n")
             stdin.flush()
         disconnect()
@@ -90,10 +98,10 @@ def _take(wait: int, apps: list[str]) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Have Ctrl-C end the run at once: pyinfra would wait for this operation to end."""
+    """Have Ctrl-C end the run immediately: pyinfra would wait for this operation to end."""
 
     def end(*_: object) -> None:
-        logger.error("Interrupted while waiting for another deploy. Nothing was begun.")
+        logger.error("Interrupted while waiting for another deploy. Nothing was changed.")
         sys.stdout.flush()
         os._exit(FAILED)
 
@@ -104,20 +112,20 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _beat(host: Host, stdin: Any, channel: Any) -> None:
-    """Show signs of life, and stop the run if the server has given the lock away."""
+def _heartbeat(host: Host, stdin: Any, channel: Any) -> None:
+    """Send heartbeats, and end the run if the server released the lock."""
     while not channel.exit_status_ready():
         try:
             stdin.write("\n")
             stdin.flush()
         except OSError:
             break
-        gevent.sleep(BEAT)
+        gevent.sleep(HEARTBEAT)
     if state.is_executing and not channel.get_transport().is_active():
         lost(host)
     if state.is_executing and channel.exit_status_ready():
         logger.error(
-            "This machine was silent for too long, and the server gave the lock away."
-            " Nothing is half done there; deploy again."
+            "This machine sent no heartbeat for too long, so the server released the lock."
+            " No change was left half done; deploy again."
         )
-        os._exit(LOCKED)  # at once: not one more change without the lock
+        os._exit(LOCKED)  # immediately: no further change without the lock

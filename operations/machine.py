@@ -1,4 +1,4 @@
-"""What the server is: facts that no deploy changes."""
+"""The server's hardware and system, which no deploy changes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POSTGRESQL = {"12": "15", "13": "17"}
 
 @dataclass(frozen=True)
 class Machine:
-    """A server's measure."""
+    """A server's size and system."""
 
     debian: str
     cores: int
@@ -28,11 +28,11 @@ class Machine:
         return POSTGRESQL[self.debian]
 
 
-class Look(FactBase[Machine]):
-    """Read everything about the machine in one command."""
+class MachineFact(FactBase[Machine]):
+    """The machine, read by one command."""
 
     def command(self) -> str:
-        """Return the command; nproc counts what this host may use, not what the hardware has."""
+        """Return the command; nproc counts the cores that this host may use, not the hardware's."""
         return (
             ". /etc/os-release; echo $ID $VERSION_ID; nproc;"
             " awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo;"
@@ -52,18 +52,18 @@ class Look(FactBase[Machine]):
         )
 
 
-_seen: dict[str, Machine] = {}
+_cache: dict[str, Machine] = {}
 
 
 def machine(host: Host) -> Machine:
-    """Return the server's measure, asked for once a run."""
-    if host.name not in _seen:
-        seen: Machine = host.get_fact(Look)
-        if seen.debian not in POSTGRESQL:
-            raise PyinfraError(f"{host.name} runs {seen.debian}; onebox needs Debian 12 or 13.")
-        if not seen.ssh_ports:
+    """Return the server's machine, read once per run."""
+    if host.name not in _cache:
+        found: Machine = host.get_fact(MachineFact)
+        if found.debian not in POSTGRESQL:
+            raise PyinfraError(f"{host.name} runs {found.debian}; onebox needs Debian 12 or 13.")
+        if not found.ssh_ports:
             raise PyinfraError(
-                f"{host.name}: `sshd -T` names no port; the firewall would close it."
+                f"{host.name}: `sshd -T` lists no port; the firewall would close SSH."
             )
-        _seen[host.name] = seen
-    return _seen[host.name]
+        _cache[host.name] = found
+    return _cache[host.name]

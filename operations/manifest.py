@@ -1,4 +1,4 @@
-"""What a whole deploy left on the server, for the server to notice what was changed since."""
+"""The checksums of all files of a deploy, by which monitoring notices later edits."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from collections.abc import Generator, Sequence
 
 from pyinfra import host
 from pyinfra.api.command import StringCommand
-from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from operations.difference import Difference, mends
-from operations.facts import YesOrNo
+from operations.difference import Difference, fixes
+from operations.facts import Names, YesOrNo
 
 PATH = "/etc/onebox/watch/manifest"
-# Our folders whole, but for what a person may write; and elsewhere whatever says that we made it;
-# releases come and go, with their own units.
+# All files in our folders, except those that a person may write, and elsewhere each file marked as
+# ours. Not release units: they come and go with their releases.
 OF_RELEASES = " ".join(f"--exclude='*@?*.{kind}'" for kind in ("service", "socket", "target"))
 SUMS = (
     f"{{ find /etc/onebox -type f ! -path '{PATH}*' ! -name revision.key"
@@ -26,19 +25,19 @@ SUMS = (
 )
 
 
-class Same(YesOrNo):
-    """Whether the sums of our files are those that are written down."""
+class IsCurrent(YesOrNo):
+    """Whether our files have the checksums of the manifest."""
 
     def command(self, path: str) -> str:
         """Return the command."""
         return f"{SUMS} | cmp -s - {path} && echo yes || true"
 
 
-class Unedited(FactBase[list[str]]):
-    """Which files are still as the last deploy left them."""
+class Unedited(Names):
+    """Which files are as the last deploy left them."""
 
     def command(self, paths: Sequence[str]) -> str:
-        """Return one command for all paths; a folder on the way may be a link."""
+        """Return one command for all paths; it follows links."""
         return (
             f"same=$(sha256sum --check {PATH} 2>/dev/null | sed -n 's/: OK$//p');"
             f" for path in {shlex.join(paths)}; do"
@@ -47,20 +46,11 @@ class Unedited(FactBase[list[str]]):
             " done; done; true"
         )
 
-    @staticmethod
-    def default() -> list[str]:
-        """Return what a host has that was never deployed to."""
-        return []
-
-    def process(self, output: list[str]) -> list[str]:
-        """Return the paths."""
-        return output
-
 
 @operation()
-def written(path: str) -> Generator[StringCommand, None, None]:
-    """Write the sums of our files down."""
-    if not host.get_fact(Same, path=path):
-        write = f"umask 077; {SUMS} > {path}.new && sync {path}.new && mv -T {path}.new {path}"
-        write += f" && sync {path.rpartition('/')[0]}"
-        yield mends(StringCommand(write), Difference(path, "is of another deploy"))
+def write(path: str) -> Generator[StringCommand, None, None]:
+    """Write the checksums of our files."""
+    if not host.get_fact(IsCurrent, path=path):
+        command = f"umask 077; {SUMS} > {path}.new && sync {path}.new && mv -T {path}.new {path}"
+        command += f" && sync {path.rpartition('/')[0]}"
+        yield fixes(StringCommand(command), Difference(path, "is from an earlier deploy"))

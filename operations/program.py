@@ -1,4 +1,4 @@
-"""Programs of onhost/sent/ that the deployer runs over its own connection, on a bare server too."""
+"""Programs of onhost/sent/, which the deployer runs over its connection, on a new server too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ONHOST = Path(__file__).resolve().parent.parent / "onhost"
-# Each module is imported under its own name, and the last is run.
+# Imports each module under its own name, and runs the last.
 RUN = """
 import sys, types
 for name, text in {modules!r}.items():
@@ -26,7 +26,7 @@ sys.exit(module.main(*sys.argv[1:]))
 def sent(name: str, *arguments: str) -> str:
     """Return the shell command that runs `main` of a module, as in "sent.access".
 
-    All that the module imports from onhost/ goes with it; packages' own text stays behind.
+    All that the module imports from onhost/ is sent with it, except the text of packages.
     """
     modules = dict.fromkeys(_with_imports(name), "")
     for module in modules:
@@ -36,7 +36,7 @@ def sent(name: str, *arguments: str) -> str:
 
 
 def _with_imports(name: str) -> Iterator[str]:
-    """Yield a module of onhost/ behind its packages and all that it imports."""
+    """Yield a module of onhost/, after its packages and all that it imports."""
     package = name.rpartition(".")[0]
     if package:
         yield from _with_imports(package)

@@ -1,4 +1,4 @@
-"""What nginx serves of the releases that are on a server."""
+"""The static folders of the releases on a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 class Published(FactBase[dict[str, list[str]]]):
-    """The folders for nginx that the kept releases have, by app."""
+    """The folders that nginx serves of kept releases, by app."""
 
     def command(self) -> str:
         """Return the command."""
@@ -21,7 +21,7 @@ class Published(FactBase[dict[str, list[str]]]):
 
     @staticmethod
     def default() -> dict[str, list[str]]:
-        """Return the state of a host without releases."""
+        """Return no folders."""
         return {}
 
     def process(self, output: list[str]) -> dict[str, list[str]]:

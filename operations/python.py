@@ -1,4 +1,4 @@
-"""Python programs that the server needs, each in a virtual environment of its own."""
+"""Python programs, each in its own virtual environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 from uv import find_uv_bin
 
-from operations.difference import Difference, mends
+from operations.difference import Difference, fixes
 
 PROJECT = Path(__file__).resolve().parent.parent
 BASE = "/usr/local/lib/onebox"
@@ -23,11 +23,11 @@ PIP_OPTIONS = "--quiet --disable-pip-version-check --require-hashes --only-binar
 
 
 class Link(FactBase[str]):
-    """Where an environment's symlink points to, if what is there runs on today's Python."""
+    """Where an environment's symlink points, if its program runs on the server's Python."""
 
     def command(self, path: str) -> str:
-        """Return the command. An upgrade of the distribution leaves the old Python until
-        somebody removes it, and with it all that runs on it."""
+        """Return the command; an upgrade of Debian leaves the old Python, and what runs on it,
+        until somebody removes it."""
         package = path.rpartition("/")[2]
         return (
             f"[ $(readlink -f {path}/bin/python) = $(readlink -f {PYTHON}) ]"
@@ -36,11 +36,11 @@ class Link(FactBase[str]):
 
 
 @operation()
-def environment(group: str) -> Generator[StringCommand, None, None]:
-    """Install the packages of the dependency group `group` exactly as uv.lock pins them.
+def install(group: str) -> Generator[StringCommand, None, None]:
+    """Install the packages of the dependency group `group` as uv.lock pins them.
 
     The new environment is built beside the old one and switched to by a rename, so that a timer
-    that uses it never finds half of one.
+    never finds half of one.
     """
     requirements = _requirements(group)
     link, folder = f"{BASE}/{group}", f"{group}-{sha256(requirements.encode()).hexdigest()[:12]}"
@@ -49,15 +49,15 @@ def environment(group: str) -> Generator[StringCommand, None, None]:
     new = f"{BASE}/{folder}"
     steps = [
         f"rm -rf {new}",
-        f"$(readlink -f {PYTHON}) -m venv {new}",  # by its version: see the fact
+        f"$(readlink -f {PYTHON}) -m venv {new}",  # the versioned path, which the fact compares
         f"{new}/bin/python -m pip install {PIP_OPTIONS} -r /dev/stdin",
         "sync",
         f"ln -sfn {folder} {link}.new",
         f"mv -T {link}.new {link}",
         f"find {BASE} -maxdepth 1 -type d -name '{group}-*' ! -name {folder} -exec rm -rf {{}} +",
     ]
-    install = StringCommand(" && ".join(steps), _stdin=requirements)
-    yield mends(install, Difference(link, "is not what uv.lock pins"))
+    command = StringCommand(" && ".join(steps), _stdin=requirements)
+    yield fixes(command, Difference(link, "is not what uv.lock pins"))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A release of an app: sent, built and switched to by our program on the server."""
+"""A release of an app: sent from here; built and switched to by onebox-release on the server."""
 
 from __future__ import annotations
 
@@ -13,34 +13,31 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.api.host import Host
-from pyinfra.api.operation import OperationMeta, operation
+from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 
 from operations.artifact import Artifact
-from operations.difference import Difference, mends
-from operations.lock import patience
+from operations.difference import Difference, fixes
+from operations.facts import Names
+from operations.lock import wait_seconds
+from operations.outcomes import Outcomes, failed_apps
 
 PROGRAM = "/usr/local/bin/onebox-release"
-ABANDONED = "is on the server, and the inventory does not have it"
-LIVE = "live"  # in place of an archive's digest
+ABANDONED = "is on the server but not in the inventory"
+LIVE = "live"  # instead of an archive's digest
 KEEP = "which `--data code=keep` keeps"
 WITHOUT_KEEP = "Fix: deploy without --data code=keep."
-# What came of the releases of this run, by host and app.
-outcomes: dict[tuple[str, str], OperationMeta] = {}
+outcomes: Outcomes = {}  # of `deploy`
 
 
 def failed(host: Host) -> list[str]:
-    """Return the apps that this run could not release on a host, as far as it has come."""
-    return [
-        app
-        for (name, app), outcome in outcomes.items()
-        if name == host.name and outcome.is_complete() and outcome.did_error()
-    ]
+    """Return the apps whose release failed on a host so far in this run."""
+    return failed_apps(outcomes, host)
 
 
 class Plan(FactBase[dict[str, Any] | None]):
-    """Which release an archive would become, which one is live, and which are up; None where
-    nothing was deployed yet."""
+    """The release that an archive would become, the live one and those that run; None before the
+    first deploy."""
 
     def command(self, app: str, digest: str) -> str:
         """Return the command."""
@@ -52,26 +49,17 @@ class Plan(FactBase[dict[str, Any] | None]):
         return data
 
 
-class Deployed(FactBase[list[str]]):
-    """The apps that are on the server, in the inventory or not."""
+class DeployedApps(Names):
+    """The apps on the server, in the inventory or not."""
 
     def command(self) -> str:
         """Return the command."""
         return "for file in /etc/onebox/*.json; do [ -e $file ] && basename $file .json; done; true"
 
-    @staticmethod
-    def default() -> list[str]:
-        """Return what a host has that nothing was deployed to."""
-        return []
-
-    def process(self, output: list[str]) -> list[str]:
-        """Return the names."""
-        return output
-
 
 def abandoned(host: Host, apps: Collection[str]) -> list[Difference]:
-    """Return the apps on a host that its inventory no longer has."""
-    deployed: list[str] = host.get_fact(Deployed)
+    """Return the apps on a host that are no longer in the inventory."""
+    deployed: list[str] = host.get_fact(DeployedApps)
     return [
         Difference(f"app {name}", f"{ABANDONED}: `fab remove --app {name}` removes it")
         for name in deployed
@@ -80,41 +68,42 @@ def abandoned(host: Host, apps: Collection[str]) -> list[Difference]:
 
 
 @operation()
-def live(
+def deploy(
     app: str, artifact: Artifact | None, credentials: HiddenValue
 ) -> Generator[StringCommand | FunctionCommand, None, None]:
-    """Make this archive, with the configuration that stands on the server, the live release.
+    """Make this archive, with the server's current configuration, the live release.
 
-    Without an archive it is the live release's own. `credentials` are for the installation of its
-    packages alone, and travel on standard input.
+    Without an archive, the live release's own is used. `credentials` are only for installing its
+    packages, and are sent on standard input.
     """
     plan = host.get_fact(Plan, app=app, digest=artifact.digest if artifact else LIVE)
     if not artifact:
-        yield from _kept(app, plan, credentials)
+        yield from _deploy_kept_code(app, plan, credentials)
         return
-    found = list(_differences(app, plan))
-    if not found:
+    differences = list(_differences(app, plan))
+    if not differences:
         return
     path = shlex.quote(f"/var/lib/onebox/{app}/incoming/{artifact.digest}.tar.gz")
     send = StringCommand(
         f"base64 -d > {path}.new && mv {path}.new {path}",
         _stdin=base64.encodebytes(artifact.content).decode(),
     )
-    yield mends(send, *found)
-    yield FunctionCommand(_deploy, (app, artifact.digest, credentials), {})
+    yield fixes(send, *differences)
+    yield FunctionCommand(_run_deploy, (app, artifact.digest, credentials), {})
 
 
-def _kept(
+def _deploy_kept_code(
     app: str, plan: dict[str, Any] | None, credentials: HiddenValue
 ) -> Generator[FunctionCommand, None, None]:
-    """Release the live release's code again, where its configuration or state differs."""
+    """Release the live release's code again if its configuration or state differs."""
     digest = plan.get("digest") if plan else None
     if not digest:
-        serving = plan and plan["live"]
-        missing = f"the archive of release {serving} is gone" if serving else "nothing is live"
+        current = plan and plan["live"]
+        missing = f"the archive of release {current} is gone" if current else "nothing is live"
         yield FunctionCommand(_refuse, (f"{app}: no code to keep, {missing}. {WITHOUT_KEEP}",), {})
-    elif found := list(_differences(app, plan)):
-        yield mends(FunctionCommand(_deploy, (app, digest, credentials), {}), *found)
+    elif differences := list(_differences(app, plan)):
+        command = FunctionCommand(_run_deploy, (app, digest, credentials), {})
+        yield fixes(command, *differences)
 
 
 def _refuse(state: State, host: Host, why: str) -> bool:  # noqa: ARG001 - pyinfra's signature
@@ -123,37 +112,37 @@ def _refuse(state: State, host: Host, why: str) -> bool:  # noqa: ARG001 - pyinf
 
 
 def reverts_a_key(plan: dict[str, Any] | None) -> bool:
-    """Tell whether a deploy replaces code that a deploy key brought by other code."""
+    """Return whether a deploy replaces the code of a deploy key's release."""
     if not plan or not plan["live"] or not plan["release"] or not plan.get("by_key"):
         return False
-    wanted, serving = (name.split("-")[0] for name in (plan["release"], plan["live"]))
-    return bool(wanted != serving)
+    new, current = (name.split("-")[0] for name in (plan["release"], plan["live"]))
+    return bool(new != current)
 
 
 def _differences(app: str, plan: dict[str, Any] | None) -> Iterator[Difference]:
-    """Yield how what runs differs from what the repository has."""
+    """Yield how the running release differs from the inventory and the app's source."""
     if plan is None or plan["live"] is None:
         yield Difference(f"app {app}", "has no live release")
         return
-    wanted, live = plan["release"], plan["live"]
-    if wanted != live:
-        same = wanted.split("-")[0] == live.split("-")[0]
-        how = "has another configuration" if same else f"is live, not {wanted}"
+    new, live = plan["release"], plan["live"]
+    if new != live:
+        same = new.split("-")[0] == live.split("-")[0]
+        how = "has an outdated configuration" if same else f"is live, not {new}"
         if reverts_a_key(plan):
-            how += f"; a deploy key brought its code, {KEEP}"
+            how += f"; a deploy key released its code, {KEEP}"
         yield Difference(f"release {live}", how)
     if live not in plan["up"]:
-        yield Difference(f"release {live}", "is not up")
+        yield Difference(f"release {live}", "is not running")
     for release in plan["up"]:
         if release != live:
-            yield Difference(f"release {release}", "is up beside the live one")
-    for what, how in plan.get("differences", []):  # an older program doesn't look
+            yield Difference(f"release {release}", "is running beside the live one")
+    for what, how in plan.get("differences", []):  # an older onebox-release has none
         yield Difference(what, how)
 
 
-def _deploy(state: State, host: Host, app: str, digest: str, credentials: HiddenValue) -> bool:  # noqa: ARG001 - pyinfra's signature
-    """Run the switch, and let its progress be read line by line."""
-    options = ["--wait", str(patience(host))]
+def _run_deploy(state: State, host: Host, app: str, digest: str, credentials: HiddenValue) -> bool:  # noqa: ARG001 - pyinfra's signature
+    """Run the deploy on the server, and print its progress line by line."""
+    options = ["--wait", str(wait_seconds(host))]
     options += ["--allow-incompatible"] * bool(host.data.get("allow_incompatible"))
     options += ["--credentials"] * bool(credentials.unmask())
     done, _ = host.run_shell_command(

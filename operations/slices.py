@@ -1,4 +1,4 @@
-"""Slices: limits that apply to what runs, without a restart of anything."""
+"""Limits of systemd slices, which apply to running processes without a restart."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from operations.difference import Difference, mends
+from operations.difference import Difference, fixes
 from operations.systemd import OURS, SET_ASIDE, drop_in_folders
 
 Limits = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
-class State:
-    """The properties of slices by name, and the drop-ins that are not onebox's."""
+class SlicesState:
+    """The properties of slices by name, and the drop-ins that are not ours."""
 
     properties: dict[str, dict[str, str]] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
 
 
-class Slices(FactBase[State]):
-    """What systemd applies to slices, and where a person overrides it."""
+class Slices(FactBase[SlicesState]):
+    """The limits that systemd applies to slices, and the drop-ins that override them."""
 
     def command(self, limits: Limits) -> str:
-        """Return one command that reads all of them."""
-        names = sorted({name for wanted in limits.values() for name in wanted})
-        asked = ",".join(["Id", "ActiveState", "NeedDaemonReload", *names])
+        """Return one command for all slices."""
+        names = sorted({name for values in limits.values() for name in values})
+        properties = ",".join(["Id", "ActiveState", "NeedDaemonReload", *names])
         folders = [folder for unit in limits for folder in drop_in_folders(unit)]
         return (
-            f"systemctl show -p {asked} {shlex.join(limits)};"
+            f"systemctl show -p {properties} {shlex.join(limits)};"
             f" find {shlex.join(folders)} -name '*.conf' -printf '%p\\n' 2>/dev/null || true"
         )
 
     @staticmethod
-    def default() -> State:
-        """Return the state of a host that has none of them."""
-        return State()
+    def default() -> SlicesState:
+        """Return no slices."""
+        return SlicesState()
 
-    def process(self, output: Sequence[str]) -> State:
+    def process(self, output: Sequence[str]) -> SlicesState:
         """Return the slices' state."""
         properties: dict[str, dict[str, str]] = {}
         block: dict[str, str] = {}
@@ -58,32 +58,32 @@ class Slices(FactBase[State]):
                 block[key] = value
                 if "Id" in block:
                     properties[block["Id"]] = block
-        return State(properties, tuple(overrides))
+        return SlicesState(properties, tuple(overrides))
 
 
 @operation()
-def bounded(limits: Limits) -> Generator[StringCommand, None, None]:
-    """Have slices with exactly these properties; what runs in them goes on."""
+def apply_limits(limits: Limits) -> Generator[StringCommand, None, None]:
+    """Give slices exactly these limits; their processes keep running."""
     state = host.get_fact(Slices, limits=limits)
     for path in state.overrides:
         aside = StringCommand(f"mv -T {shlex.quote(path)} {shlex.quote(path + SET_ASIDE)}")
-        yield mends(aside, Difference(path, "overrides a limit"))
-    behind = [unit for unit, wanted in limits.items() if _is_behind(state, unit, wanted)]
-    if behind or state.overrides:
-        differences = [Difference(unit, "has other limits") for unit in behind]
-        yield mends(StringCommand("systemctl daemon-reload"), *differences)
-    down = [unit for unit in limits if _of(state, unit).get("ActiveState") != "active"]
-    if down:
-        start = StringCommand(f"systemctl start {shlex.join(down)}")
-        yield mends(start, *(Difference(unit, "is not up") for unit in down))
+        yield fixes(aside, Difference(path, "overrides a limit"))
+    outdated = [unit for unit, expected in limits.items() if _is_outdated(state, unit, expected)]
+    if outdated or state.overrides:
+        differences = [Difference(unit, "has other limits") for unit in outdated]
+        yield fixes(StringCommand("systemctl daemon-reload"), *differences)
+    inactive = [unit for unit in limits if _properties(state, unit).get("ActiveState") != "active"]
+    if inactive:
+        start = StringCommand(f"systemctl start {shlex.join(inactive)}")
+        yield fixes(start, *(Difference(unit, "is inactive") for unit in inactive))
 
 
-def _is_behind(state: State, unit: str, wanted: Mapping[str, str]) -> bool:
-    found = _of(state, unit)
-    return found.get("NeedDaemonReload") == "yes" or any(
-        found.get(name) != value for name, value in wanted.items()
+def _is_outdated(state: SlicesState, unit: str, expected: Mapping[str, str]) -> bool:
+    current = _properties(state, unit)
+    return current.get("NeedDaemonReload") == "yes" or any(
+        current.get(name) != value for name, value in expected.items()
     )
 
 
-def _of(state: State, unit: str) -> dict[str, str]:
+def _properties(state: SlicesState, unit: str) -> dict[str, str]:
     return state.properties.get(unit, {})

@@ -1,7 +1,7 @@
 """Templates mirror the server's /: a template's path is its target's path.
 
-NAME, SLICE, PROCESS, TIMER and VERSION in a path stand for the app's name and its slice, one of its
-processes or timers, and the major version of PostgreSQL.
+In a path, NAME is the app's name, SLICE its slice, PROCESS or TIMER the name of one of those, and
+VERSION PostgreSQL's major version.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ FOLDER = Path(__file__).resolve().parent.parent / "templates"
 
 
 def env_quote(value: str) -> str:
-    """Quote a value for a file that systemd reads by EnvironmentFile=."""
+    """Quote a value for a file that systemd reads as EnvironmentFile=."""
     return '"' + re.sub(r'(["\\$`])', r"\\\1", value) + '"'
 
 
 def unit_quote(value: str) -> str:
-    """Quote an argument for a unit's ExecStart=, where % and $ mean something."""
+    """Quote an argument for a unit's ExecStart=, where % and $ are special."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     return f'"{escaped}"'
 
@@ -40,9 +40,9 @@ _environment.filters.update(env_quote=env_quote, unit_quote=unit_quote)
 
 
 def render(path: str, **values: Any) -> str:
-    """Return the text of the template for the target `path`, given without the leading slash.
+    """Return the text of a template, by its target's path without the leading slash.
 
-    Raises jinja2.UndefinedError where a template wants a value that it wasn't given.
+    Raises jinja2.UndefinedError if a value is missing.
     """
     return _environment.get_template(f"{path}.j2").render(**values)
 
@@ -55,13 +55,13 @@ def template(
     check: str | None = None,
     **values: Any,
 ) -> File:
-    """Return the file that the template `path` makes."""
+    """Return the file of a template."""
     text = render(path, **values)
     return File(f"/{target(path, **values)}", text, mode=mode, owner=owner, check=check)
 
 
 def target(path: str, **values: Any) -> str:
-    """Return the path on the server that a template stands for."""
+    """Return the path of a template's file on the server."""
     if "NAME" in path:
         path = path.replace("NAME", values["app"].name)
     if "SLICE" in path:

@@ -1,4 +1,4 @@
-"""A folder of configuration files that is checked as a whole and switched to by one rename."""
+"""A folder of files, checked as a whole and switched to by one rename."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from operations.difference import Difference, mends
-from operations.files import File, differs
+from operations.difference import Difference, fixes
+from operations.files import File, describe_difference
 
-# Unpacks {path: content} from standard input into a folder and flushes it to the disk.
+# Writes {path: content} from standard input into a folder, and syncs it.
 UNPACK = """
 import json, os, pathlib, sys
 os.umask(0o022)
@@ -26,12 +26,12 @@ for name, text in json.load(sys.stdin).items():
 """
 
 
-class Live(FactBase[dict[str, str]]):
-    """Mode, owner and SHA-256 of each file of the live folder, by its path below. Python's own
-    bytecode is left out: it differs from one version of Python to the next."""
+class TreeStates(FactBase[dict[str, str]]):
+    """Mode, owner and SHA-256 of each file in the folder, by path, without Python's bytecode, which
+    differs between versions of Python."""
 
     def command(self, path: str) -> str:
-        """Return one command that follows the link and looks at all that is behind it."""
+        """Return one command, which follows the link."""
         return (
             f"[ -L {path} ] && cd {path}/ 2>/dev/null"
             " && find . -name __pycache__ -prune -o ! -type d -exec sh -c"
@@ -41,25 +41,27 @@ class Live(FactBase[dict[str, str]]):
 
     @staticmethod
     def default() -> dict[str, str]:
-        """Return the state of a host without the tree."""
+        """Return no files."""
         return {}
 
     def process(self, output: list[str]) -> dict[str, str]:
-        """Return the state by path."""
+        """Return the states by path."""
         lines = (line.split(" ", 3) for line in output)
         return {path: f"{mode} {owner} {digest}" for mode, owner, digest, path in lines}
 
 
 @operation()
-def place(path: str, files: Mapping[str, str], check: str) -> Generator[StringCommand, None, None]:
-    """Make the symlink `path` lead to a folder with exactly these files.
+def install(
+    path: str, files: Mapping[str, str], check: str
+) -> Generator[StringCommand, None, None]:
+    """Point the symlink `path` at a folder with exactly these files.
 
-    `check` must accept the new folder, whose path replaces {}, before the link is renamed to it:
-    a bad tree is never where a reboot would find it.
+    The command `check` must accept the new folder, whose path replaces {}, before the link is
+    renamed, so that a reboot never finds a bad one.
     """
-    wanted = {name: File(name, text).state for name, text in files.items()}
-    there = host.get_fact(Live, path=path)
-    if there == wanted:
+    expected = {name: File(name, text).state for name, text in files.items()}
+    current = host.get_fact(TreeStates, path=path)
+    if current == expected:
         return
     checked = check.replace("{}", '"$new"')
     steps = [
@@ -72,16 +74,16 @@ def place(path: str, files: Mapping[str, str], check: str) -> Generator[StringCo
         f"sync {path.rsplit('/', 1)[0]}",
         f'find {path}.* -maxdepth 0 -type d ! -path "$new" -exec rm -rf {{}} +',
     ]
-    names = sorted(there.keys() | wanted.keys())
-    yield mends(
+    names = sorted(current.keys() | expected.keys())
+    yield fixes(
         StringCommand(" && ".join(steps), _stdin=json.dumps(files)),
         *(
             Difference(f"{path}/{name}", how)
             for name in names
-            if (how := _how(there.get(name), wanted.get(name)))
+            if (how := _how(current.get(name), expected.get(name)))
         ),
     )
 
 
-def _how(there: str | None, wanted: str | None) -> str:
-    return differs(there, wanted) if wanted else "is extra"
+def _how(current: str | None, expected: str | None) -> str:
+    return describe_difference(current, expected) if expected else "is extra"

@@ -1,4 +1,4 @@
-"""System users, by systemd-sysusers; those that only run programs can't log in."""
+"""System users, created by systemd-sysusers; those of apps can't log in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
-from operations.difference import Difference, mends
+from operations.difference import Difference, fixes
 
 GROUP = "onebox-nologin"  # sshd's DenyGroups names it
 HOME, SHELL = "/nonexistent", "/usr/sbin/nologin"
@@ -20,20 +20,20 @@ MASK = "/dev/null"
 
 @dataclass(frozen=True)
 class User:
-    """A user as the server knows it."""
+    """A user on the server."""
 
     home: str
     shell: str
     manager: str
-    """Target of the link that is its `user@UID.service`; /dev/null masks it."""
+    """Target of its link user@UID.service; /dev/null masks it."""
     groups: tuple[str, ...]
 
 
-class Known(FactBase[dict[str, User]]):
-    """Which of the given users exist, and how each could log in."""
+class Users(FactBase[dict[str, User]]):
+    """Those of the given users that exist, and how each could log in."""
 
     def command(self, users: Sequence[str]) -> str:
-        """Return one command that asks for all users."""
+        """Return one command for all users."""
         return (
             f"for user in {shlex.join(users)}; do"
             ' entry=$(getent passwd "$user") || continue;'
@@ -44,7 +44,7 @@ class Known(FactBase[dict[str, User]]):
 
     @staticmethod
     def default() -> dict[str, User]:
-        """Return what a host without any has."""
+        """Return no users."""
         return {}
 
     def process(self, output: list[str]) -> dict[str, User]:
@@ -57,48 +57,51 @@ class Known(FactBase[dict[str, User]]):
 
 
 @operation()
-def present(users: Sequence[str], *, login: bool = False) -> Generator[StringCommand, None, None]:
-    """Create the users that /etc/sysusers.d describes and that are missing.
+def create(users: Sequence[str], *, login: bool = False) -> Generator[StringCommand, None, None]:
+    """Create missing users, which /etc/sysusers.d must describe.
 
-    Without `login`, each is also kept from logging in: its home is /nonexistent, it is in the
-    group that sshd denies, and systemd never starts a manager for it, which has no sandbox.
+    Without `login` they can't log in: the home is /nonexistent, sshd denies their group, and
+    systemd never starts a user manager, which would have no sandbox.
     """
-    known = host.get_fact(Known, users=users)
-    found = [*_to_describe(known, users, login=login)]
-    if found:
-        yield mends(StringCommand("systemd-sysusers"), *found)
+    existing = host.get_fact(Users, users=users)
+    missing = [*_missing(existing, users, login=login)]
+    if missing:
+        yield fixes(StringCommand("systemd-sysusers"), *missing)
     for user in users if not login else ():
-        there = known.get(user)
-        if there and (there.home, there.shell) != (HOME, SHELL):
-            home = Difference(f"user {user}", f"has home {there.home} and shell {there.shell}")
-            yield mends(StringCommand(_homeless(user)), home)
-        if there is None or there.manager != MASK:
-            masked = Difference(f"user {user}", "could have a systemd manager of its own")
-            yield mends(StringCommand(_unmanaged(user)), *([masked] if there else []))
+        yield from _deny_login(user, existing.get(user))
 
 
-def _to_describe(
-    known: dict[str, User], users: Sequence[str], *, login: bool
+def _deny_login(user: str, current: User | None) -> Iterator[StringCommand]:
+    if current and (current.home, current.shell) != (HOME, SHELL):
+        home = Difference(f"user {user}", f"has home {current.home} and shell {current.shell}")
+        yield fixes(StringCommand(_remove_home(user)), home)
+    if current is None or current.manager != MASK:
+        manager = Difference(f"user {user}", "can have a systemd user manager")
+        yield fixes(StringCommand(_mask_manager(user)), *([manager] if current else []))
+
+
+def _missing(
+    existing: dict[str, User], users: Sequence[str], *, login: bool
 ) -> Iterator[Difference]:
     for user in users:
-        if user not in known:
+        if user not in existing:
             yield Difference(f"user {user}", "is missing")
-        elif not login and GROUP not in known[user].groups:
+        elif not login and GROUP not in existing[user].groups:
             yield Difference(f"user {user}", f"is not in the group {GROUP}")
 
 
-def _homeless(user: str) -> str:
-    """Return the command that changes a user's home and shell.
+def _remove_home(user: str) -> str:
+    """Return the command that sets a user's home and shell.
 
-    usermod refuses to while the user runs anything, and an app must not be stopped for this; vipw
-    takes the same locks, and replaces /etc/passwd by a rename.
+    usermod refuses while the user runs a process, and an app must not be stopped for this; vipw
+    takes the same locks and also replaces /etc/passwd by a rename.
     """
     edit = f"s|^({user}(:[^:]*){{4}}):.*|\\1:{HOME}:{SHELL}|"
     return f"VISUAL={shlex.quote(f'sed -Ei {shlex.quote(edit)}')} vipw -q > /dev/null"
 
 
-def _unmanaged(user: str) -> str:
-    """Return the command that ends a user's sessions, and keeps systemd from starting others."""
+def _mask_manager(user: str) -> str:
+    """Return the command that ends a user's sessions and masks its systemd user manager."""
     return (
         f"uid=$(id -u {user}) && systemctl mask --quiet user@$uid.service"
         " && systemctl stop user-$uid.slice"

@@ -1,1 +1,1 @@
-"""What stands on the server: one concern a file, one public @deploy in each."""
+"""What a deploy installs: one concern per file, one public @deploy in each."""

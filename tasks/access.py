@@ -1,4 +1,4 @@
-"""Who gets in: keys, sudo rights and listening programs, put on record."""
+"""SSH keys, sudo rights and listening programs: recorded, so that drift reports changes."""
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -9,14 +9,14 @@ from settings import VM
 
 @deploy("Access")
 def access() -> None:
-    """Have `authorized_keys` be all, if given; and remember who got in after the first deploy, so
-    that `fab drift` can tell who else does."""
+    """Install `authorized_keys`, if set; record who has access after the first deploy, so that
+    `fab drift` reports later changes."""
     vm: VM = host.data.vm
     if vm.authorized_keys:
-        accesses.keys_alone(
-            name=f"Let the given keys alone log in as {vm.ssh_user}",
+        accesses.authorize_keys(
+            name=f"Install the authorized keys of {vm.ssh_user}",
             user=vm.ssh_user,
             keys=vm.authorized_keys,
         )
     accept = bool(host.data.get("accept"))
-    accesses.recorded(name="Put on record who gets in", vm=vm, accept=accept)
+    accesses.record_access(name="Record who has access", vm=vm, accept=accept)

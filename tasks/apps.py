@@ -1,7 +1,8 @@
-"""The apps' places on the server: users, folders, configuration, units."""
+"""Users, folders, configuration and units of the apps."""
 
 import secrets
 from pathlib import PurePath
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -16,15 +17,15 @@ from settings.app import App, Web
 UNITS = "etc/systemd/system"
 MIGRATION = f"{UNITS}/NAME-migrate@.service"
 HOOK = f"{UNITS}/NAME-hook@.service"
-# MiB for the system, PostgreSQL and nginx, before any worker.
+# MiB for the system, PostgreSQL and nginx.
 RESERVED = 350
 DATABASE = "DATABASE_URL"
-MOST = 64  # workers, as many as the setting allows
+MAX_WORKERS = 64  # the setting's maximum, too
 
 
 @deploy("Apps")
 def apps() -> None:
-    """Make ready all that releases need: one app after the other."""
+    """Install what releases need, for one app after the other."""
     vm: VM = host.data.vm
     for app in host.loop(vm.chosen(host.data.get("app"))):
         _app(vm, app)
@@ -32,26 +33,27 @@ def apps() -> None:
 
 def _app(vm: VM, app: App) -> None:
     sysusers = template("etc/sysusers.d/NAME.conf", app=app)
-    files.place(
-        name=f"Describe the users of {app.name}", things=[Folder("/etc/sysusers.d"), sysusers]
+    files.install(
+        name=f"Install the sysusers.d file of {app.name}",
+        entries=[Folder("/etc/sysusers.d"), sysusers],
     )
     names = [app.name, app.migrator, app.builder]
-    users.present(name=f"Create the users of {app.name}", users=names)
-    files.place(
-        name=f"Place the folders, configuration and units of {app.name}",
-        things=[
+    users.create(name=f"Create the users of {app.name}", users=names)
+    files.install(
+        name=f"Install the folders, configuration and units of {app.name}",
+        entries=[
             *_folders(app),
             *_configuration(vm, app, machine(host)),
             *_units(app),
         ],
         absent=_absent(app),
     )
-    files.place_once(
-        name=f"Generate a secret key for {app.name}, once",
+    files.create_once(
+        name=f"Generate the secret key of {app.name}",
         path=f"/etc/{app.name}/generated.env",
         content=lambda: f"SECRET_KEY={secrets.token_urlsafe(48)}\n",
     )
-    systemd.running(name=f"Start {app.name} at boot", unit=f"{app.name}.service")
+    systemd.activate(name=f"Start {app.name} at boot", unit=f"{app.name}.service")
 
 
 def _absent(app: App) -> list[str]:
@@ -60,20 +62,19 @@ def _absent(app: App) -> list[str]:
 
 
 def workers(web: Web, machine: Machine, memory: int | None = None) -> int:
-    """Return how many workers serve: what is set, or what cores and memory allow. `memory` is what
-    the app may take, in MiB, where that is set.
+    """Return the number of workers: the setting, or what cores and memory allow.
 
-    One more than there are cores: more workers than that answered less for each second of CPU
-    (bench/results/serving/workers-1.png and workers-2.png); Gunicorn's own advice is 2 x cores + 1
-    (https://gunicorn.org/design/#how-many-workers), for workers that wait while they serve. Half
-    of the memory: during a switch two releases run.
+    `memory` is the app's limit in MiB, if set. One more than cores: more workers served fewer
+    requests per second of CPU (bench/results/serving/workers-1.png and workers-2.png); Gunicorn
+    recommends 2 x cores + 1 (https://gunicorn.org/design/#how-many-workers) for workers that wait
+    while they serve. Half of the memory: two releases run during a switch.
     """
     affordable = (memory or machine.memory - RESERVED) // 2 // web.worker_memory
-    return web.workers or max(1, min(machine.cores + 1, affordable, MOST))
+    return web.workers or max(1, min(machine.cores + 1, affordable, MAX_WORKERS))
 
 
-def serving(app: App, machine: Machine) -> int:
-    """Return how many workers an app has, within what it may take."""
+def workers_of(app: App, machine: Machine) -> int:
+    """Return an app's number of workers, within its memory limit."""
     return workers(app.web, machine, app.resources.memory)
 
 
@@ -82,7 +83,7 @@ def _folders(app: App) -> list[Folder]:
         Folder(f"/srv/{app.name}"),
         Folder(f"/srv/{app.name}/releases"),
         Folder(f"/srv/{app.name}/venvs"),
-        Folder(f"/etc/{app.name}", mode="700", holds=("generated.env", "releases")),
+        Folder(f"/etc/{app.name}", mode="700", allowed=("generated.env", "releases")),
         Folder(f"/etc/{app.name}/releases", mode="700"),
         Folder(f"/var/lib/{app.name}", mode="700", owner=f"{app.name}:{app.name}"),
         Folder(f"/var/lib/onebox/{app.name}", mode="700"),
@@ -94,7 +95,33 @@ def _folders(app: App) -> list[Folder]:
 
 
 def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
-    parameters = {
+    return [
+        template("etc/onebox/NAME.json", app=app, parameters=_parameters(app)),
+        template(
+            "etc/NAME/app.env", mode="600", app=app, environment=environment(vm, app, machine)
+        ),
+        template(
+            "etc/NAME/migrate.env",
+            mode="600",
+            app=app,
+            environment=_database(app, app.migrator),
+        ),
+        template("etc/NAME/secrets.env", mode="600", app=app),
+        template("etc/needrestart/conf.d/onebox-NAME.conf", app=app),
+        template("etc/tmpfiles.d/onebox-NAME.conf", app=app),
+        template("etc/NAME/static", app=app),
+        template("etc/NAME/gunicorn.conf.py", app=app, workers=workers_of(app, machine)),
+        *(
+            [File(f"/etc/{app.name}/known_hosts", app.git_known_hosts.read_text())]
+            if app.git_known_hosts
+            else []
+        ),
+    ]
+
+
+def _parameters(app: App) -> dict[str, Any]:
+    """Return the parameters of onebox-release."""
+    return {
         "schema": 1,
         "data": {
             "domains": app.domains,
@@ -119,28 +146,6 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
             "hooks": app.hooks.commands,
         },
     }
-    return [
-        template("etc/onebox/NAME.json", app=app, parameters=parameters),
-        template(
-            "etc/NAME/app.env", mode="600", app=app, environment=environment(vm, app, machine)
-        ),
-        template(
-            "etc/NAME/migrate.env",
-            mode="600",
-            app=app,
-            environment=_database(app, app.migrator),
-        ),
-        template("etc/NAME/secrets.env", mode="600", app=app),
-        template("etc/needrestart/conf.d/onebox-NAME.conf", app=app),
-        template("etc/tmpfiles.d/onebox-NAME.conf", app=app),
-        template("etc/NAME/static", app=app),
-        template("etc/NAME/gunicorn.conf.py", app=app, workers=serving(app, machine)),
-        *(
-            [File(f"/etc/{app.name}/known_hosts", app.git_known_hosts.read_text())]
-            if app.git_known_hosts
-            else []
-        ),
-    ]
 
 
 def _units(app: App) -> list[File]:
@@ -158,31 +163,31 @@ def _units(app: App) -> list[File]:
 
 
 def _optional(app: App) -> dict[str, bool]:
-    """Return the units that an app may have, and whether it has."""
+    """Return an app's optional units, and whether it has each."""
     return {MIGRATION: bool(app.migrate), HOOK: bool(app.hooks.commands)}
 
 
 def environment(vm: VM, app: App, machine: Machine) -> dict[str, str]:
-    """Return the environment that a release keeps; what the app's `env` sets wins, and a secret
-    of the same name over both. An external database's address is the one secret in it.
+    """Return the environment that a release keeps; the app's `env` overrides it, secrets both.
 
-    WEB_CONCURRENCY is Gunicorn's own name for the number of workers. DATABASE_CONNECTIONS is what
-    all processes of the app may open together, two releases' during a switch. ONEBOX_HEALTH is kept
-    with each release: going back asks it where it answers, whatever a later one's path is.
+    The only secret in it is the address of an external database. WEB_CONCURRENCY is Gunicorn's name
+    for the number of workers. DATABASE_CONNECTIONS is the maximum for all processes of the app, of
+    two releases during a switch. ONEBOX_HEALTH is kept with each release, because a rollback checks
+    the health path of the release that it makes live.
     """
-    own = {"WEB_CONCURRENCY": str(serving(app, machine))}
+    own = {"WEB_CONCURRENCY": str(workers_of(app, machine))}
     if app.database == "local":
         own["DATABASE_CONNECTIONS"] = str(vm.connections[0])
     plain = {**_database(app, app.name), **own, **app.env, "ONEBOX_HEALTH": app.health}
     secrets = {secret.name: secret.value.get_secret_value() for secret in app.secrets}
-    told = {name: value for name, value in plain.items() if name not in secrets}
-    # A release stays with its database: a failed deploy must not move the live one to another.
-    return told | ({DATABASE: secrets[DATABASE]} if app.database == "external" else {})
+    public = {name: value for name, value in plain.items() if name not in secrets}
+    # A release keeps its database: a failed deploy must not move the live release to another.
+    return public | ({DATABASE: secrets[DATABASE]} if app.database == "external" else {})
 
 
 def _database(app: App, role: str) -> dict[str, str]:
-    told = app.database_env if app.database == "local" else {}
+    templates = app.database_env if app.database == "local" else {}
     return {
         key: value.replace("{role}", role).replace("{name}", app.name)
-        for key, value in told.items()
+        for key, value in templates.items()
     }

@@ -15,9 +15,9 @@ CA = "/etc/onebox/acme-ca.pem"
 
 @deploy("Certificates")
 def certificates() -> None:
-    """Get each app its certificate, and renew them all by a timer.
+    """Obtain each app's certificate, and renew all by a timer.
 
-    One that can't be had stops nothing else; the end of the run says why.
+    A failure does not stop the deploy; the end of the run reports it.
     """
     vm: VM = host.data.vm
     ca = CA if vm.tls.server_ca else None
@@ -28,14 +28,14 @@ def certificates() -> None:
     ]
     hook = "etc/letsencrypt/renewal-hooks/deploy/onebox"
     folders = [f"/{'/'.join(hook.split('/')[:depth])}" for depth in (2, 3, 4)]
-    files.place(
-        name="Describe the renewal of certificates",
-        things=[*map(files.Folder, folders), template(hook, mode="755"), *trusted, *units],
+    files.install(
+        name="Install the configuration and units of certificate renewal",
+        entries=[*map(files.Folder, folders), template(hook, mode="755"), *trusted, *units],
         absent=[] if trusted else [CA],
     )
     for app in vm.chosen(host.data.get("app")):
-        certbot.certificate(
-            name=f"Get a certificate for {', '.join(app.domains)}",
+        certbot.obtain(
+            name=f"Obtain a certificate for {', '.join(app.domains)}",
             lineage=app.name,
             domains=app.domains,
             server=vm.tls.server,
@@ -45,18 +45,20 @@ def certificates() -> None:
             address=own_address(vm),
             _ignore_errors=True,
         )
-    certbot.contact(
-        name="Let the certificate authority write to the address that is set",
+    certbot.update_contact(
+        name="Update the contact address of the ACME account",
         server=vm.tls.server,
         email=vm.tls.email,
         ca=ca,
         _ignore_errors=True,
     )
-    systemd.running(name="Renew certificates by a timer", unit=TIMER, restart_for=[units[1].path])
+    systemd.activate(
+        name="Start the timer of certificate renewal", unit=TIMER, restart_for=[units[1].path]
+    )
 
 
 def own_address(vm: VM) -> str:
-    """Return the server's IP address, where the inventory says it."""
+    """Return the server's IP address; "" if the inventory has a name instead."""
     try:
         return str(ip_address(vm.public_address or vm.address))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Which environment a server belongs to."""
+"""The server's environment, such as staging or production."""
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -9,6 +9,6 @@ from settings import VM
 
 @deploy("Environment")
 def environment() -> None:
-    """Keep one environment's settings away from another's server."""
+    """Refuse settings of another environment."""
     vm: VM = host.data.vm
-    environments.remembered(name="See that the server is what it is", environment=vm.environment)
+    environments.check(name="Check the server's environment", environment=vm.environment)

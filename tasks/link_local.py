@@ -1,4 +1,4 @@
-"""Apps reach no link-local address: clouds serve the server's own credentials there."""
+"""Apps can't reach link-local addresses: clouds serve the server's credentials there."""
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -15,28 +15,28 @@ TABLE = "inet onebox_link_local"
 
 @deploy("Link-local")
 def link_local() -> None:
-    """Refuse what apps send there, by the user that sends it: the users must be there."""
+    """Block link-local addresses for the users of apps, which must exist."""
     vm: VM = host.data.vm
     unit = f"etc/systemd/system/{UNIT}"
-    files.place(
-        name="Describe what apps may not reach",
-        things=[
+    files.install(
+        name="Install the rules for link-local addresses",
+        entries=[
             template(RULES, ports=machine(host).ssh_ports, check="/usr/sbin/nft -c -f {}"),
             template(unit, apps=vm.apps),
         ],
     )
-    held = [
+    blocked = [
         user
         for app in vm.chosen(host.data.get("app"))
         for user in (app.builder, *(() if app.sandbox.link_local else (app.name, app.migrator)))
     ]
-    proofs = [f"/usr/sbin/nft list chain {TABLE} output | grep -q fe80::/10"]
-    proofs += [
-        f"/usr/sbin/nft get element {TABLE} apps '{{ {user} }}' > /dev/null" for user in held
+    checks = [f"/usr/sbin/nft list chain {TABLE} output | grep -q fe80::/10"]
+    checks += [
+        f"/usr/sbin/nft get element {TABLE} apps '{{ {user} }}' > /dev/null" for user in blocked
     ]
-    systemd.running(
-        name="Keep apps from link-local addresses",
+    systemd.activate(
+        name="Block link-local addresses for apps",
         unit=UNIT,
         reload_for=[f"/{RULES}", f"/{unit}"],
-        proof=f"{{ {' && '.join(proofs)}; }} 2> /dev/null",
+        check=f"{{ {' && '.join(checks)}; }} 2> /dev/null",
     )

@@ -1,4 +1,4 @@
-"""One deploy at a time."""
+"""The server's lock: one deploy at a time."""
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -9,7 +9,7 @@ from settings import VM
 
 @deploy("Lock")
 def lock() -> None:
-    """Keep other deploys away from this server until this run ends."""
+    """Lock out other deploys to this server until this run ends."""
     vm: VM = host.data.vm
     apps = [app.name for app in vm.chosen(host.data.get("app"))]
-    locks.held(name="Take the server's lock for this run", apps=apps)
+    locks.acquire(name="Acquire the server's lock", apps=apps)

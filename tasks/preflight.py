@@ -1,4 +1,4 @@
-"""Whether the server can take a deploy, before anything is changed."""
+"""Checks whether the server can take a deploy, before it changes anything."""
 
 import sys
 
@@ -13,9 +13,10 @@ from tasks.system import packages
 
 @deploy("Preflight")
 def preflight() -> None:
-    """Look at the server, and end with exit code 4 where something stands in the way.
+    """Check the server, and end with exit code 4 if it can't take a deploy.
 
-    No operation: it is done as this file is read, so before the first operation, and by --dry too.
+    Not an operation: it runs while pyinfra reads deploy.py, before the first operation and with
+    --dry.
     """
     vm: VM = host.data.vm
     server, external = observe(host, vm, packages(vm))

@@ -1,4 +1,4 @@
-"""The code: sent to the server, and switched to there."""
+"""The apps' code, released on the server."""
 
 import sys
 
@@ -14,40 +14,40 @@ from settings.app import App
 
 @deploy("Releases")
 def releases() -> None:
-    """Make each app's code, as it is in its folder, the live release.
+    """Release each app's code as it is in its folder.
 
-    One that fails keeps none of the others from theirs; the end of the run tells of it. `--data
-    digest=...` says what it must be, when another server has run it already; `--data code=keep`
-    leaves the live release's code, and changes its configuration alone.
+    A failure does not stop the other apps; the end of the run reports it. `--data digest=...` is
+    the digest that the code must have, such as one tested on staging; `--data code=keep` keeps the
+    live release's code and changes only its configuration.
     """
     vm: VM = host.data.vm
-    keeps = _keeps()
+    keeps_code = _keeps_code()
     for app in host.loop(vm.chosen(host.data.get("app"))):
-        release.outcomes[host.name, app.name] = release.live(
+        release.outcomes[host.name, app.name] = release.deploy(
             name=f"Release {app.name}",
             app=app.name,
-            artifact=None if keeps else _promised(vm, app),
+            artifact=None if keeps_code else _expected_artifact(vm, app),
             credentials=HiddenValue(app.credentials),
             _ignore_errors=True,
         )
 
 
-def _keeps() -> bool:
-    """Tell whether the code that is live stays; exit with code 4 where that was misspelt."""
+def _keeps_code() -> bool:
+    """Return whether to keep the live code; exit with code 4 for an invalid `code`."""
     code = host.data.get("code")
     if code not in {None, "keep"} or (code and host.data.get("digest")):
         logger.error(
-            f"{host.print_prefix}--data code={code}: expected `keep`, and no `digest` beside it."
-            " Nothing was done."
+            f"{host.print_prefix}--data code={code}: expected `keep`, without --data digest."
+            " Nothing was changed."
         )
         sys.exit(REFUSED)
     return bool(code)
 
 
-def _promised(vm: VM, app: App) -> Artifact:
-    """Return an app's artifact; exit with code 4 if it isn't one of those that were promised.
+def _expected_artifact(vm: VM, app: App) -> Artifact:
+    """Return an app's artifact; exit with code 4 if `--data digest` lists others.
 
-    Where it replaces what a deploy key brought, that is said before anything is changed.
+    It warns, before any change, if the artifact replaces code that a deploy key released.
     """
     artifact = pack(app.source)
     if any(app.name in key.apps for key in vm.deploy_keys):
@@ -55,13 +55,13 @@ def _promised(vm: VM, app: App) -> Artifact:
         if plan and release.reverts_a_key(plan):
             logger.warning(
                 f"{host.print_prefix}This deploy replaces the code of {app.name} that a deploy key"
-                f" brought (release {plan['live']}), {release.KEEP}."
+                f" released (release {plan['live']}), {release.KEEP}."
             )
-    promised = str(host.data.get("digest") or artifact.digest)
-    if artifact.digest not in promised.split(","):
+    expected = str(host.data.get("digest") or artifact.digest)
+    if artifact.digest not in expected.split(","):
         logger.error(
-            f"{host.print_prefix}{app.source} is artifact {artifact.digest[:12]}, and"
-            f" {promised[:12]} was promised. Check out the commit that was tried. Nothing was done."
+            f"{host.print_prefix}{app.source} has digest {artifact.digest[:12]}, not"
+            f" {expected[:12]}. Nothing was changed. Fix: check out the commit that was tested."
         )
         sys.exit(REFUSED)
     return artifact

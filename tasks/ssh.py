@@ -1,6 +1,4 @@
-"""Who gets in: keys only, and no app."""
-
-from typing import Any
+"""SSH logins: by key only, and not for apps' users."""
 
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -13,17 +11,16 @@ from tasks.deploy_keys import USER
 
 @deploy("SSH")
 def ssh() -> None:
-    """Let sshd accept keys only, and nobody's that only runs programs."""
+    """Have sshd accept keys only, and deny users that only run programs."""
     vm: VM = host.data.vm
     reload = "systemctl reload ssh.service"
-    seen: dict[str, Any] = host.get_fact(sshd.Sshd)
-    options = sshd.options(vm, seen)
-    guarded.place(
-        name="Accept SSH keys only",
+    options = sshd.options(vm, host.get_fact(sshd.Sshd))
+    guarded.install(
+        name="Allow SSH logins by key only",
         file=template(
             sshd.DROP_IN[1:], check="/usr/sbin/sshd -t -f {}", options=options, deployer=USER
         ),
         apply=reload,
-        withdraw=reload,
+        revert=reload,
     )
-    sshd.in_effect(name="Check that sshd goes by it", wanted=options)
+    sshd.check_effective(name="Check that sshd's drop-in is in effect", expected=options)

@@ -1,6 +1,6 @@
-"""What apps do at certain times, in the release that is live then.
+"""Timers of apps, which run in the live release.
 
-Where a release of this run failed, the live one keeps its timers.
+An app whose release failed in this run keeps its timers.
 """
 
 import shlex
@@ -8,7 +8,8 @@ import shlex
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
-from operations import files, jobs, release, systemd
+from operations import files, release, systemd
+from operations import timers as app_timers
 from operations.templates import template
 from settings import VM
 from settings.app import App
@@ -18,7 +19,7 @@ UNITS = "etc/systemd/system"
 
 @deploy("Timers")
 def timers() -> None:
-    """Schedule each app's jobs."""
+    """Install each app's timers, and remove obsolete ones."""
     vm: VM = host.data.vm
     for app in host.loop(vm.chosen(host.data.get("app"))):
         _app(app)
@@ -28,28 +29,28 @@ def _app(app: App) -> None:
     def is_released() -> bool:
         return app.name not in release.failed(host)
 
-    jobs.gone(
-        name=f"Remove the timers that {app.name} no longer has",
+    app_timers.remove(
+        name=f"Remove obsolete timers of {app.name}",
         app=app.name,
-        wanted=[timer.name for timer in app.timers],
+        expected=[timer.name for timer in app.timers],
         processes=[process.name for process in app.processes],
         _if=is_released,
     )
     for timer in app.timers:
         calendar = f"systemd-analyze calendar {shlex.quote(timer.schedule)} > /dev/null"
-        clock, job, process = (
+        unit, service, release_unit = (
             template(f"{UNITS}/onebox-job-NAME-TIMER.timer", app=app, timer=timer, check=calendar),
             template(f"{UNITS}/onebox-job-NAME-TIMER.service", app=app, timer=timer),
             template(f"{UNITS}/NAME-TIMER@.service", app=app, timer=timer),
         )
-        files.place(
-            name=f"Describe the timer {timer.name} of {app.name}",
-            things=[process, job, clock],
+        files.install(
+            name=f"Install the timer {timer.name} of {app.name}",
+            entries=[release_unit, service, unit],
             _if=is_released,
         )
-        systemd.running(
-            name=f"Run {timer.name} of {app.name} {timer.schedule}",
-            unit=clock.path.rpartition("/")[2],
-            restart_for=[clock.path, job.path, process.path],
+        systemd.activate(
+            name=f"Start the timer {timer.name} of {app.name}, {timer.schedule}",
+            unit=unit.path.rpartition("/")[2],
+            restart_for=[unit.path, service.path, release_unit.path],
             _if=is_released,
         )

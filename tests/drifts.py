@@ -1,4 +1,4 @@
-"""What people do to a server by hand, what `fab drift` says of it, and that a deploy mends it."""
+"""Manual changes of a server, what `fab drift` reports of each, and the deploy that fixes it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OTHERS = (
     f" && rm {OTHER} && systemctl reload nginx"
 )
 
-# What was done: (how, what is told; * stands for any text)
+# By what was changed: the command, and the reported difference, where * is any text.
 DRIFTS = {
     "an edited unit file": (
         "echo '# edited' >> /etc/systemd/system/links.service",
@@ -74,7 +74,7 @@ DRIFTS = {
         f"systemctl stop links-worker@{LIVE}",
         "links-worker@*.service is stopped",
     ),
-    "a stopped release": (f"systemctl stop links@{LIVE}.target", "release * is not up"),
+    "a stopped release": (f"systemctl stop links@{LIVE}.target", "release * is not running"),
     "a disabled unit": ("systemctl disable links.service", "links.service does not start at boot"),
     "a disabled cluster": (
         "systemctl disable postgresql.service",
@@ -127,27 +127,27 @@ DRIFTS = {
     ),
     "a role's attributes": (
         f'{PSQL} "alter role links superuser"',
-        "role links attributes differ from LOGIN",
+        "role links has attributes other than LOGIN (found SUPERUSER)",
     ),
     "a role's connection limit": (
         f'{PSQL} "alter role links connection limit -1"',
-        "role links has another connection limit",
+        "role links has connection limit -1, not *",
     ),
     "a renamed migration role": (
         f'{PSQL} "alter role \\"links-migrate\\" rename to \\"old links\\""',
-        "database links belongs in part to 'old links', not to links-migrate",
+        "database links has objects owned by 'old links', not links-migrate",
     ),
     "a migration role whose things went to the superuser": (
         f'{PSQL} "reassign owned by \\"links-migrate\\" to postgres" links',
-        "database links belongs in part to 'postgres', not to links-migrate",
+        "database links has objects owned by 'postgres', not links-migrate",
     ),
     "a database that its owner limits": (
         f'{PSQL} "alter database links connection limit 60 is_template true"',
-        "database links has another owner or other rights",
+        "database links has another owner or other privileges",
     ),
     "a right of another role": (
         f'{PSQL} "grant connect on database links to pg_monitor"',
-        "database links has another owner or other rights",
+        "database links has another owner or other privileges",
     ),
     "an open template1": (
         f'{PSQL} "grant connect on database template1 to public"',
@@ -160,7 +160,7 @@ DRIFTS = {
     ),
     "a database's rights": (
         f'{PSQL} "grant all on database links to public"',
-        "database links has another owner or other rights",
+        "database links has another owner or other privileges",
     ),
     "pg_hba": (
         "echo 'host all all 0.0.0.0/0 trust' >> /etc/onebox/postgresql/pg_hba.conf",
@@ -172,7 +172,7 @@ DRIFTS = {
     ),
     "the firewall in the kernel": (
         "nft add rule inet onebox input tcp dport 8080 accept",
-        "onebox-firewall.service is not in effect as it was loaded",
+        "onebox-firewall.service is active, but not in effect",
     ),
     "the firewall's rules": (
         "sed -i s/443/8443/ /etc/onebox/firewall.nft",
@@ -200,7 +200,7 @@ DRIFTS = {
     ),
     "a certificate that nothing renews": (
         "rm /etc/letsencrypt/renewal/links.conf",
-        "certificate links is renewed by nobody, not by *",
+        "certificate links is not renewed by *",
     ),
     "a removed certbot": (
         "rm -r /usr/local/lib/onebox/certbot",
@@ -216,15 +216,15 @@ DRIFTS = {
     ),
     "a manager of an app's user": (
         "systemctl unmask user@$(id -u links).service",
-        "user links could have a systemd manager of its own",
+        "user links can have a systemd user manager",
     ),
     "a removed user": ("userdel links-migrate", "user links-migrate is missing"),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Told:
-    """What `fab drift` says."""
+class DriftReport:
+    """What `fab drift` reports."""
 
     code: int
     deploy: list[str]
@@ -232,7 +232,7 @@ class Told:
 
 
 def fab(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of fab's for a server."""
+    """Run a fab command for a server."""
     server.pyinfra("--help")  # writes the inventory
     return subprocess.run(
         [sys.executable, "-m", "fabric", *arguments],
@@ -244,28 +244,28 @@ def fab(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def drift(server: Server) -> Told:
-    """Ask what differs."""
+def drift(server: Server) -> DriftReport:
+    """Return what differs."""
     result = fab(server, "drift", "--json")
     assert result.stdout, result.stderr
     document = json.loads(result.stdout)
     assert (document["schema"], document["host"]) == (1, server.host.name)
-    told = {
+    report = {
         kind: [f"{each['what']} {each['how']}" for each in found]
         for kind, found in document["data"].items()
     }
-    return Told(result.returncode, **told)
+    return DriftReport(result.returncode, **report)
 
 
-def see_and_mend(server: Server, what: str) -> list[str]:
-    """Break something, see that it is told, and that a deploy mends it for good; return what
-    was told."""
-    how, words = DRIFTS[what]
-    server.run(how.replace("{domain}", server.domain))
+def break_and_repair(server: Server, what: str) -> list[str]:
+    """Change something, check that drift reports it and that a deploy fixes it; return what was
+    reported."""
+    command, difference = DRIFTS[what]
+    server.run(command.replace("{domain}", server.domain))
     found = drift(server)
     assert found.code == 2, found
-    assert any(fnmatch(line, words) for line in found.deploy), found
+    assert any(fnmatch(line, difference) for line in found.deploy), found
     server.deploy()
-    assert drift(server) == Told(0, [], [])
+    assert drift(server) == DriftReport(0, [], [])
     assert server.deploy()["success"] == []
     return found.deploy

@@ -31,7 +31,7 @@ def test_a_dry_run_on_a_bare_host_tells_all_and_does_nothing(hosts: Hosts, debia
     before = server.run(NEW_FILES)
     wanted = changes(server)
     assert "Releases | Release links" in wanted
-    assert "Certificates | Get a certificate for " + server.domain in wanted
+    assert "Certificates | Obtain a certificate for " + server.domain in wanted
     assert server.run(NEW_FILES) == before
 
 

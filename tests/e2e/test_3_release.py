@@ -121,7 +121,7 @@ def test_a_domain_that_has_no_certificate_takes_nothing_down(changed: Server) ->
         "No certificate for mistyped.onebox.test: mistyped.onebox.test has no address in DNS. Fix:"
         " point its A record at the server; then deploy again."
     )
-    assert_run_went_on(result, told, f"{told} Until then links answers at https://{domains[0]}/.")
+    assert_run_went_on(result, told, f"{told} Until then links is served at https://{domains[0]}/.")
     assert changed.request("GET", "/health/ready").is_success
     changed.deploy()
     assert changed.deploy()["success"] == []
@@ -135,22 +135,22 @@ def test_an_authority_that_does_not_answer_stops_nothing_else(changed: Server) -
     changed.entry["tls"] = tls
     told = (
         f"No certificate for {changed.domain}: the ACME server 127.0.0.1:9 can't be reached from"
-        " the server (connection refused). Fix: see what `curl -I https://127.0.0.1:9/directory`"
-        " says there; then deploy again."
+        " the server (connection refused). Fix: run `curl -I https://127.0.0.1:9/directory` there;"
+        " then deploy again."
     )
-    assert_run_went_on(result, told, f"{told} Until then links answers at ")
+    assert_run_went_on(result, told, f"{told} Until then links is served at ")
     assert changed.request("GET", "/health/ready").is_success
 
 
 def assert_run_went_on(result: subprocess.CompletedProcess[str], *told: str) -> None:
     """A run failed with a sentence where it happened and at its end, and all else was done."""
     assert result.returncode == 1
-    _, _, rest = result.stderr.partition("Get a certificate")
-    there, _, end = rest.partition("Done | See that the apps answer")
+    _, _, rest = result.stderr.partition("Obtain a certificate")
+    there, _, end = rest.partition("Done | Check that the apps respond")
     assert told[0] in there
     assert told[1] in end
     assert "Traceback" not in rest
-    for done in ("Renew certificates by a timer", "Put on record", "Look at the server by a timer"):
+    for done in ("timer of certificate renewal", "Record who has access", "timer of monitoring"):
         assert done in there
 
 

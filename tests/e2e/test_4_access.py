@@ -25,13 +25,13 @@ table inet onebox {
     }
 }
 '''
-guarded.SECONDS = 8
-guarded.PATIENCE = 2
-guarded.place(
+guarded.REVERT_AFTER = 8
+guarded.CONNECT_TIMEOUT = 2
+guarded.install(
     name="Close every port",
     file=File("/etc/onebox/firewall.nft", rules),
     apply="systemctl reload onebox-firewall.service",
-    withdraw="systemctl stop onebox-firewall.service",
+    revert="systemctl stop onebox-firewall.service",
 )
 """
 
@@ -172,7 +172,7 @@ def test_a_firewall_that_locks_out_is_taken_back(server: Server) -> None:
     deploy.write_text(BLOCKED)
     result = server.pyinfra("-y", deploy=str(deploy))
     assert result.returncode != 0
-    assert "It takes this change back by itself" in result.stderr
+    assert "It reverts this change within" in result.stderr
     assert "Traceback" not in result.stderr
     time.sleep(10)
     assert "tcp dport { 22, 80, 443 } accept" in server.run("nft list table inet onebox")
@@ -184,7 +184,7 @@ def test_another_domain_is_another_certificate(copy: Callable[..., Server]) -> N
     more = "www." + server.domain
     server.app["domains"].append(more)
     assert (
-        "Certificates | Get a certificate for " + ", ".join(server.app["domains"])
+        "Certificates | Obtain a certificate for " + ", ".join(server.app["domains"])
         in server.deploy()["success"]
     )
     assert server.request("GET", "/health/live", domain=more).status_code == 200

@@ -253,8 +253,8 @@ def test_a_removed_app_leaves_nothing_and_disturbs_nobody(hand: Probed, tmp_path
     assert "var/lib/gone/upload" in hand.server.run(f"tar -tzf {files}")
     assert hand.server.run("stat -c %a /var/backups/onebox") == "700"
     hand.server.entry["apps"].pop()
-    # What the rest may take follows from who is there; nothing of it is of the app that is gone.
-    shared = {"Watch", "Limits", "Link-local", "PostgreSQL"}
+    # The limits of the others depend on which apps exist; nothing left is of the removed app.
+    shared = {"Monitoring", "Limits", "Link-local", "PostgreSQL"}
     assert {name.partition(" |")[0] for name in hand.server.deploy()["success"]} <= shared
     assert not hand.server.deploy()["success"]
     hand.server.entry["apps"].append(gone)

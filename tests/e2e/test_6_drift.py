@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.drifts import Told, drift, fab, see_and_mend
+from tests.drifts import DriftReport, break_and_repair, drift, fab
 from tests.server import Server
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJzvB0lZ6bGvYv9aLqX0m1xq3l4y5Jr7YQ8h2Zk1Jm3T someone"
@@ -27,7 +27,7 @@ def broken(copy: Callable[..., Server]) -> Server:
 
 
 def test_what_was_just_deployed_does_not_differ(server: Server) -> None:
-    assert drift(server) == Told(0, [], [])
+    assert drift(server) == DriftReport(0, [], [])
     told = fab(server, "drift")
     assert (told.returncode, told.stdout) == (
         0,
@@ -37,7 +37,7 @@ def test_what_was_just_deployed_does_not_differ(server: Server) -> None:
 
 @pytest.mark.parametrize("what", PAIRS)
 def test_what_was_changed_by_hand_is_told_and_mended(broken: Server, what: str) -> None:
-    see_and_mend(broken, what)
+    break_and_repair(broken, what)
 
 
 def test_settings_that_postgresql_can_not_start_with_are_undone(broken: Server) -> None:
@@ -69,7 +69,7 @@ def test_settings_that_postgresql_can_not_start_with_are_undone(broken: Server) 
     broken.run(f"rm -r {folder}; rm {kept}.refused; systemctl daemon-reload")
     del broken.entry["postgresql"]
     broken.deploy()
-    assert drift(broken) == Told(0, [], [])
+    assert drift(broken) == DriftReport(0, [], [])
 
 
 def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
@@ -95,7 +95,7 @@ def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
     assert max(map(len, told.splitlines())) <= 80
     result = broken.pyinfra("-y", "--data", "accept=true")
     assert result.returncode == 0, result.stderr
-    assert drift(broken) == Told(0, [], [])
+    assert drift(broken) == DriftReport(0, [], [])
     broken.run("systemctl stop foreign datagrams; rm /etc/sudoers.d/games")
     assert [line.rpartition(" is ")[2] for line in drift(broken).person] == ["gone"] * 3
     assert broken.pyinfra("-y", "--data", "accept=true").returncode == 0
@@ -107,7 +107,7 @@ def test_another_release_than_the_repositorys(broken: Server) -> None:
     broken.run("onebox-release rollback links")
     found = drift(broken)
     assert found.code == 2
-    assert found.deploy[0].endswith("has another configuration"), found
+    assert found.deploy[0].endswith("has an outdated configuration"), found
     broken.deploy()
     assert drift(broken).deploy == []
 

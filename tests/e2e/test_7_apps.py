@@ -457,9 +457,9 @@ def test_an_app_reaches_no_metadata_service(three: Server) -> None:
         assert inside(three, "one", ASK.format(port=8053)) == ""
         app(three, "one")["sandbox"] = {"link_local": True}
         assert three.deploy()["success"] == [
-            "Link-local | Describe what apps may not reach",
-            "Link-local | Keep apps from link-local addresses",
-            "Watch | Write down how this deploy leaves its files",
+            "Link-local | Install the rules for link-local addresses",
+            "Link-local | Block link-local addresses for apps",
+            "Monitoring | Write the checksums of installed files",
         ]
         assert inside(three, "one", ASK.format(port=8053)) == "200\n"
         assert inside(three, "three", ASK.format(port=8053)) == ""

@@ -120,7 +120,7 @@ def test_the_workflow_ships_nothing_but_what_staging_has_tried(
         "NUMBER, KIND = 1, 'good'\n"
     )
     assert runner.job("production") == REFUSED
-    assert "was promised" in runner.output
+    assert "check out the commit that was tested" in runner.output
     assert probe.live() == before
 
 
@@ -211,11 +211,11 @@ def test_a_configuration_is_deployed_without_taking_back_what_a_key_brought(
     assert keyholder.submit(pack(probe.folder)).returncode == 0
     by_key = probe.live()
     probe.become()
-    replaces = f"replaces the code of probe that a deploy key brought (release {by_key})"
+    replaces = f"replaces the code of probe that a deploy key released (release {by_key})"
     dry = probe.server.pyinfra("--dry")
     assert replaces in dry.stderr
     drift = fab(probe.server, "drift").stdout
-    assert "a deploy key brought its code, which `--data code=keep` keeps" in " ".join(
+    assert "a deploy key released its code, which `--data code=keep` keeps" in " ".join(
         drift.split()
     )
     probe.server.app["env"] = {"COLOUR": "green"}

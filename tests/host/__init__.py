@@ -1,1 +1,1 @@
-"""Looks at a deployed server, a file for each task, and changes nothing there."""
+"""Read-only checks of a deployed server, one file per task."""

@@ -1,4 +1,4 @@
-"""Which servers are looked at, and how: over SSH as the inventory says, and from outside."""
+"""Which servers are verified: the inventory's, over SSH and from outside."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import pytest
 from invoke.exceptions import Exit
 
 from . import outside
-from .server import Host, Server, Unreachable, is_lost
+from .connection import ConnectionFailed, Host, Server, is_connection_lost
 
 if TYPE_CHECKING:
     from settings import VM
     from settings.app import App
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-REFUSED = 4  # exit code of a run that could not begin
-TOLD, WIDTH = 5, 78  # lines and columns of what a check says
+REFUSED = 4  # exit code of a run that could not start
+LINES, WIDTH = 5, 78  # lines and columns of a failed check's message
 
 
 class InventoryError(Exception):
-    """The inventory can't be used; the message says why."""
+    """The inventory is invalid; the message has the reason."""
 
 
 sys.path.insert(0, str(PROJECT))  # an inventory imports settings
@@ -37,7 +37,7 @@ from commands.inventory import read  # noqa: E402
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test for each server, and for each app of it where the test asks for one."""
+    """Run each test for each server, or for each of its apps if the test has an app."""
     if "app" in metafunc.fixturenames:
         pairs = [(server, app) for server in servers() for app in server.vm.apps]
         ids = [f"{server.name}-{app.name}" for server, app in pairs]
@@ -48,9 +48,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems() -> None:
-    """Stop the run with the inventory's own message if it can't be used.
+    """Stop the run with the inventory's own message if it is invalid.
 
-    Not any earlier: while tests are collected, pytest would make a traceback of it.
+    Not during collection, where pytest would print a traceback.
     """
     if not servers():
         try:
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems() -> None:
 
 @cache
 def servers() -> list[Server]:
-    """Return the servers to look at; none where the inventory can't be used."""
+    """Return the servers to verify; none if the inventory is invalid."""
     try:
         return _servers()
     except InventoryError:
@@ -74,13 +74,13 @@ def _servers() -> list[Server]:
     found = [Server(name, data) for name, data in _hosts(path)]
     if not found:
         raise InventoryError(f"{path} has no servers.")
-    wanted = [name for name in os.environ.get("ONEBOX_LIMIT", "").split(",") if name]
+    limit = [name for name in os.environ.get("ONEBOX_LIMIT", "").split(",") if name]
     names = [server.name for server in found]
-    if unknown := sorted(set(wanted) - set(names)):
+    if unknown := sorted(set(limit) - set(names)):
         raise InventoryError(
             f"ONEBOX_LIMIT: {path} has no {', '.join(unknown)}, but {', '.join(names)}."
         )
-    chosen = [server for server in found if not wanted or server.name in wanted]
+    chosen = [server for server in found if not limit or server.name in limit]
     if unedited := [server.data["unedited"] for server in chosen if server.data["unedited"]]:
         raise InventoryError("\n\n".join(unedited))
     return chosen
@@ -90,23 +90,23 @@ def _hosts(path: Path) -> list[tuple[str, dict[str, Any]]]:
     path = path if path.is_file() else PROJECT / path
     if not path.is_file():
         raise InventoryError(f"There is no inventory {path}. Set ONEBOX_INVENTORY to yours.")
-    told = StringIO()
+    messages = StringIO()
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(messages):
             return read(path)
     except (SystemExit, Exit) as stop:
-        raise InventoryError(told.getvalue().strip() or str(stop)) from stop
+        raise InventoryError(messages.getvalue().strip() or str(stop)) from stop
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
-    """Stop where the connection is lost: that says nothing about the server."""
-    if call.excinfo and is_lost(call.excinfo.value):
-        _stop(f"The connection was lost, so this is not known: {call.excinfo.value}")
+    """Stop when the connection is lost: that is no failure of the server."""
+    if call.excinfo and is_connection_lost(call.excinfo.value):
+        _stop(f"Could not verify the server: the connection was lost. {call.excinfo.value}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what failed in a few lines each, where tracebacks are left out: `fab verify` does."""
+    """Print a few lines per failed check if tracebacks are off, as in `fab verify`."""
     if terminalreporter.config.option.tbstyle != "no":
         return
     for reason in dict.fromkeys(_unverified(terminalreporter)):
@@ -117,15 +117,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         about = f" ({of_what.removesuffix(']')})" if of_what else ""
         terminalreporter.write_line(f"\n{name.replace('_', ' ')}{about}", red=True)
         crash = getattr(report.longrepr, "reprcrash", None)
-        said = (crash.message if crash else report.longreprtext).splitlines()
-        lines = [part for text in said for part in textwrap.wrap(text, WIDTH)]
-        for text in lines[:TOLD]:
+        message = (crash.message if crash else report.longreprtext).splitlines()
+        lines = [part for text in message for part in textwrap.wrap(text, WIDTH)]
+        for text in lines[:LINES]:
             terminalreporter.write_line(f"  {text}")
         terminalreporter.write_line(f"  This check: {file}, line {(line or 0) + 1}")
 
 
 def _unverified(terminalreporter: pytest.TerminalReporter) -> Iterator[str]:
-    """Yield what could not be verified from this machine."""
+    """Yield what this machine could not verify."""
     for report in terminalreporter.getreports("skipped"):
         reason = str(report.longrepr[-1]).removeprefix("Skipped: ")  # file, line, reason
         if reason.startswith(outside.UNVERIFIED):
@@ -138,14 +138,14 @@ def _stop(message: str) -> NoReturn:
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Server:
-    """The server, and how it is reached."""
+    """The server and its connection."""
     found: Server = request.param
     return found
 
 
 @pytest.fixture(scope="session")
 def app(request: pytest.FixtureRequest) -> App:
-    """One app of the server."""
+    """An app of the server."""
     found: App = request.param
     return found
 
@@ -158,11 +158,11 @@ def vm(server: Server) -> VM:
 
 @pytest.fixture(scope="session")
 def host(server: Server) -> Iterator[Host]:
-    """The server from within, as root, over one connection."""
+    """The server as root sees it, over one SSH connection."""
     with tempfile.TemporaryDirectory(prefix="onebox-") as folder:
         try:
             yield server.connect(Path(folder) / "s")
-        except Unreachable as error:
+        except ConnectionFailed as error:
             _stop(str(error))
         finally:
             server.disconnect(Path(folder) / "s")
@@ -170,15 +170,15 @@ def host(server: Server) -> Iterator[Host]:
 
 @pytest.fixture(scope="session")
 def public(server: Server, host: Host) -> str:
-    """The IP address at which clients ask; the certificates on the server are trusted from here.
+    """The IP address that clients use. From here on, the server's own certificates are trusted.
 
-    They are read over SSH, so a certificate is none other than the server's own, whoever issued
-    it: what this machine trusts says nothing about a release.
+    They are read over SSH, so they are the server's, whoever issued them: which authorities this
+    machine trusts must not roll a release back.
     """
     for app in server.vm.apps:
         file = host.file(f"/etc/letsencrypt/live/{app.name}/cert.pem")
         if file.exists:
-            outside.anchors.add(file.content_string)
+            outside.server_certificates.add(file.content_string)
     try:
         return server.public_address
     except OSError as error:
@@ -187,13 +187,13 @@ def public(server: Server, host: Host) -> str:
 
 @pytest.fixture(scope="session")
 def unreachable(server: Server, public: str) -> str:
-    """Why ports 80 and 443 can't be reached from here, with the fix; nothing if they can."""
+    """Why ports 80 and 443 are unreachable from here, with the fix; "" if they are reachable."""
     return outside.unreachable(public, is_set=bool(server.vm.public_address))
 
 
 @pytest.fixture(scope="session")
 def address(public: str, unreachable: str) -> str:
-    """The IP address at which clients ask; without one that answers, one check says so."""
+    """The IP address that clients use; a single check fails if it is unreachable."""
     if unreachable:
         pytest.skip(unreachable)
     return public

@@ -1,4 +1,4 @@
-"""The certificate that is served, and its renewal."""
+"""Each app's certificate and its renewal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from . import outside
-from .server import Host, rights
+from .connection import Host, owner_and_mode
 
 if TYPE_CHECKING:
     from settings import VM
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 TIMER = "onebox-certbot.timer"
 WEBROOT = "/var/lib/onebox/acme"
 PUBLIC = "https://acme-v02.api.letsencrypt.org/directory"
-# OpenSSL's verify codes: no issuer, self-signed, self-signed in the chain, none found, no first.
+# OpenSSL's verify codes: unable to get issuer, self-signed leaf, self-signed in chain, and more.
 UNKNOWN_ISSUER = {2, 18, 19, 20, 21}
 
 
 @pytest.fixture(scope="session")
 def renewal(host: Host, app: App) -> dict[str, str]:
-    """What certbot renews the app's certificate with."""
+    """certbot's renewal configuration of the app's certificate."""
     text = host.file(f"/etc/letsencrypt/renewal/{app.name}.conf").content_string
     return dict(re.findall(r"^(\S+) = (.*)$", text, re.MULTILINE))
 
@@ -52,12 +52,12 @@ def test_certificate_is_trusted_for_every_domain(address: str, vm: VM, app: App)
                 raise
             pytest.skip(
                 f"{outside.UNVERIFIED} who issued the certificate of {domain}: this machine does"
-                f" not trust what {urlsplit(vm.tls.server).netloc} issues. It is the one on the"
-                " server. To have it verified, set `tls.server_ca` or SSL_CERT_FILE to its root."
+                f" not trust {urlsplit(vm.tls.server).netloc}. It is the certificate on the server."
+                " Fix: set `tls.server_ca` or SSL_CERT_FILE to the issuer's root."
             )
 
 
-def test_certificate_names_the_apps_domains_and_no_other(address: str, app: App) -> None:
+def test_certificate_is_for_the_apps_domains_and_no_others(address: str, app: App) -> None:
     with outside.handshake(address, app.domains[0]) as connection:
         certificate = connection.getpeercert() or {}
     names = {("DNS", domain) for domain in app.domains}
@@ -70,22 +70,22 @@ def test_certificate_has_not_expired(host: Host, app: App) -> None:
     assert ssl.cert_time_to_seconds(end.removeprefix("notAfter=")) > time.time()
 
 
-def test_private_key_is_for_root_alone(host: Host, app: App) -> None:
+def test_only_root_can_read_private_key(host: Host, app: App) -> None:
     key = host.file(host.file(f"/etc/letsencrypt/live/{app.name}/privkey.pem").linked_to)
-    assert rights(key) == "root:root 600"
+    assert owner_and_mode(key) == "root:root 600"
 
 
-def test_renewal_runs_by_a_timer(host: Host) -> None:
+def test_renewal_timer_is_active(host: Host) -> None:
     assert host.service(TIMER).is_enabled
     assert host.service(TIMER).is_running
     assert host.service(TIMER).systemd_properties["NextElapseUSecRealtime"]
 
 
-def test_last_renewal_did_not_fail(host: Host) -> None:
+def test_last_renewal_succeeded(host: Host) -> None:
     assert host.service("onebox-certbot.service").systemd_properties["Result"] == "success"
 
 
-def test_renewal_asks_the_inventorys_server_by_webroot(
+def test_renewal_uses_the_inventorys_acme_server_and_webroot(
     renewal: dict[str, str], vm: VM, app: App
 ) -> None:
     assert renewal["server"] == vm.tls.server
@@ -95,7 +95,7 @@ def test_renewal_asks_the_inventorys_server_by_webroot(
     )
 
 
-def test_renewed_certificate_is_loaded_by_nginx(host: Host) -> None:
+def test_nginx_is_reloaded_after_a_renewal(host: Host) -> None:
     hook = host.file("/etc/letsencrypt/renewal-hooks/deploy/onebox")
-    assert rights(hook) == "root:root 755"
+    assert owner_and_mode(hook) == "root:root 755"
     assert "systemctl reload nginx" in hook.content_string

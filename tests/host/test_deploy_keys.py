@@ -1,4 +1,4 @@
-"""What the server is, and who may release to it."""
+"""The server's environment, and its deploy keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .server import Host
+from .connection import Host
 
 if TYPE_CHECKING:
     from settings import VM
@@ -15,12 +15,12 @@ HOME = "/etc/onebox/deploy"
 SUBMIT = "/usr/local/bin/onebox-submit"
 
 
-def test_the_server_remembers_its_environment(host: Host, vm: VM) -> None:
+def test_the_server_has_the_inventorys_environment(host: Host, vm: VM) -> None:
     file = host.file("/etc/onebox/environment")
     assert (file.content_string.strip() if file.exists else None) == vm.environment
 
 
-def test_each_deploy_key_can_run_one_command(host: Host, vm: VM) -> None:
+def test_each_deploy_key_is_restricted_to_one_command(host: Host, vm: VM) -> None:
     file = host.file(f"{HOME}/.ssh/authorized_keys")
     if not vm.deploy_keys:
         assert not file.exists
@@ -34,9 +34,9 @@ def test_each_deploy_key_can_run_one_command(host: Host, vm: VM) -> None:
     ]
 
 
-def test_the_user_of_deploy_keys_can_give_itself_nothing(host: Host, vm: VM) -> None:
+def test_the_user_of_deploy_keys_cannot_extend_its_rights(host: Host, vm: VM) -> None:
     if not vm.deploy_keys:
-        pytest.skip("there are no deploy keys")
+        pytest.skip("no deploy keys in the inventory")
     assert host.user("onebox-deploy").home == HOME
     assert host.check_output("find %s ! -user root -o -perm /022", HOME) == ""
     allowed = host.check_output("sudo -l -U onebox-deploy")

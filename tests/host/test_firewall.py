@@ -1,4 +1,4 @@
-"""What gets in: SSH, HTTP and HTTPS."""
+"""The firewall: only SSH, HTTP and HTTPS are open."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import pytest
 
 from settings import VM
 
-from .server import Host
+from .connection import Host
 
 LOOPBACK = ("127.", "[::1]", "[::ffff:127.")
 
 
 @pytest.fixture(scope="session")
 def table(host: Host) -> list[dict[str, Any]]:
-    """What our table holds in the kernel."""
+    """Our table in the kernel."""
     loaded: list[dict[str, Any]] = json.loads(
         host.check_output("/usr/sbin/nft -j list table inet onebox")
     )["nftables"]
     return loaded
 
 
-def test_unit_is_loaded_and_starts_at_boot(host: Host) -> None:
+def test_firewall_is_active_and_starts_at_boot(host: Host) -> None:
     assert host.service("onebox-firewall.service").is_enabled
     assert host.service("onebox-firewall.service").is_running
 
 
-def test_whatever_is_not_let_in_is_dropped(table: list[dict[str, Any]]) -> None:
+def test_other_packets_are_dropped(table: list[dict[str, Any]]) -> None:
     (chain,) = [item["chain"] for item in table if "chain" in item]
     assert (chain["type"], chain["hook"], chain["policy"]) == ("filter", "input", "drop")
 
 
-def test_only_ssh_http_https_and_answers_are_let_in(
+def test_only_ssh_http_https_and_replies_are_accepted(
     table: list[dict[str, Any]], ssh_ports: set[int]
 ) -> None:
     rules = [item["rule"]["expr"] for item in table if "rule" in item]
@@ -48,8 +48,8 @@ def test_only_ssh_http_https_and_answers_are_let_in(
     ]
 
 
-def test_the_connections_of_a_client_are_bounded(table: list[dict[str, Any]], vm: VM) -> None:
-    """An IPv4 address, or an IPv6 network of 48 bits, in this order and before any is accepted."""
+def test_connections_per_client_are_limited(table: list[dict[str, Any]], vm: VM) -> None:
+    """Per IPv4 address, then per IPv6 network of 48 bits, before any rule that accepts."""
     limits = [app.limits for app in vm.apps]
     most = 0 if None in limits else max(limit.connections for limit in limits if limit) + 200
     rules = [item["rule"]["expr"] for item in table if "rule" in item]
@@ -63,12 +63,12 @@ def test_the_connections_of_a_client_are_bounded(table: list[dict[str, Any]], vm
     assert counts == [[{"ct count": {"val": most, "inv": True}}]] * (2 if most else 0)
 
 
-def test_ssh_http_and_https_are_listened_to(host: Host, ssh_ports: set[int]) -> None:
-    """Other listeners, systemd-resolved's for LLMNR say, are closed by the rules above."""
+def test_ssh_http_and_https_have_listeners(host: Host, ssh_ports: set[int]) -> None:
+    """The firewall closes other listeners, such as that of systemd-resolved for LLMNR."""
     assert _reachable(host, "ss -Htln") >= {*ssh_ports, 80, 443}
 
 
-def test_the_rules_are_loaded_as_they_were_written(host: Host) -> None:
+def test_rules_in_the_kernel_are_those_that_were_loaded(host: Host) -> None:
     host.run_expect([0], "/usr/sbin/nft -t list table inet onebox | cmp - /run/onebox-firewall")
 
 
@@ -78,7 +78,7 @@ def _reachable(host: Host, command: str) -> set[int]:
 
 
 def _conditions(rule: list[dict[str, Any]]) -> list[tuple[str, set[Any]]]:
-    """Return what each match of a rule looks at, and the values that match."""
+    """Return the field and the values of each match of a rule."""
     return [_condition(part["match"]) for part in rule if "match" in part]
 
 

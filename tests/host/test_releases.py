@@ -1,4 +1,4 @@
-"""The live release: what runs, as whom, in which sandbox."""
+"""The live release: its processes, user and sandbox."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from . import outside
-from .server import Host, rights
+from .connection import Host, owner_and_mode
 
 if TYPE_CHECKING:
     from settings.app import App
 
-pytestmark = pytest.mark.release  # if one fails, a deploy puts the release back
+pytestmark = pytest.mark.release  # if one fails, `fab deploy` rolls the release back
 EXPOSURE = 20  # tenths of a point in `systemd-analyze security`
 SECCOMP_FILTER = "2"
 SANDBOX = {
@@ -38,13 +38,13 @@ def web(app: App, release: str) -> str:
 
 @pytest.fixture(scope="session")
 def processes(host: Host, web: str) -> list[str]:
-    """The process numbers of Gunicorn and its workers."""
+    """The PIDs of Gunicorn and its workers."""
     main: str = host.service(web).systemd_properties["MainPID"]
     workers: str = host.check_output("pgrep -P %s", main)
     return [main, *workers.split()]
 
 
-def test_live_release_is_up_and_no_other(host: Host, app: App, release: str) -> None:
+def test_only_the_live_release_is_running(host: Host, app: App, release: str) -> None:
     command = "systemctl list-units --all --plain --no-legend %s %s"
     lines = host.check_output(command, f"{app.name}@*", f"{app.name}-web@*").splitlines()
     units = {line.split()[0]: line.split()[2] for line in lines}
@@ -56,29 +56,29 @@ def test_live_release_is_up_and_no_other(host: Host, app: App, release: str) -> 
     assert set(units.values()) <= {"active", "inactive"}
 
 
-def test_live_release_runs_by_a_unit_of_its_own(host: Host, web: str) -> None:
+def test_live_release_has_a_unit_of_its_own(host: Host, web: str) -> None:
     assert host.service(web).systemd_properties["FragmentPath"] == f"/etc/systemd/system/{web}"
 
 
-def test_onebox_release_knows_the_same(host: Host, app: App, release: str) -> None:
+def test_onebox_release_reports_the_same(host: Host, app: App, release: str) -> None:
     status = json.loads(host.check_output("onebox-release status %s --json", app.name))["data"]
     assert (status["live"], status["up"]) == (release, [release])
     assert release in status["healthy"]
 
 
-def test_apps_folder_is_readable_by_the_app_alone(host: Host, app: App, release: str) -> None:
+def test_only_the_app_can_read_its_folder(host: Host, app: App, release: str) -> None:
     folder = host.file(f"/srv/{app.name}/releases/{release}/app")
-    assert rights(folder) == f"root:{app.name} 750"
+    assert owner_and_mode(folder) == f"root:{app.name} 750"
 
 
 def test_only_nginx_can_open_the_socket(host: Host, app: App, release: str) -> None:
     sock = host.file(f"/run/{app.name}/{release}/web.sock")
     assert sock.is_socket
-    assert rights(sock) == "root:www-data 660"
+    assert owner_and_mode(sock) == "root:www-data 660"
     assert host.check_output("readlink -f /srv/%s/current/run/web.sock", app.name) == sock.path
 
 
-def test_web_process_is_started_again_whatever_ends_it(host: Host, web: str) -> None:
+def test_web_process_is_always_restarted(host: Host, web: str) -> None:
     properties = host.service(web).systemd_properties
     assert properties["Restart"] == "always"
     assert properties["RestartUSec"] == "2s"
@@ -87,8 +87,8 @@ def test_web_process_is_started_again_whatever_ends_it(host: Host, web: str) -> 
 
 def test_web_unit_is_sandboxed(host: Host, app: App, web: str) -> None:
     properties = host.service(web).systemd_properties
-    wanted = SANDBOX | {"MemoryDenyWriteExecute": "no" if app.sandbox.jit else "yes"}
-    assert {name: properties.get(name, "") for name in SANDBOX} == wanted
+    expected = SANDBOX | {"MemoryDenyWriteExecute": "no" if app.sandbox.jit else "yes"}
+    assert {name: properties.get(name, "") for name in SANDBOX} == expected
 
 
 def test_processes_run_as_the_app_without_privileges(
@@ -113,12 +113,12 @@ def test_as_many_workers_run_as_configured(
     assert len(processes) - 1 == int(configured)
 
 
-def test_exposure_is_low(host: Host, web: str) -> None:
+def test_security_exposure_is_low(host: Host, web: str) -> None:
     command = f"systemd-analyze security --no-pager --threshold={EXPOSURE} %s"
     assert host.run(command, web).succeeded
 
 
-def test_live_release_answers_over_https_through_nginx(
+def test_live_release_responds_over_https_through_nginx(
     address: str, app: App, release: str
 ) -> None:
     for domain in app.domains:
@@ -126,8 +126,8 @@ def test_live_release_answers_over_https_through_nginx(
         assert (answer.status_code, answer.headers["x-release"]) == (200, release)
 
 
-def test_apps_processes_share_one_bound(host: Host, app: App, web: str) -> None:
-    """The limits themselves are tried on lab hosts; here, that they are what systemd applies."""
+def test_apps_processes_share_one_limit(host: Host, app: App, web: str) -> None:
+    """Only that systemd applies limits; tests on lab hosts exceed them."""
     properties = host.service(web).systemd_properties
     assert properties["ControlGroup"].startswith(f"/onebox.slice/{app.slice}/")
     assert (properties["OOMPolicy"], properties["OOMScoreAdjust"]) == ("continue", "300")
@@ -137,7 +137,7 @@ def test_apps_processes_share_one_bound(host: Host, app: App, web: str) -> None:
     assert int(bounds["TasksMax"]) >= app.resources.tasks
 
 
-def test_apps_temporary_files_are_its_own_and_bounded(host: Host, processes: list[str]) -> None:
+def test_apps_temporary_files_are_private_and_limited(host: Host, processes: list[str]) -> None:
     mounts = host.file(f"/proc/{processes[0]}/mounts").content_string.splitlines()
     kinds = {fields[1]: (fields[2], fields[3]) for fields in map(str.split, mounts)}
     for path in ("/tmp", "/dev/shm"):  # noqa: S108

@@ -1,4 +1,4 @@
-"""Who gets in by SSH."""
+"""SSH logins."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from .server import Host, Server, rights
+from .connection import Host, Server, owner_and_mode
 
 
 @pytest.fixture(scope="session")
@@ -25,25 +25,25 @@ def sshd(host: Host) -> dict[str, str]:
         ("x11forwarding", "no"),
     ],
 )
-def test_sshd_is_set_to_keys_only(sshd: dict[str, str], option: str, value: str) -> None:
+def test_sshd_allows_keys_only(sshd: dict[str, str], option: str, value: str) -> None:
     assert sshd[option] == value
 
 
 def test_root_logs_in_with_a_key_or_not_at_all(sshd: dict[str, str]) -> None:
-    # The first is sshd's older word for prohibit-password.
+    # without-password is sshd's older name of prohibit-password.
     assert sshd["permitrootlogin"] in {"without-password", "forced-commands-only", "no"}
 
 
-def test_who_only_runs_programs_is_denied(sshd: dict[str, str]) -> None:
+def test_users_of_apps_are_denied(sshd: dict[str, str]) -> None:
     assert "onebox-nologin" in sshd["denygroups"].split()
 
 
-def test_one_address_cannot_take_all_connections(sshd: dict[str, str]) -> None:
+def test_connections_per_address_are_limited(sshd: dict[str, str]) -> None:
     assert sshd["persourcemaxstartups"] != "none"
     assert 0 < int(sshd["logingracetime"]) <= 30
 
 
-def test_sshd_goes_by_what_our_drop_in_sets(host: Host, sshd: dict[str, str]) -> None:
+def test_sshd_drop_in_is_in_effect(host: Host, sshd: dict[str, str]) -> None:
     text = host.file("/etc/ssh/sshd_config.d/00-onebox.conf").content_string
     lines = text.partition("Match ")[0].splitlines()
     options = (line.split(" ", 1) for line in lines if not line.startswith("#"))
@@ -53,7 +53,7 @@ def test_sshd_goes_by_what_our_drop_in_sets(host: Host, sshd: dict[str, str]) ->
         assert effective == synonyms.get(value, value) or value in effective.split()
 
 
-def test_an_unused_connection_of_a_deploy_key_ends(host: Host) -> None:
+def test_unused_connections_of_deploy_keys_are_closed(host: Host) -> None:
     who = "user=onebox-deploy,host=localhost,addr=127.0.0.1"
     options = host.check_output(f"/usr/sbin/sshd -T -C {who}").splitlines()
     assert {"unusedconnectiontimeout 60", "maxsessions 2", "clientaliveinterval 30"} <= {*options}
@@ -74,11 +74,11 @@ def test_sshd_runs_and_starts_at_boot(host: Host) -> None:
     assert host.service("ssh.service").is_enabled or host.service("ssh.socket").is_enabled
 
 
-def test_drop_in_is_roots(host: Host) -> None:
+def test_only_root_can_write_the_drop_in(host: Host) -> None:
     drop_in = host.file("/etc/ssh/sshd_config.d/00-onebox.conf")
-    assert rights(drop_in) == "root:root 644"
+    assert owner_and_mode(drop_in) == "root:root 644"
 
 
-def test_no_guarded_change_waits_to_be_taken_back(host: Host) -> None:
+def test_no_change_waits_to_be_reverted(host: Host) -> None:
     timers = "systemctl list-units --all --plain --no-legend 'onebox-way-back-*'"
     assert host.check_output(timers) == ""

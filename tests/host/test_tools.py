@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .server import Host, rights
+from .connection import Host, owner_and_mode
 
 LOCK = Path(__file__).resolve().parent.parent.parent / "uv.lock"
 FOLDER = "/usr/local/lib/onebox"
@@ -15,19 +15,19 @@ PROGRAM = "/usr/local/bin/onebox-release"
 
 
 @pytest.mark.parametrize("tool", ["uv", "certbot"])
-def test_tool_is_the_version_that_the_lock_pins(host: Host, tool: str) -> None:
+def test_tool_has_the_version_that_uv_lock_pins(host: Host, tool: str) -> None:
     packages = tomllib.loads(LOCK.read_text())["package"]
     (pinned,) = [package["version"] for package in packages if package["name"] == tool]
     answer = host.check_output("%s/%s/bin/%s --version", FOLDER, tool, tool)
     assert answer.split()[:2] == [tool, pinned]
 
 
-def test_our_program_is_roots_and_runs(host: Host) -> None:
+def test_onebox_release_is_installed_and_runs(host: Host) -> None:
     program = host.file(PROGRAM)
-    assert rights(program) == "root:root 755"
+    assert owner_and_mode(program) == "root:root 755"
     assert host.run("%s --help", PROGRAM).succeeded
 
 
-def test_only_root_can_change_the_tools(host: Host) -> None:
+def test_only_root_can_write_the_tools(host: Host) -> None:
     command = "find %s %s ! -type l '(' ! -user root -o -perm /022 ')'"
     assert host.check_output(command, FOLDER, PROGRAM) == ""

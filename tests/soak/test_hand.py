@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.drifts import DRIFTS, Told, drift, see_and_mend
+from tests.drifts import DRIFTS, DriftReport, break_and_repair, drift
 from tests.e2e.test_6_drift import KEY
 from tests.server import Server
 
@@ -25,7 +25,7 @@ def test_everything_changed_by_hand_is_told_and_mended(
     for what in DRIFTS:
         with subtests.test(what):
             begin = time.monotonic()
-            told = see_and_mend(server, what)
+            told = break_and_repair(server, what)
             pairs[what] = {"told": told, "seconds": round(time.monotonic() - begin, 1)}
     figures["pairs"] = pairs
     assert len(pairs) == len(DRIFTS)
@@ -38,17 +38,17 @@ def test_given_keys_are_all_and_lock_nobody_out(
     own = server.run("grep -v '^#' ~/.ssh/authorized_keys | tail -n 1").split()
     server.entry["authorized_keys"] = [" ".join(own[:2])]
     server.deploy()
-    assert drift(server) == Told(0, [], [])
+    assert drift(server) == DriftReport(0, [], [])
     server.run(f"echo '{KEY}' >> ~/.ssh/authorized_keys")
     found = drift(server)
     assert (found.code, len(found.deploy), found.person) == (2, 1, [])
     server.deploy()
     assert KEY not in server.run("cat ~/.ssh/authorized_keys")
-    assert drift(server) == Told(0, [], [])
+    assert drift(server) == DriftReport(0, [], [])
     server.entry["authorized_keys"] = [KEY]
     result = server.pyinfra("-y")
     assert result.returncode != 0
-    assert "It takes this change back by itself" in result.stderr
+    assert "It reverts this change within" in result.stderr
     begin = time.monotonic()
     server.wait_for("true", 80)
     figures["seconds_locked_out"] = round(time.monotonic() - begin, 1)

@@ -15,7 +15,7 @@ from pyinfra.api.facts import FactBase
 from pyinfra.context import ctx_host, ctx_state
 from sent.server import Listener, Observation
 
-from operations.machine import Look, Machine
+from operations.machine import Machine, MachineFact
 from preflight import facts as observation
 from settings import VM
 
@@ -80,7 +80,7 @@ def deployed(
     state.activate_host(box)
 
     def bare(fact: type[FactBase[Any]], **_: Any) -> Any:
-        facts = {Look: machine, observation.ServerState: replace(BARE, clock=time.time())}
+        facts = {MachineFact: machine, observation.ServerState: replace(BARE, clock=time.time())}
         return facts[fact] if fact in facts else fact().default()
 
     vars(box)["get_fact"] = bare

@@ -21,6 +21,7 @@ from tasks.firewall import firewall
 from tasks.limits import limits
 from tasks.link_local import link_local
 from tasks.lock import lock
+from tasks.monitoring import monitoring
 from tasks.nginx import nginx
 from tasks.postgresql import postgresql
 from tasks.preflight import preflight
@@ -29,14 +30,13 @@ from tasks.ssh import ssh
 from tasks.system import system
 from tasks.timers import timers
 from tasks.tools import tools
-from tasks.watch import watch
 from tests.unit.hosts import Step, deployed, stdin, text
 from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DEPLOY: tuple[Any, ...] = (
     preflight, lock, environment, system, ssh, firewall, deploy_keys, tools, postgresql, limits,
-    apps, link_local, nginx, releases, certificates, nginx, access, timers, watch, announce,
+    apps, link_local, nginx, releases, certificates, nginx, access, timers, monitoring, announce,
 )  # fmt: skip
 HIDDEN = "sk_live_a1b2c3$`\"'\\"
 ENVIRONMENT = "value-of-an-environment-variable"
@@ -44,7 +44,7 @@ ENVIRONMENT = "value-of-an-environment-variable"
 
 @pytest.fixture
 def vm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> VM:
-    monkeypatch.setattr(machine_module, "_seen", {})
+    monkeypatch.setattr(machine_module, "_cache", {})
     monkeypatch.setenv("LINKS_STRIPE_KEY", HIDDEN)
     (folder / "ca.pem").write_text("PEM\n")
     links = an_app(
@@ -79,72 +79,72 @@ def test_each_task_has_a_file_of_its_name() -> None:
 
 def test_the_log_reads_as_prose(steps: list[Step]) -> None:
     assert [step.name for step in steps] == [
-        "Lock | Take the server's lock for this run",
-        "Environment | See that the server is what it is",
-        "System | Describe updates, logs and new database clusters",
-        "System | Install Debian's packages",
-        "System | Install a keeper of the clock",
-        "System | Keep the clock right",
-        "System | Keep the journal bounded",
-        "System | Rotate large logs by a timer",
-        "SSH | Accept SSH keys only",
-        "SSH | Check that sshd goes by it",
-        "Firewall | Place the firewall's unit",
-        "Firewall | Keep our rules where nftables.service empties the ruleset",
-        "Firewall | Let in the ports 22, 80, 443 alone",
-        "Firewall | Keep the firewall loaded, at boot too",
-        "Deploy keys | Describe the user of deploy keys",
+        "Lock | Acquire the server's lock",
+        "Environment | Check the server's environment",
+        "System | Install the configuration of updates, logs and new database clusters",
+        "System | Install Debian packages",
+        "System | Install systemd-timesyncd",
+        "System | Synchronize the clock",
+        "System | Limit the journal's size",
+        "System | Start the timer of log rotation",
+        "SSH | Allow SSH logins by key only",
+        "SSH | Check that sshd's drop-in is in effect",
+        "Firewall | Install the firewall's unit",
+        "Firewall | Load the drop-in of nftables.service",
+        "Firewall | Allow only ports 22, 80, 443",
+        "Firewall | Load the firewall, now and at boot",
+        "Deploy keys | Install the sysusers.d file of deploy keys",
         "Deploy keys | Create the user of deploy keys",
-        "Deploy keys | Let deploy keys release their apps",
+        "Deploy keys | Install the deploy keys and their sudo rule",
         "Tools | Install uv as uv.lock pins it",
         "Tools | Install certbot as uv.lock pins it",
-        "Tools | Place our own programs",
-        "PostgreSQL | Describe the database cluster",
-        "PostgreSQL | Set the cluster's settings",
-        "PostgreSQL | Keep the disk's last space for PostgreSQL",
+        "Tools | Install onebox's own programs",
+        "PostgreSQL | Install the configuration of the database cluster",
+        "PostgreSQL | Install the settings of the database cluster",
+        "PostgreSQL | Reserve disk space for PostgreSQL",
         "PostgreSQL | Run PostgreSQL",
         "PostgreSQL | Start PostgreSQL at boot",
-        "PostgreSQL | Restart PostgreSQL where a setting needs it",
+        "PostgreSQL | Apply the settings of the database cluster",
         "PostgreSQL | Keep apps out of the databases that every cluster has",
         "PostgreSQL | Set up the database of links",
-        "Limits | Describe what each app may take",
-        "Limits | Apply what each app may take",
-        "Apps | Describe the users of links",
+        "Limits | Install the resource limits of apps",
+        "Limits | Apply the resource limits of apps",
+        "Apps | Install the sysusers.d file of links",
         "Apps | Create the users of links",
-        "Apps | Place the folders, configuration and units of links",
-        "Apps | Generate a secret key for links, once",
+        "Apps | Install the folders, configuration and units of links",
+        "Apps | Generate the secret key of links",
         "Apps | Start links at boot",
-        "Apps | Describe the users of other",
+        "Apps | Install the sysusers.d file of other",
         "Apps | Create the users of other",
-        "Apps | Place the folders, configuration and units of other",
-        "Apps | Generate a secret key for other, once",
+        "Apps | Install the folders, configuration and units of other",
+        "Apps | Generate the secret key of other",
         "Apps | Start other at boot",
-        "Link-local | Describe what apps may not reach",
-        "Link-local | Keep apps from link-local addresses",
-        "nginx | Describe the sites",
-        "nginx | Have nginx read our configuration",
+        "Link-local | Install the rules for link-local addresses",
+        "Link-local | Block link-local addresses for apps",
+        "nginx | Install the configuration of nginx",
+        "nginx | Install the drop-in of nginx",
         "nginx | Run nginx",
         "Releases | Release links",
         "Releases | Release other",
-        "Certificates | Describe the renewal of certificates",
-        "Certificates | Get a certificate for links.example.com",
-        "Certificates | Get a certificate for other.example.com",
-        "Certificates | Let the certificate authority write to the address that is set",
-        "Certificates | Renew certificates by a timer",
-        "nginx | Describe the sites",
-        "nginx | Have nginx read our configuration",
+        "Certificates | Install the configuration and units of certificate renewal",
+        "Certificates | Obtain a certificate for links.example.com",
+        "Certificates | Obtain a certificate for other.example.com",
+        "Certificates | Update the contact address of the ACME account",
+        "Certificates | Start the timer of certificate renewal",
+        "nginx | Install the configuration of nginx",
+        "nginx | Install the drop-in of nginx",
         "nginx | Run nginx",
-        "Access | Put on record who gets in",
-        "Timers | Remove the timers that links no longer has",
-        "Timers | Describe the timer report of links",
-        "Timers | Run report of links daily",
-        "Timers | Remove the timers that other no longer has",
-        "Watch | Describe the checks, and who is told",
-        "Watch | Create the user of the checks",
-        "Watch | Write down how this deploy leaves its files",
-        "Watch | Look at the server by a timer",
-        "Watch | Restart after updates in the maintenance window alone",
-        "Done | See that the apps answer",
+        "Access | Record who has access",
+        "Timers | Remove obsolete timers of links",
+        "Timers | Install the timer report of links",
+        "Timers | Start the timer report of links, daily",
+        "Timers | Remove obsolete timers of other",
+        "Monitoring | Install the configuration and units of monitoring",
+        "Monitoring | Create the user of monitoring",
+        "Monitoring | Write the checksums of installed files",
+        "Monitoring | Start the timer of monitoring",
+        "Monitoring | Start the timer of the maintenance window",
+        "Done | Check that the apps respond",
     ]
 
 
@@ -160,7 +160,7 @@ def test_values_travel_on_standard_input_alone(steps: list[Step]) -> None:
 
 def test_the_secret_key_is_new_in_each_run(vm: VM) -> None:
     def key() -> str:
-        [step] = [s for s in deployed(vm, apps) if s.name.endswith("a secret key for links, once")]
+        [step] = [s for s in deployed(vm, apps) if s.name.endswith("the secret key of links")]
         [command] = step.commands
         assert isinstance(command, StringCommand)
         return str(stdin(command))

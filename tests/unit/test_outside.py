@@ -1,4 +1,4 @@
-"""The checks from outside: what they trust, and what they say where nothing answers."""
+"""The checks from outside: what they trust, and what they report about closed ports."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pem(leaf: trustme.LeafCert) -> str:
     return leaf.cert_chain_pems[0].bytes().decode()
 
 
-def test_the_certificate_that_is_on_the_server_is_trusted_whoever_issued_it() -> None:
+def test_the_servers_own_certificate_is_trusted_whoever_issued_it() -> None:
     """A release was rolled back because this machine did not trust its own authority."""
     leaf = trustme.CA().issue_cert(DOMAIN)
     served(leaf, outside.trusted(pem(leaf)))
@@ -69,15 +69,17 @@ def closed() -> int:
 def test_ports_that_can_not_be_reached_are_one_sentence() -> None:
     port = closed()
     assert outside.unreachable("127.0.0.1", (port,)) == (
-        f"Port {port} (connection refused) of 127.0.0.1 can't be reached from here. Fix: open it at"
-        " the firewall there; or set `public_address`, if clients reach the server at another"
+        f"Port {port} (connection refused) of 127.0.0.1 can't be reached from here. Fix: open it in"
+        " the provider's firewall; or set `public_address`, if clients reach the server at another"
         " address."
     )
-    told = outside.unreachable("127.0.0.1", (port, port), is_set=True)
-    assert told.startswith(f"Ports {port} (connection refused) and {port} (connection refused) of")
-    assert told.endswith("; or correct `public_address`.")
+    message = outside.unreachable("127.0.0.1", (port, port), is_set=True)
+    assert message.startswith(
+        f"Ports {port} (connection refused) and {port} (connection refused) of"
+    )
+    assert message.endswith("; or correct `public_address`.")
 
 
-def test_of_ports_that_are_reached_nothing_is_said() -> None:
+def test_reachable_ports_are_not_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert outside.unreachable("127.0.0.1", (server.getsockname()[1],)) == ""

@@ -16,10 +16,10 @@ import pytest
 from jinja2 import UndefinedError
 
 from operations import templates
+from operations.nginx import Uploads, above
 from operations.templates import env_quote, render, target, template, unit_quote
 from settings import VM
 from settings.app import App, Process, Sandbox, Static, Timer
-from tasks.nginx import Uploads, above
 from tests.unit.inventories import a_vm, an_app, read
 
 UNITS = "etc/systemd/system"
@@ -89,7 +89,7 @@ def site(app: App) -> Callable[..., list[str]]:
             "certificate": "/etc/letsencrypt/live/links",
             "webroot": "/var/lib/onebox/acme",
             "folders": changes.get("app", app).static,
-            "unbelieved": ["Remote-User"],
+            "untrusted_headers": ["Remote-User"],
             "uploads": Uploads.of(changes.get("app", app).max_body),
         }
         return lines(render(SITE, **{"app": app, "domains": app.domains, **values, **changes}))
@@ -101,7 +101,7 @@ def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def test_a_template_that_wants_a_value_fails_without_it(app: App) -> None:
+def test_a_template_fails_without_a_value_that_it_uses(app: App) -> None:
     with pytest.raises(UndefinedError, match="'webroot' is undefined"):
         render(SITE, app=app, addresses=[], certificate=None, domains=[], http2_directive=True)
 
@@ -109,7 +109,7 @@ def test_a_template_that_wants_a_value_fails_without_it(app: App) -> None:
 @pytest.mark.parametrize(
     "path", sorted(str(p.relative_to(templates.FOLDER)) for p in templates.FOLDER.rglob("*.j2"))
 )
-def test_every_template_says_who_made_it(path: str) -> None:
+def test_every_template_names_onebox(path: str) -> None:
     text = (templates.FOLDER / path).read_text()
     assert text.endswith("\n")
     if path not in {"sandbox.j2", *JSON}:
@@ -187,7 +187,7 @@ def test_a_site_with_a_certificate_sends_http_to_https(site: Callable[..., list[
     assert "proxy_pass http://links$kept;" in text[https:]
 
 
-def test_a_page_takes_the_apps_place_for_visitors_alone(
+def test_clients_get_the_maintenance_page_and_the_server_gets_the_app(
     site: Callable[..., list[str]],
 ) -> None:
     text = site()
@@ -349,7 +349,7 @@ def test_every_process_of_an_app_is_confined(app: App, unit: str, line: str) -> 
     assert line in text[text.index("[Service]") :]
 
 
-def test_apps_are_kept_from_link_local_addresses_unless_they_ask(app: App) -> None:
+def test_link_local_addresses_are_blocked_unless_a_setting_allows_them(app: App) -> None:
     asking = app.model_copy(update={"name": "asks", "sandbox": Sandbox(link_local=True)})
     unit = lines(render(f"{UNITS}/onebox-link-local.service", apps=[app, asking]))
     for run in ("ExecStart", "ExecReload"):
@@ -555,7 +555,7 @@ def test_gunicorn_is_configured_from_the_settings(
 
 
 @pytest.mark.parametrize("ports", [[22, 80, 443], [80, 443, 2222]])
-def test_the_firewall_lets_in_the_ports_alone(ports: list[int]) -> None:
+def test_the_firewall_allows_only_the_ports(ports: list[int]) -> None:
     text = lines(render("etc/onebox/firewall.nft", ports=ports, connections=0))
     assert not [line for line in text if "ct count" in line]
     assert text[1:3] == ["table inet onebox", "delete table inet onebox"]
@@ -585,7 +585,7 @@ def test_sshd_accepts_keys_only() -> None:
     assert text[5:7] == ["Match User ci", "MaxSessions 2"]  # last: it ends with the file
 
 
-def test_postgresql_listens_on_the_local_socket_alone(vm: VM) -> None:
+def test_postgresql_listens_only_on_the_local_socket(vm: VM) -> None:
     path = "etc/postgresql/VERSION/main/conf.d/onebox.conf"
     text = lines(render(path, vm=vm, version="17", shared_buffers=256))
     assert {"listen_addresses = ''", "max_connections = 60", "shared_buffers = 256MB"} <= set(text)
@@ -626,7 +626,7 @@ def test_the_users_of_an_app(app: App) -> None:
         'u links-migrate - "Migrations of links" /nonexistent /usr/sbin/nologin',
         "m links onebox-nologin",
         "m links-migrate onebox-nologin",
-        "# Installs packages for its releases, in a unit that sees nothing else.",
+        "# Installs packages for its releases, in a unit that can access nothing else.",
         'u links-build - "Packages of links" /nonexistent /usr/sbin/nologin',
         "m links-build onebox-nologin",
     ]
@@ -691,7 +691,7 @@ def read_as_systemd(text: str) -> str:
     return read
 
 
-def test_a_job_runs_as_the_app_and_is_confined_as_web_is(app: App) -> None:
+def test_a_timer_runs_as_the_app_and_is_confined_as_web_is(app: App) -> None:
     timer = Timer(name="report", command="echo 100%", schedule="Mon..Fri 07:30", timeout=9)
     text = lines(render(f"{UNITS}/NAME-TIMER@.service", app=app, timer=timer))
     web = lines(render(f"{UNITS}/NAME-web@.service", app=app))
@@ -717,13 +717,13 @@ def test_a_hook_is_confined_as_web_is_and_its_time_is_bounded(app: App) -> None:
 
 
 @pytest.mark.parametrize(("every", "boot"), [(300, 120), (10, 10)])
-def test_the_server_looks_at_itself_as_often_as_set(folder: Path, every: int, boot: int) -> None:
+def test_monitoring_runs_as_often_as_set(folder: Path, every: int, boot: int) -> None:
     vm = read(folder, a_vm(checks={"every": every}))
     text = lines(render(f"{UNITS}/onebox-watch.timer", vm=vm))
     assert {f"OnBootSec={boot}", f"OnUnitActiveSec={every}"} <= set(text)
 
 
-def test_who_looks_has_one_right(vm: VM) -> None:
+def test_monitoring_has_one_capability(vm: VM) -> None:
     text = lines(render(f"{UNITS}/onebox-watch.service", vm=vm))
     assert {
         "User=onebox-watch",

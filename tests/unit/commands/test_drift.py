@@ -78,8 +78,7 @@ def test_an_app_that_is_to_be_removed_is_not_to_be_accepted() -> None:
     assert str(Drift("box", [], [left])) == (
         "Left to you on box:\n"
         "  app shop\n"
-        "      is on the server, and the inventory does not have it: `fab remove --app"
-        " shop` removes it"
+        "      is on the server but not in the inventory: `fab remove --app shop` removes it"
     )
     assert str(Drift("box", [], [left, KEY])).endswith("--data accept=true.")
 

@@ -123,7 +123,7 @@ def test_a_page_that_is_not_shown_is_not_left_switched_on(
 
 def looked(path: str) -> dict[str, str]:
     """Return what the deployer sees of nginx's folder."""
-    return tree.Live().process(run(tree.Live().command(path)))
+    return tree.TreeStates().process(run(tree.TreeStates().command(path)))
 
 
 def test_nginx_without_an_app_is_what_the_deployer_would_place(
@@ -132,7 +132,7 @@ def test_nginx_without_an_app_is_what_the_deployer_would_place(
     rest = {"nginx.conf": "include sites/*;\n", ".onebox/maintenance.html": "x", "sites/b.conf": ""}
     path = str(app.nginx)
     for files in (rest, {**rest, "sites/links.conf": "y"}):
-        [command] = commands(tree.place, path, files, "true {}", facts={tree.Live: {}})
+        [command] = commands(tree.install, path, files, "true {}", facts={tree.TreeStates: {}})
         run(command)
         if files == rest:
             wanted = looked(path)
@@ -147,7 +147,8 @@ def test_nginx_without_an_app_is_what_the_deployer_would_place(
 
 def test_nginx_stays_as_it_is_where_it_refuses(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"nginx.conf": "x", "sites/links.conf": "y"}
-    [command] = commands(tree.place, str(app.nginx), files, "true {}", facts={tree.Live: {}})
+    path = str(app.nginx)
+    [command] = commands(tree.install, path, files, "true {}", facts={tree.TreeStates: {}})
     run(command)
     before = app.nginx.readlink()
     monkeypatch.setattr(nginx, "TEST", ["false"])

@@ -1,4 +1,4 @@
-"""Who gets in is put on record once, and then only by a person's word."""
+"""Who has access is recorded once, and later only if the user accepts it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from pathlib import Path
 import pytest
 from sent import access as program
 
-from operations.access import Access, Login, decided, foreign, keys_alone, recorded
+from operations.access import (
+    Access,
+    AccessState,
+    Login,
+    access_changes,
+    authorize_keys,
+    managed_user,
+    record_access,
+)
 from operations.difference import Difference
-from operations.files import Standing
-from operations.guarded import Pending, connect_anew
+from operations.files import FileStates
+from operations.guarded import Pending, reconnect
 from tests.unit.hosts import commands, stdin, text
 from tests.unit.inventories import a_vm, read
 
@@ -23,7 +31,7 @@ RSA = "AAAAB3NzaC1yc2E="
 
 
 @pytest.mark.parametrize(
-    ("known", "accept", "written"),
+    ("recorded", "accept", "is_written"),
     [
         (None, False, True),
         (["a", "b"], False, False),
@@ -32,23 +40,23 @@ RSA = "AAAAB3NzaC1yc2E="
         (["a", "b"], True, False),
     ],
 )
-def test_the_record_is_written_once_or_by_a_persons_word(
-    folder: Path, known: list[str] | None, *, accept: bool, written: bool
+def test_access_is_recorded_once_or_if_the_user_accepts_it(
+    folder: Path, recorded: list[str] | None, *, accept: bool, is_written: bool
 ) -> None:
-    facts = {Access: {"now": ["a", "b"], "known": known}}
-    found = commands(recorded, read(folder, a_vm()), accept=accept, facts=facts)
-    assert [json.loads(stdin(command)) for command in found] == [["a", "b"]] * written
+    facts = {Access: AccessState(("a", "b"), None if recorded is None else tuple(recorded))}
+    found = commands(record_access, read(folder, a_vm()), accept=accept, facts=facts)
+    assert [json.loads(stdin(command)) for command in found] == [["a", "b"]] * is_written
 
 
-def test_what_changed_since_is_told() -> None:
-    assert foreign({"now": ["a", "c"], "known": ["a", "b"]}) == [
+def test_later_changes_are_reported() -> None:
+    assert access_changes(AccessState(("a", "c"), ("a", "b"))) == [
         Difference("c", "is not on record"),
         Difference("b", "is gone"),
     ]
-    assert foreign({"now": ["a"], "known": None}) == []
+    assert access_changes(AccessState(("a",))) == []
 
 
-def test_keys_are_told_by_their_fingerprint(tmp_path: Path) -> None:
+def test_keys_are_reported_by_their_fingerprint(tmp_path: Path) -> None:
     path = tmp_path / "authorized_keys"
     path.write_text(f'# a comment\n\ncommand="ls -l" ssh-rsa {RSA} me@home\nssh-rsa AAAAA\n')
     assert program.keys_in(path) == [base64.b64decode(RSA), b"AAAAA"]
@@ -66,7 +74,7 @@ def me(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / ".ssh"
 
 
-def test_a_key_in_another_file_is_told_with_the_file(
+def test_a_key_in_another_file_is_reported_with_the_file(
     me: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = ".ssh/authorized_keys /etc/keys/%u %h/more/%U"
@@ -89,14 +97,14 @@ def test_a_key_in_another_file_is_told_with_the_file(
     ]
 
 
-def test_what_a_setting_decides_is_the_first_file_alone(me: Path) -> None:
+def test_a_setting_manages_only_the_first_file(me: Path) -> None:
     for name in ("authorized_keys", "authorized_keys2"):
         (me / name).write_text(f"ssh-rsa {RSA}\n")
     [second] = program.without([*program.keys()], "me")
     assert second.startswith("SSH key of me in .ssh/authorized_keys2: SHA256:")
 
 
-def test_a_file_of_keys_that_is_none_holds_nobody_up_and_is_told(me: Path) -> None:
+def test_a_file_of_keys_that_is_none_blocks_nothing_and_is_reported(me: Path) -> None:
     os.mkfifo(me / "authorized_keys")
     (me / "authorized_keys2").symlink_to("/dev/zero")
     assert [line.partition(": ")[2].partition(" (")[0] for line in [*program.keys()]] == [
@@ -104,7 +112,7 @@ def test_a_file_of_keys_that_is_none_holds_nobody_up_and_is_told(me: Path) -> No
     ] * 2
 
 
-def test_listeners_beyond_loopback_are_told_but_for_nginx(
+def test_listeners_beyond_loopback_are_reported_except_nginx(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tcp = [
@@ -137,7 +145,7 @@ def test_listeners_beyond_loopback_are_told_but_for_nginx(
     ]
 
 
-def test_ports_that_are_forwarded_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_forwarded_ports_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rules = """
         iifname != "docker0" tcp dport 8080 counter packets 0 bytes 0 dnat to 172.17.0.2:80
         fib daddr type local udp dport { 53, 5353 } dnat ip to 172.17.0.3
@@ -155,19 +163,19 @@ def test_ports_that_are_forwarded_are_told(monkeypatch: pytest.MonkeyPatch, tmp_
     ]
 
 
-def test_given_keys_are_placed_with_a_way_back(folder: Path) -> None:
+def test_given_keys_are_installed_with_an_automatic_revert(folder: Path) -> None:
     vm = read(folder, a_vm(ssh_user="me", authorized_keys=[f"ssh-rsa {RSA} me@home"]))
-    assert decided(vm) == "me"
-    assert decided(read(folder, a_vm())) == ""
-    facts = {Login: ["/home/me", "users"], Pending: False, Standing: {}}
-    arm, write, _, prove, _ = commands(keys_alone, "me", vm.authorized_keys, facts=facts)
+    assert managed_user(vm) == "me"
+    assert managed_user(read(folder, a_vm())) == ""
+    facts = {Login: ["/home/me", "users"], Pending: False, FileStates: {}}
+    arm, write, _, prove, _ = commands(authorize_keys, "me", vm.authorized_keys, facts=facts)
     assert "systemd-run" in text(arm)
     assert stdin(write).splitlines()[1:] == [f"ssh-rsa {RSA} me@home"]
     assert "chown me:users" in text(write)
-    assert prove.function is connect_anew
+    assert prove.function is reconnect
 
 
-def test_keys_that_a_setting_decides_are_not_on_record(
+def test_keys_that_a_setting_manages_are_not_recorded(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr(program, "RECORD", tmp_path / "access.json")
@@ -179,3 +187,8 @@ def test_keys_that_a_setting_decides_are_not_on_record(
     program.RECORD.write_text('["SSH key of me: c"]')
     program.main("me")
     assert json.loads(capsys.readouterr().out)["known"] == []
+
+
+def test_access_is_read_from_the_programs_output() -> None:
+    assert Access().process(['{"now": ["a"], "known": null}']) == AccessState(("a",))
+    assert Access().process(['{"now": ["a"], "known": []}']) == AccessState(("a",), ())

@@ -97,14 +97,14 @@ CASES = {
                    " by ConnectTimeoutError(x, 'Connection to x timed out. "
                    "(connect timeout=45)'))"),
         "the ACME server acme-v02.api.letsencrypt.org can't be reached from the server (timed out)",
-        f"see what `curl -I {LE}` says there",
+        f"run `curl -I {LE}` there",
     ),
     "no DNS on the server": (
         unexpected('requests.exceptions.ConnectionError: x (Caused by NameResolutionError("x:'
                    " Failed to resolve 'acme' ([Errno -2] Name or service not known)\"))"),
         ("the ACME server acme-v02.api.letsencrypt.org can't be reached from the server"
         " (failed to resolve)"),
-        f"see what `curl -I {LE}` says there",
+        f"run `curl -I {LE}` there",
     ),
     "an authority of one's own that is not trusted": (
         unexpected("requests.exceptions.SSLError: x (Caused by SSLError(SSLCertVerificationError(1,"
@@ -116,14 +116,14 @@ CASES = {
         unexpected("There were too many requests of a given type :: too many failed authorizations"
                    ' (5) for "a.example.com" in the last 1h0m0s, retry after 2026-12-05 11:08:47'
                    " UTC: see https://letsencrypt.org/docs/rate-limits/#x"),
-        ("a rate limit of the authority is reached until 2026-12-05 11:08:47 UTC (There were too"
+        ("the authority's rate limit is reached until 2026-12-05 11:08:47 UTC (There were too"
         " many requests of a given type :: too many failed authorizations (5) for"
         ' "a.example.com" in the last 1h0m0s)'),
         "wait until then",
     ),
     "a rate limit without a time": (
         unexpected("There were too many requests of a given type :: too many currently pending"),
-        ("a rate limit of the authority is reached (There were too many requests of a given type ::"
+        ("the authority's rate limit is reached (There were too many requests of a given type ::"
         " too many currently pending)"),
         "wait an hour",
     ),
@@ -143,8 +143,8 @@ CASES = {
     ),
     "two certbots": (
         "Another instance of Certbot is already running.\n" + END,
-        "another certbot is at work on the server",
-        "wait until it has ended",
+        "another certbot is running on the server",
+        "wait until it ends",
     ),
     "anything else": (
         unexpected("OSError: [Errno 28] No space left on device"),
@@ -153,7 +153,7 @@ CASES = {
     ),
     "nothing": (
         "",
-        "certbot failed (it said nothing)",
+        "certbot failed (it printed nothing)",
         "see /var/log/letsencrypt/letsencrypt.log there",
     ),
 }  # fmt: skip
@@ -161,9 +161,9 @@ CASES = {
 
 @pytest.mark.parametrize(("printed", "cause", "fix"), CASES.values(), ids=CASES)
 def test_a_failure_is_one_sentence_with_the_fix(printed: str, cause: str, fix: str) -> None:
-    told = REQUEST.sentence(explain(printed, REQUEST))
+    message = REQUEST.message(explain(printed, REQUEST))
     names = "a.example.com, b.example.com"
-    assert told == f"No certificate for {names}: {cause}. Fix: {fix}; then deploy again."
+    assert message == f"No certificate for {names}: {cause}. Fix: {fix}; then deploy again."
 
 
 def test_where_the_servers_address_is_unknown_none_is_named() -> None:
@@ -180,7 +180,7 @@ def test_what_others_wrote_is_short_and_moves_no_cursor() -> None:
     assert len(why.cause) < 200
 
 
-def test_an_account_that_can_not_be_changed_is_told_so() -> None:
+def test_a_failed_change_of_the_account_is_reported() -> None:
     request = Request((), LE)
-    told = request.sentence(explain("", request))
-    assert told.startswith("The ACME account was not changed: certbot failed")
+    message = request.message(explain("", request))
+    assert message.startswith("The ACME account was not changed: certbot failed")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from operations.apt import APT, Installed, Timekeeper, installed
+from operations.apt import APT, Installed, TimeDaemon, install
 from tests.unit.hosts import commands, run, text
 
 DPKG = """#!/bin/sh
@@ -32,28 +32,28 @@ def dpkg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("dpkg")
-def test_only_packages_that_are_wholly_there_count() -> None:
-    wanted = ["nginx", "certbot", "uv", "git", "vcs", "libmagic", "ngin", "nginx."]
-    assert Installed().process(run(Installed().command(wanted))) == ["nginx"]
+def test_only_installed_packages_count() -> None:
+    packages = ["nginx", "certbot", "uv", "git", "vcs", "libmagic", "ngin", "nginx."]
+    assert Installed().process(run(Installed().command(packages))) == ["nginx"]
     assert run(Installed().command(["git"])) == []
     assert Installed().default() == []
 
 
 @pytest.mark.usefixtures("dpkg")
 def test_a_name_that_an_installed_package_provides_counts() -> None:
-    """Debian 13's libmagic1 was installed anew by each deploy."""
+    """Each deploy installed Debian 13's libmagic1 again."""
     found = run(Installed().command(["libmagic1", "httpd"]))
-    assert commands(installed, ["libmagic1", "httpd"], facts={Installed: found}) == []
+    assert commands(install, ["libmagic1", "httpd"], facts={Installed: found}) == []
 
 
 def test_nothing_is_done_where_nothing_is_missing() -> None:
-    assert commands(installed, ["git", "nginx"], facts={Installed: ["nginx", "git"]}) == []
+    assert commands(install, ["git", "nginx"], facts={Installed: ["nginx", "git"]}) == []
 
 
 def test_what_is_missing_is_installed_at_once() -> None:
-    update, install = commands(installed, ["a", "b", "c"], facts={Installed: ["b"]})
+    update, command = commands(install, ["a", "b", "c"], facts={Installed: ["b"]})
     assert text(update) == f"{APT} -o APT::Update::Error-Mode=any update"
-    assert text(install) == f"{APT} install --no-install-recommends a c"
+    assert text(command) == f"{APT} install --no-install-recommends a c"
 
 
 def test_no_installation_asks_or_restarts_an_app() -> None:
@@ -80,5 +80,5 @@ def test_what_keeps_the_clock(
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert Timekeeper().process(run(Timekeeper().command())) == found
-    assert Timekeeper().default() == ""
+    assert TimeDaemon().process(run(TimeDaemon().command())) == found
+    assert TimeDaemon().default() == ""

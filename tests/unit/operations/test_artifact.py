@@ -90,7 +90,7 @@ def test_whether_a_file_is_executable_is_kept(app: Path) -> None:
     assert pack(app).digest != before
 
 
-def test_nothing_of_who_packed_it_is_kept(app: Path) -> None:
+def test_nothing_of_the_packing_user_is_kept(app: Path) -> None:
     for entry in entries(pack(app)):
         assert (entry.uid, entry.gid, entry.uname, entry.gname, entry.mtime) == (
             0, 0, "root", "root", 0,
@@ -155,8 +155,8 @@ def refusal(folder: Path) -> str:
     return str(stopped.value)
 
 
-def refused(folder: Path, *told: str) -> str:
-    lines = "\n    fix: ".join(told)
+def refused(folder: Path, *messages: str) -> str:
+    lines = "\n    fix: ".join(messages)
     return f"{folder} can't be packed; nothing was sent.\n  {lines}"
 
 
@@ -184,28 +184,28 @@ def lone(request: pytest.FixtureRequest, app: Path) -> Path:
 def test_a_link_out_of_the_folder_is_refused(lone: Path, target: str, through: str | None) -> None:
     to = target.format(app=lone)
     (lone / "a.txt").symlink_to(to)
-    told = [f"a.txt is a link out of the folder: {to}", OUTSIDE]
+    messages = [f"a.txt is a link out of the folder: {to}", OUTSIDE]
     if through:
         (lone / "links/step").symlink_to(through)
-        told[1] += f"\n  links/step is a link out of the folder: {through}\n    fix: {OUTSIDE}"
-    assert refusal(lone) == refused(lone, *told)
+        messages[1] += f"\n  links/step is a link out of the folder: {through}\n    fix: {OUTSIDE}"
+    assert refusal(lone) == refused(lone, *messages)
 
 
 def test_a_link_to_a_folder_outside_is_refused(lone: Path) -> None:
     (lone / "files").symlink_to("../private")
-    told = "files is a link out of the folder: ../private"
-    assert refusal(lone) == refused(lone, told, OUTSIDE)
+    messages = "files is a link out of the folder: ../private"
+    assert refusal(lone) == refused(lone, messages, OUTSIDE)
 
 
 def test_a_file_behind_a_linked_folder_is_refused(app: Path) -> None:
-    """git still lists a tracked file where a link has taken its folder's place."""
+    """git still lists a tracked file if a link has replaced its folder."""
     git(app, "init", "--quiet")
     git(app, "add", "links/main.py")
     (app / "links").rename(app.parent / "moved")
     (app / "links").symlink_to("../moved")
-    told = refusal(app)
-    assert "links is a link out of the folder: ../moved" in told
-    assert "links/main.py is a link out of the folder: ../moved" in told
+    messages = refusal(app)
+    assert "links is a link out of the folder: ../moved" in messages
+    assert "links/main.py is a link out of the folder: ../moved" in messages
 
 
 def test_links_within_the_folder_work(lone: Path) -> None:
@@ -267,8 +267,8 @@ def test_a_link_to_a_file_of_secrets_is_refused(lone: Path) -> None:
     (lone / ".gitignore").write_text(".env\n")
     (lone / ".env").write_text("SECRET=hunter2\n")
     (lone / "settings.txt").symlink_to(".env")
-    told = "settings.txt is a link to secrets: .env"
-    assert refusal(lone) == refused(lone, told, PRIVATE)
+    messages = "settings.txt is a link to secrets: .env"
+    assert refusal(lone) == refused(lone, messages, PRIVATE)
 
 
 @pytest.mark.parametrize(
@@ -301,8 +301,8 @@ def test_what_gitattributes_keeps_out_of_archives_stays_behind(app: Path) -> Non
 
 def test_a_pipe_is_refused_and_not_waited_for(app: Path) -> None:
     os.mkfifo(app / "pipe")
-    told = "pipe is not a regular file (a pipe, a socket or a device)"
-    assert refusal(app) == refused(app, told, SPECIAL)
+    message = "pipe is not a regular file (a pipe, a socket or a device)"
+    assert refusal(app) == refused(app, message, SPECIAL)
 
 
 def test_a_link_to_a_pipe_is_refused(lone: Path) -> None:
@@ -311,10 +311,10 @@ def test_a_link_to_a_pipe_is_refused(lone: Path) -> None:
     assert "a.txt is not a regular file (a pipe, a socket or a device)" in refusal(lone)
 
 
-def test_what_takes_a_files_place_meanwhile_is_not_followed(
+def test_a_link_that_replaces_a_file_meanwhile_is_not_followed(
     app: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the look at a file and its opening."""
+    """Between the check of a file and its opening."""
     opened = os.open
 
     def swapped(path: Path, *arguments: int) -> int:

@@ -1,4 +1,4 @@
-"""Certificates: one lineage an app, asked for only where it is not as wanted."""
+"""Certificates: one lineage per app, requested only if it differs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import trustme
 
 from operations import certbot
 from operations.acme_errors import Request
-from operations.certbot import Contact, Lineage, Lineages, certificate, contact
+from operations.certbot import Contact, Lineage, Lineages, obtain, update_contact
 from tests.unit.hosts import commands, run
 
 SERVER = "https://ca.example/directory"
 START = "/usr/local/lib/onebox/certbot/bin/certbot certonly --non-interactive --agree-tos"
 END = f"--webroot --webroot-path /var/lib/onebox/acme --server {SERVER} --cert-name links"
-WANTED: dict[str, Any] = {
+ARGUMENTS: dict[str, Any] = {
     "lineage": "links",
     "domains": ["b.example.com", "a.example.com"],
     "server": SERVER,
@@ -32,9 +32,9 @@ DOMAINS = "-d b.example.com -d a.example.com"
 DONE = f' && {{ test -z "$new" || {{ {NOTE.format(SERVER)}; }}; }} && sync'
 
 
-def asked(standing: Lineage | None, **changes: Any) -> list[str]:
-    facts = {Lineages: {"links": standing} if standing else {}}
-    found = commands(certificate, **{**WANTED, **changes}, facts=facts)
+def certbot_commands(current: Lineage | None, **changes: Any) -> list[str]:
+    facts = {Lineages: {"links": current} if current else {}}
+    found = commands(obtain, **{**ARGUMENTS, **changes}, facts=facts)
     return [" ".join(command.args[1].split()).removeprefix(NEW) for command in found]
 
 
@@ -65,11 +65,11 @@ def test_lineages_are_read_from_certbots_files(tmp_path: Path) -> None:
     assert Lineages().process(run(read)) == {"links": Lineage("", lineage.domains)}
 
 
-def test_a_certificate_that_nobody_renews_is_adopted_and_renewed() -> None:
-    [standing] = Lineages().process(["links\t\t\ta.example.com b.example.com"]).values()
-    wanted = Lineage(SERVER, ("a.example.com", "b.example.com"))
-    assert standing.unlike(wanted) == f"is renewed by nobody, not by {SERVER}"
-    [command] = asked(standing)
+def test_a_certificate_that_is_not_renewed_is_adopted_and_renewed() -> None:
+    [current] = Lineages().process(["links\t\t\ta.example.com b.example.com"]).values()
+    expected = Lineage(SERVER, ("a.example.com", "b.example.com"))
+    assert current.difference_from(expected) == f"is not renewed by {SERVER}"
+    [command] = certbot_commands(current)
     adopt, _, renew = command.partition(" && ")
     file = "/etc/letsencrypt/live/links"
     assert adopt == (
@@ -87,77 +87,80 @@ def test_a_host_without_certificates_has_no_lineages() -> None:
 
 
 @pytest.mark.parametrize("domains", [("a.example.com", "b.example.com")])
-def test_a_certificate_that_is_there_is_left_to_its_renewal(domains: tuple[str, ...]) -> None:
-    assert asked(Lineage(SERVER, domains)) == []
+def test_an_existing_certificate_is_left_to_its_renewal(domains: tuple[str, ...]) -> None:
+    assert certbot_commands(Lineage(SERVER, domains)) == []
 
 
-def test_a_certificate_is_asked_for() -> None:
-    [command] = asked(None)
+def test_a_missing_certificate_is_requested() -> None:
+    [command] = certbot_commands(None)
     assert command == (
         f"{START} --register-unsafely-without-email {END}"
         f" --preferred-profile classic --renew-with-new-domains --expand {DOMAINS}{DONE}"
     )
 
 
-def test_a_kind_of_certificate_is_asked_for_as_one_word() -> None:
-    [command] = asked(None, profile="short lived; id")
+def test_a_profile_is_quoted() -> None:
+    [command] = certbot_commands(None, profile="short lived; id")
     assert " --preferred-profile 'short lived; id' --renew-with-new-domains " in command
 
 
 @pytest.mark.parametrize("domains", [("a.example.com",), ("a.example.com", "c.example.com")])
 def test_other_domains_need_another_certificate(domains: tuple[str, ...]) -> None:
-    [command] = asked(Lineage(SERVER, domains))
+    [command] = certbot_commands(Lineage(SERVER, domains))
     assert command.endswith(f"--renew-with-new-domains --expand {DOMAINS}{DONE}")
 
 
-def test_another_issuer_is_asked_at_once() -> None:
+def test_another_issuer_is_used_immediately() -> None:
     other = Lineage("https://staging.example/directory", ("a.example.com", "b.example.com"))
-    [command] = asked(other)
+    [command] = certbot_commands(other)
     assert f"--server {SERVER}" in command
     assert "--force-renewal" in command
 
 
-def test_another_profile_is_asked_for_at_once() -> None:
-    standing = Lineage(SERVER, ("a.example.com", "b.example.com"))
-    [command] = asked(standing, profile="shortlived")
+def test_another_profile_is_requested_immediately() -> None:
+    current = Lineage(SERVER, ("a.example.com", "b.example.com"))
+    [command] = certbot_commands(current, profile="shortlived")
     assert " --preferred-profile shortlived " in command
     assert " --force-renewal " in command
-    assert standing.unlike(Lineage(SERVER, standing.domains, "shortlived")) == (
-        "is of the profile classic, not shortlived"
+    assert current.difference_from(Lineage(SERVER, current.domains, "shortlived")) == (
+        "has profile classic, not shortlived"
     )
 
 
-def updated(noted: str, email: str | None, lineage: Lineage | None = None) -> list[str]:
+def updated(recorded: str, email: str | None, lineage: Lineage | None = None) -> list[str]:
     """Return how certbot is asked to change the account."""
-    standing = lineage or Lineage(SERVER, ("a.example.com",))
-    facts = {Contact: noted, Lineages: {"links": standing}}
-    found = commands(contact, SERVER, email, None, facts=facts)
+    current = lineage or Lineage(SERVER, ("a.example.com",))
+    facts = {Contact: recorded, Lineages: {"links": current}}
+    found = commands(update_contact, SERVER, email, None, facts=facts)
     return [command.args[1] for command in found]
 
 
 UPDATE = "/usr/local/lib/onebox/certbot/bin/certbot update_account --non-interactive --agree-tos"
 
 
-@pytest.mark.parametrize("noted", ["", SERVER, f"{SERVER} old@example.com"])
-def test_a_changed_address_is_given_to_the_authority(noted: str) -> None:
+@pytest.mark.parametrize("recorded", ["", SERVER, f"{SERVER} old@example.com"])
+def test_a_changed_address_is_given_to_the_authority(recorded: str) -> None:
     """It was only given with the first certificate; certbot itself keeps no note of it."""
     note = NOTE.format(f"'{SERVER} me@example.com'")
-    told = f"{UPDATE} --email me@example.com --server {SERVER} && {note}"
-    assert updated(noted, "me@example.com") == [told]
+    expected = f"{UPDATE} --email me@example.com --server {SERVER} && {note}"
+    assert updated(recorded, "me@example.com") == [expected]
 
 
-def test_an_address_that_was_taken_out_is_taken_back() -> None:
-    told = f"{UPDATE} --register-unsafely-without-email --server {SERVER} && {NOTE.format(SERVER)}"
-    assert updated(f"{SERVER} old@example.com", None) == [told]
+def test_a_removed_address_is_removed_from_the_account() -> None:
+    expected = (
+        f"{UPDATE} --register-unsafely-without-email --server {SERVER} && {NOTE.format(SERVER)}"
+    )
+    assert updated(f"{SERVER} old@example.com", None) == [expected]
 
 
 @pytest.mark.parametrize(
-    ("noted", "email"), [(f"{SERVER} me@example.com", "me@example.com"), (SERVER, None), ("", None)]
+    ("recorded", "email"),
+    [(f"{SERVER} me@example.com", "me@example.com"), (SERVER, None), ("", None)],
 )
 def test_an_address_that_the_authority_has_is_not_given_again(
-    noted: str, email: str | None
+    recorded: str, email: str | None
 ) -> None:
-    assert updated(noted, email) == []
+    assert updated(recorded, email) == []
 
 
 def test_without_an_account_there_is_no_address_to_change() -> None:
@@ -173,54 +176,54 @@ class Box:
     def __init__(self, *output: str, done: bool = False) -> None:
         self.answer = done, [SimpleNamespace(line=line) for line in output]
         self.data: dict[str, Any] = {}
-        self.asked = 0
+        self.certbot_commands = 0
 
     def run_shell_command(self, *_: Any, **__: Any) -> Any:
-        self.asked += 1
+        self.certbot_commands += 1
         return self.answer
 
 
 @pytest.fixture(autouse=True)
 def _first_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(certbot, "failures", {})
-    monkeypatch.setattr(certbot, "_silent", {})
+    monkeypatch.setattr(certbot, "_unreachable", {})
 
 
-def ask(box: Box, app: str) -> Any:
+def run_certbot(box: Box, app: str) -> Any:
     request = Request((f"{app}.example.com",), SERVER)
-    return certbot._ask(cast("Any", None), cast("Any", box), app, "certbot", request)
+    return certbot._run_certbot(cast("Any", None), cast("Any", box), app, "certbot", request)
 
 
 def test_a_certificate_that_can_not_be_had_is_kept_for_the_end_of_the_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     box = Box("An unexpected error occurred:", "No space left on device")
-    assert ask(box, "links") is False
-    told = (
+    assert run_certbot(box, "links") is False
+    expected = (
         "No certificate for links.example.com: certbot failed (No space left on device). Fix: see"
         " /var/log/letsencrypt/letsencrypt.log there; then deploy again."
     )
-    assert certbot.failed(cast("Any", box)) == {"links": told}
-    assert told in caplog.text
-    assert ask(Box(done=True), "links") is True
+    assert certbot.failed(cast("Any", box)) == {"links": expected}
+    assert expected in caplog.text
+    assert run_certbot(Box(done=True), "links") is True
     assert certbot.failed(cast("Any", box)) == {}
 
 
-def test_an_authority_that_does_not_answer_is_asked_once() -> None:
+def test_an_unreachable_authority_is_tried_once() -> None:
     """It takes certbot most of a minute each time."""
     line = "requests.exceptions.ConnectTimeout: HTTPSConnectionPool(host='ca.example', port=443)"
     box = Box("An unexpected error occurred:", line)
-    assert ask(box, "links") is False
-    assert ask(box, "shop") is False
-    assert box.asked == 1
+    assert run_certbot(box, "links") is False
+    assert run_certbot(box, "shop") is False
+    assert box.certbot_commands == 1
     assert list(certbot.failed(cast("Any", box))) == ["links", "shop"]
 
 
-def test_the_authority_may_write_to_an_address() -> None:
-    [command] = asked(None, email="you+acme@example.com; id")
+def test_an_email_address_is_passed_to_the_authority() -> None:
+    [command] = certbot_commands(None, email="you+acme@example.com; id")
     assert command.startswith(f"{START} --email 'you+acme@example.com; id' {END}")
 
 
 def test_an_authority_of_ones_own_is_trusted() -> None:
-    [command] = asked(None, ca="/etc/onebox/acme-ca.pem")
+    [command] = certbot_commands(None, ca="/etc/onebox/acme-ca.pem")
     assert command.startswith(f"env REQUESTS_CA_BUNDLE=/etc/onebox/acme-ca.pem {START}")

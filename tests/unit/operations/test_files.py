@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from operations.difference import Difference, mended
-from operations.files import File, Folder, Standing, make, place, place_once, write
+from operations.difference import Difference, differences_of
+from operations.files import File, FileStates, Folder, create_once, install, make, write
 from tests.unit.hosts import commands, run, stdin, text
 
 FILE = File("/etc/links/secrets.env", "KEY=hidden\n", mode="600", owner="root:links")
@@ -20,32 +20,32 @@ def own(path: Path) -> str:
     return f"{path.owner()}:{path.group()}"
 
 
-def test_standing_reads_a_state_for_each_path() -> None:
-    assert Standing().process(["600 root:root abc /etc/a file", "755 root:root - /etc"]) == {
+def test_states_are_read_by_path() -> None:
+    assert FileStates().process(["600 root:root abc /etc/a file", "755 root:root - /etc"]) == {
         "/etc/a file": "600 root:root abc",
         "/etc": "755 root:root -",
     }
-    assert Standing().default() == {}
+    assert FileStates().default() == {}
 
 
-def test_standing_looks_at_files_folders_and_links(tmp_path: Path) -> None:
+def test_states_are_read_of_files_folders_and_links(tmp_path: Path) -> None:
     (tmp_path / "a file").write_text("content\n")
     (tmp_path / "folder").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "a file")
     names = ("a file", "folder", "link", "absent", "$(touch oops)")
     paths = [str(tmp_path / name) for name in names]
     (tmp_path / "a file").chmod(0o640)
-    assert Standing().process(run(Standing().command(paths))) == {
+    assert FileStates().process(run(FileStates().command(paths))) == {
         paths[0]: f"640 {own(tmp_path)} {sha256(b'content' + bytes([10])).hexdigest()}",
         paths[1]: f"700 {own(tmp_path)} -",
         paths[2]: f"777 {own(tmp_path)} link",
     }
-    assert Standing().process(run(Standing().command([]))) == {}
+    assert FileStates().process(run(FileStates().command([]))) == {}
 
 
-def test_what_stands_as_described_is_left_alone() -> None:
-    facts = {Standing: {FOLDER.path: FOLDER.state, FILE.path: FILE.state}}
-    assert commands(place, [FOLDER, FILE], ["/etc/absent"], facts=facts) == []
+def test_installed_files_are_left_alone() -> None:
+    facts = {FileStates: {FOLDER.path: FOLDER.state, FILE.path: FILE.state}}
+    assert commands(install, [FOLDER, FILE], ["/etc/absent"], facts=facts) == []
 
 
 @pytest.mark.parametrize(
@@ -57,20 +57,20 @@ def test_what_stands_as_described_is_left_alone() -> None:
     ],
 )
 def test_a_file_that_differs_is_written(state: str | None) -> None:
-    standing = {FILE.path: state} if state else {}
-    [command] = commands(place, [FILE], facts={Standing: standing})
+    states = {FILE.path: state} if state else {}
+    [command] = commands(install, [FILE], facts={FileStates: states})
     assert text(command) == text(write(FILE))
 
 
-def test_things_are_placed_in_their_order() -> None:
-    folder, file = commands(place, [FOLDER, FILE], facts={Standing: {}})
+def test_entries_are_installed_in_their_order() -> None:
+    folder, file = commands(install, [FOLDER, FILE], facts={FileStates: {}})
     assert text(folder) == "install -d -m 700 -o root -g root /etc/links"
     assert text(file).startswith("new=$(mktemp /etc/links/secrets.env.XXXXXX)")
 
 
 def test_what_should_be_absent_is_removed() -> None:
-    facts = {Standing: {"/etc/a b": "644 root:root abc"}}
-    [command] = commands(place, [], ["/etc/a b", "/etc/c"], facts=facts)
+    facts = {FileStates: {"/etc/a b": "644 root:root abc"}}
+    [command] = commands(install, [], ["/etc/a b", "/etc/c"], facts=facts)
     assert text(command) == "rm -rf '/etc/a b'"
 
 
@@ -82,7 +82,7 @@ def test_a_file_is_written_beside_its_target_and_renamed_in() -> None:
     )
 
 
-def test_content_travels_on_standard_input_alone() -> None:
+def test_content_is_sent_only_on_standard_input() -> None:
     command = write(FILE)
     assert stdin(command) == "KEY=hidden\n"
     for shown in (text(command), repr(command), repr(FILE), str(FILE)):
@@ -93,7 +93,7 @@ def test_a_file_is_written_as_described(tmp_path: Path) -> None:
     file = File(str(tmp_path / "a file"), "ünïcödé\n$HOME\n", mode="640", owner=own(tmp_path))
     (tmp_path / "a file").write_text("older")
     run(write(file))
-    assert Standing().process(run(Standing().command([file.path]))) == {file.path: file.state}
+    assert FileStates().process(run(FileStates().command([file.path]))) == {file.path: file.state}
     assert [path.name for path in tmp_path.iterdir()] == ["a file"]
 
 
@@ -107,19 +107,19 @@ def test_a_file_that_its_check_refuses_never_lands(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 
-def test_a_folder_is_made_or_mended(tmp_path: Path) -> None:
+def test_a_folder_is_created_or_repaired(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path / "a folder"), mode="750", owner=own(tmp_path))
     for _ in range(2):
         run(make(folder))
-        assert Standing().process(run(Standing().command([folder.path]))) == {
+        assert FileStates().process(run(FileStates().command([folder.path]))) == {
             folder.path: folder.state
         }
         Path(folder.path).chmod(0o777)
 
 
-def test_a_file_is_placed_once_and_never_changed() -> None:
+def test_a_file_is_created_once_and_never_changed() -> None:
     path = "/etc/links/generated.env"
-    [command] = commands(place_once, path, lambda: "KEY=hidden", facts={Standing: {}})
+    [command] = commands(create_once, path, lambda: "KEY=hidden", facts={FileStates: {}})
     assert stdin(command) == "KEY=hidden"
     assert "chown root:root" in text(command)
     assert 'chmod 600 "$new"' in text(command)
@@ -127,12 +127,12 @@ def test_a_file_is_placed_once_and_never_changed() -> None:
     def never() -> str:
         raise AssertionError("made a second key")
 
-    facts = {Standing: {path: "600 root:root changed"}}
-    assert commands(place_once, path, never, facts=facts) == []
-    facts = {Standing: {path: "644 root:root changed"}}
-    [command] = commands(place_once, path, never, facts=facts)
+    facts = {FileStates: {path: "600 root:root changed"}}
+    assert commands(create_once, path, never, facts=facts) == []
+    facts = {FileStates: {path: "644 root:root changed"}}
+    [command] = commands(create_once, path, never, facts=facts)
     assert text(command) == f"chown root:root {path} && chmod 600 {path}"
-    assert mended(command) == (Difference(path, "has mode 644, not 600"),)
+    assert differences_of(command) == (Difference(path, "has mode 644, not 600"),)
 
 
 @pytest.mark.parametrize(
@@ -147,33 +147,33 @@ def test_a_file_is_placed_once_and_never_changed() -> None:
         ),
     ],
 )
-def test_what_differs_is_told(state: str | None, how: str) -> None:
-    standing = {FILE.path: state} if state else {}
-    [command] = commands(place, [FILE], facts={Standing: standing})
-    assert mended(command) == (Difference(FILE.path, how),)
+def test_differences_are_reported(state: str | None, how: str) -> None:
+    states = {FILE.path: state} if state else {}
+    [command] = commands(install, [FILE], facts={FileStates: states})
+    assert differences_of(command) == (Difference(FILE.path, how),)
 
 
 def test_a_file_with_the_right_content_keeps_its_time() -> None:
-    standing = {FILE.path: FILE.state.replace("600", "644")}
-    [command] = commands(place, [FILE], facts={Standing: standing})
+    states = {FILE.path: FILE.state.replace("600", "644")}
+    [command] = commands(install, [FILE], facts={FileStates: states})
     path = FILE.path
     assert text(command) == f"chown root:links {path} && chmod 600 {path}"
 
 
 def test_what_a_folder_of_ours_does_not_hold_is_removed() -> None:
-    folder = Folder("/etc/links", holds=("releases", "*.env"))
+    folder = Folder("/etc/links", allowed=("releases", "*.env"))
     names = ("secrets.env", "releases", "generated.env", "notes", ".hidden", "deeper/notes")
-    standing = {f"/etc/links/{name}": "644 root:root abc" for name in names}
-    standing |= {folder.path: folder.state, FILE.path: FILE.state, "/etc/notes": "644 root:root a"}
-    found = commands(place, [folder, FILE], facts={Standing: standing})
+    states = {f"/etc/links/{name}": "644 root:root abc" for name in names}
+    states |= {folder.path: folder.state, FILE.path: FILE.state, "/etc/notes": "644 root:root a"}
+    found = commands(install, [folder, FILE], facts={FileStates: states})
     assert [text(command) for command in found] == [
         "rm -rf /etc/links/notes", "rm -rf /etc/links/.hidden",
     ]  # fmt: skip
-    assert mended(found[0]) == (Difference("/etc/links/notes", "is extra"),)
+    assert differences_of(found[0]) == (Difference("/etc/links/notes", "is extra"),)
 
 
-def test_all_that_is_in_a_folder_is_seen(tmp_path: Path) -> None:
+def test_everything_in_a_folder_is_found(tmp_path: Path) -> None:
     for name in ("plain", ".hidden", "a b"):
         (tmp_path / name).touch()
-    seen = Standing().process(run(Standing().command([], [str(tmp_path)])))
-    assert {Path(path).name for path in seen} == {"plain", ".hidden", "a b"}
+    found = FileStates().process(run(FileStates().command([], [str(tmp_path)])))
+    assert {Path(path).name for path in found} == {"plain", ".hidden", "a b"}

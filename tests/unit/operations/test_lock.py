@@ -17,19 +17,19 @@ def a_host(**data: object) -> Any:
     return SimpleNamespace(data=data)
 
 
-def test_a_deploy_waits_ten_minutes_or_as_long_as_it_is_told() -> None:
-    assert lock.patience(a_host()) == 600
-    assert lock.patience(a_host(wait="0")) == 0
-    assert lock.patience(a_host(wait=1800)) == 1800
+def test_a_deploy_waits_ten_minutes_or_as_long_as_requested() -> None:
+    assert lock.wait_seconds(a_host()) == 600
+    assert lock.wait_seconds(a_host(wait="0")) == 0
+    assert lock.wait_seconds(a_host(wait=1800)) == 1800
 
 
 @pytest.mark.parametrize("wait", ["-1", "5m", "", "1.5", "86401", "True", "\u0663"])
 def test_another_time_is_refused_with_an_example(wait: str) -> None:
     with pytest.raises(PyinfraError, match=r"as in --data wait=600\. 0 does not wait"):
-        lock.patience(a_host(wait=wait))
+        lock.wait_seconds(a_host(wait=wait))
 
 
-def test_ctrl_c_ends_the_waiting_at_once_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_only_the_wait_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     before = signal.getsignal(signal.SIGINT)

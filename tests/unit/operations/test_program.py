@@ -25,10 +25,10 @@ def test_a_program_is_sent_with_what_it_imports(
         "    print(words.HELLO, MORE, whom)\n"
     )
     monkeypatch.setattr(program, "ONHOST", tmp_path)
-    told = ["it's $HOME it's $HOMEit's $HOME a b"]
-    assert run(program.sent("greet", "a b")) == told
+    expected = ["it's $HOME it's $HOMEit's $HOME a b"]
+    assert run(program.sent("greet", "a b")) == expected
 
 
 @pytest.mark.parametrize("name", ["sent.access", "sent.sshd", "sent.server"])
-def test_what_the_deployer_sends_is_imported_there(name: str) -> None:
+def test_what_the_deployer_sends_can_be_imported(name: str) -> None:
     assert run(program.sent(name).replace("module.main(*sys.argv[1:])", "0")) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from operations import python
-from operations.python import Link, environment
+from operations.python import Link, install
 from tests.unit.hosts import commands, run, stdin, text
 
 PINS = "certbot==1.0 --hash=sha256:abc\n"
@@ -23,14 +23,14 @@ def _pinned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_pinned")
-def test_an_environment_that_is_there_is_left_alone() -> None:
-    assert commands(environment, "certbot", facts={Link: FOLDER}) == []
+def test_a_current_environment_is_left_alone() -> None:
+    assert commands(install, "certbot", facts={Link: FOLDER}) == []
 
 
 @pytest.mark.usefixtures("_pinned")
-@pytest.mark.parametrize("there", ["", "certbot-older"])
-def test_an_environment_is_built_beside_and_switched_to(there: str) -> None:
-    [command] = commands(environment, "certbot", facts={Link: there})
+@pytest.mark.parametrize("current", ["", "certbot-older"])
+def test_an_environment_is_built_beside_and_switched_to(current: str) -> None:
+    [command] = commands(install, "certbot", facts={Link: current})
     new = f"/usr/local/lib/onebox/{FOLDER}"
     assert stdin(command) == PINS
     steps = text(command).split(" && ")

@@ -12,21 +12,21 @@ from pyinfra.api.command import FunctionCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 
 from operations.artifact import Artifact
-from operations.difference import mended
-from operations.release import Deployed, Plan, abandoned, live, reverts_a_key
+from operations.difference import differences_of
+from operations.release import DeployedApps, Plan, abandoned, deploy, reverts_a_key
 from tests.unit.hosts import commands, run, stdin, text
 
 NOTHING = HiddenValue("")
 ARTIFACT = Artifact(b"\x1f\x8b hidden bytes", "abc123")
 
 
-def test_a_plan_is_the_data_of_what_the_program_says() -> None:
+def test_a_plan_is_the_data_that_the_program_prints() -> None:
     output = ['{"schema": 1,', '"data": {"release": "a-b", "live": null, "up": []}}']
     assert Plan().process(output) == {"release": "a-b", "live": None, "up": []}
     assert Plan().default() is None
 
 
-def test_a_plan_is_asked_of_our_program() -> None:
+def test_a_plan_is_requested_from_our_program() -> None:
     assert Plan().command("links", "abc123") == (
         "/usr/local/bin/onebox-release plan links abc123 2>/dev/null || true"
     )
@@ -34,7 +34,7 @@ def test_a_plan_is_asked_of_our_program() -> None:
 
 def test_a_release_that_is_live_is_left_alone() -> None:
     facts = {Plan: {"release": "a-b", "live": "a-b", "up": ["a-b"]}}
-    assert commands(live, "links", ARTIFACT, NOTHING, facts=facts) == []
+    assert commands(deploy, "links", ARTIFACT, NOTHING, facts=facts) == []
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_release_that_is_live_is_left_alone() -> None:
     ],
 )
 def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) -> None:
-    send, switch = commands(live, "links", ARTIFACT, NOTHING, facts={Plan: plan})
+    send, switch = commands(deploy, "links", ARTIFACT, NOTHING, facts={Plan: plan})
     path = "/var/lib/onebox/links/incoming/abc123.tar.gz"
     assert text(send) == f"base64 -d > {path}.new && mv {path}.new {path}"
     assert base64.b64decode(stdin(send)) == ARTIFACT.content
@@ -64,12 +64,12 @@ def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) ->
         ({"release": "c-d", "live": "a-b", "up": ["a-b"]}, ["release a-b is live, not c-d"]),
         (
             {"release": "a-d", "live": "a-b", "up": ["a-b"]},
-            ["release a-b has another configuration"],
+            ["release a-b has an outdated configuration"],
         ),
-        ({"release": "a-b", "live": "a-b", "up": []}, ["release a-b is not up"]),
+        ({"release": "a-b", "live": "a-b", "up": []}, ["release a-b is not running"]),
         (
             {"release": "a-b", "live": "a-b", "up": ["a-b", "e-f"]},
-            ["release e-f is up beside the live one"],
+            ["release e-f is running beside the live one"],
         ),
         (
             {"release": "a-b", "live": "a-b", "up": ["a-b"], "differences": [["/x", "is extra"]]},
@@ -77,9 +77,9 @@ def test_another_release_is_sent_and_switched_to(plan: dict[str, Any] | None) ->
         ),
     ],
 )
-def test_what_differs_is_told(plan: dict[str, Any] | None, words: list[str]) -> None:
-    found = commands(live, "links", ARTIFACT, NOTHING, facts={Plan: plan})
-    assert [f"{d.what} {d.how}" for command in found for d in mended(command)] == words
+def test_differences_are_reported(plan: dict[str, Any] | None, words: list[str]) -> None:
+    found = commands(deploy, "links", ARTIFACT, NOTHING, facts={Plan: plan})
+    assert [f"{d.what} {d.how}" for command in found for d in differences_of(command)] == words
 
 
 BY_KEY = {"release": "c-b", "live": "a-b", "up": ["a-b"], "by_key": True, "digest": "d1"}
@@ -87,10 +87,10 @@ BY_KEY = {"release": "c-b", "live": "a-b", "up": ["a-b"], "by_key": True, "diges
 
 def test_code_of_a_deploy_key_that_a_deploy_replaces_is_named() -> None:
     """A person's deploy of the configuration silently took CI's release back."""
-    [send, _] = commands(live, "links", ARTIFACT, NOTHING, facts={Plan: BY_KEY})
-    [difference] = mended(send)
+    [send, _] = commands(deploy, "links", ARTIFACT, NOTHING, facts={Plan: BY_KEY})
+    [difference] = differences_of(send)
     assert difference.how == (
-        "is live, not c-b; a deploy key brought its code, which `--data code=keep` keeps"
+        "is live, not c-b; a deploy key released its code, which `--data code=keep` keeps"
     )
     assert reverts_a_key(BY_KEY)
 
@@ -105,11 +105,11 @@ def test_other_deploys_replace_nothing_of_a_key(plan: dict[str, Any] | None) -> 
 
 def test_code_that_is_kept_is_released_again_where_its_configuration_differs() -> None:
     plan = {**BY_KEY, "release": "a-c"}
-    [switch] = commands(live, "links", None, NOTHING, facts={Plan: plan})
+    [switch] = commands(deploy, "links", None, NOTHING, facts={Plan: plan})
     assert switch.args == ("links", "d1", NOTHING)
-    assert [each.how for each in mended(switch)] == ["has another configuration"]
+    assert [each.how for each in differences_of(switch)] == ["has an outdated configuration"]
     same = {**BY_KEY, "release": "a-b"}
-    assert commands(live, "links", None, NOTHING, facts={Plan: same}) == []
+    assert commands(deploy, "links", None, NOTHING, facts={Plan: same}) == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_code_that_is_kept_is_released_again_where_its_configuration_differs() -
 def test_without_code_to_keep_an_app_is_not_released(
     plan: dict[str, Any] | None, why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    [refuse] = commands(live, "links", None, NOTHING, facts={Plan: plan})
+    [refuse] = commands(deploy, "links", None, NOTHING, facts={Plan: plan})
     host = SimpleNamespace(print_prefix="")
     assert refuse.function(None, host, *refuse.args) is False
     assert caplog.messages == [
@@ -134,11 +134,11 @@ def test_without_code_to_keep_an_app_is_not_released(
 def test_apps_that_the_inventory_no_longer_has_are_named_with_their_removal(tmp_path: Path) -> None:
     for name in ("links.json", "shop.json", "acme-ca.pem"):
         (tmp_path / name).touch()
-    deployed = run(Deployed().command().replace("/etc/onebox", str(tmp_path)))
-    assert run(Deployed().command().replace("/etc/onebox", str(tmp_path / "absent"))) == []
+    deployed = run(DeployedApps().command().replace("/etc/onebox", str(tmp_path)))
+    assert run(DeployedApps().command().replace("/etc/onebox", str(tmp_path / "absent"))) == []
     host: Any = SimpleNamespace(get_fact=lambda _: deployed)
     [left] = abandoned(host, ["links", "new"])
     assert (left.what, left.how) == (
         "app shop",
-        "is on the server, and the inventory does not have it: `fab remove --app shop` removes it",
+        "is on the server but not in the inventory: `fab remove --app shop` removes it",
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from operations.difference import mended
-from operations.slices import Slices, State, bounded
+from operations.difference import differences_of
+from operations.slices import Slices, SlicesState, apply_limits
 from tests.unit.hosts import commands, text
 
 LIMITS = {"onebox.slice": {"MemoryMax": "100"}, "onebox-links.slice": {"TasksMax": "64"}}
@@ -15,9 +15,9 @@ GOOD = {
 }
 
 
-def lines(state: State) -> list[str]:
-    found = commands(bounded, LIMITS, facts={Slices: state})
-    assert all(mended(command) for command in found if "daemon-reload" not in text(command))
+def lines(state: SlicesState) -> list[str]:
+    found = commands(apply_limits, LIMITS, facts={Slices: state})
+    assert all(differences_of(command) for command in found if "daemon-reload" not in text(command))
     return [text(command) for command in found]
 
 
@@ -35,22 +35,22 @@ def test_slices_are_read_with_the_drop_ins_of_others() -> None:
 
 
 def test_limits_that_apply_are_left_alone() -> None:
-    assert lines(State(GOOD)) == []
+    assert lines(SlicesState(GOOD)) == []
 
 
 @pytest.mark.parametrize("change", [{"MemoryMax": "99"}, {"NeedDaemonReload": "yes"}])
 def test_a_changed_limit_is_applied_without_a_restart(change: dict[str, str]) -> None:
-    state = State({**GOOD, "onebox.slice": {**GOOD["onebox.slice"], **change}})
+    state = SlicesState({**GOOD, "onebox.slice": {**GOOD["onebox.slice"], **change}})
     assert lines(state) == ["systemctl daemon-reload"]
 
 
 def test_an_override_is_set_aside_and_nothing_is_restarted() -> None:
     path = "/etc/systemd/system.control/onebox.slice.d/50-MemoryMax.conf"
-    assert lines(State(GOOD, (path,))) == [
+    assert lines(SlicesState(GOOD, (path,))) == [
         f"mv -T {path} {path}.set-aside", "systemctl daemon-reload",
     ]  # fmt: skip
 
 
-def test_a_slice_that_is_not_up_is_started() -> None:
-    found = lines(State())
+def test_an_inactive_slice_is_started() -> None:
+    found = lines(SlicesState())
     assert found == ["systemctl daemon-reload", "systemctl start onebox.slice onebox-links.slice"]

@@ -1,4 +1,4 @@
-"""What our drop-in of sshd sets, and that sshd goes by it."""
+"""What our drop-in of sshd sets, and that it is in effect."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sent import sshd as program
 
-from operations.difference import Difference, mended
-from operations.sshd import Sshd, differing, in_effect, options
+from operations.difference import Difference, differences_of
+from operations.sshd import Sshd, SshdState, check_effective, differences, options
 from settings import VM
 from tests.unit.hosts import commands
 from tests.unit.inventories import a_vm, read
@@ -45,8 +45,8 @@ def vm(folder: Path) -> VM:
     return read(folder, a_vm(ssh_user="me"))
 
 
-def ours(vm: VM, *second: str, **theirs: str) -> dict[str, str]:
-    return options(vm, {"theirs": {**DEBIAN_13, **theirs}, "second": [*second]})
+def ours(vm: VM, *second: str, **own: str) -> dict[str, str]:
+    return options(vm, SshdState(own={**DEBIAN_13, **own}, users_of_second_file=second))
 
 
 def test_a_server_as_debian_leaves_it_gets_all(vm: VM) -> None:
@@ -108,28 +108,28 @@ def effective(**changes: str) -> dict[str, str]:
     }
 
 
-def test_nothing_is_done_where_sshd_goes_by_it() -> None:
-    assert commands(in_effect, OURS, facts={Sshd: {"effective": effective()}}) == []
+def test_nothing_is_done_where_the_drop_in_is_in_effect() -> None:
+    assert commands(check_effective, OURS, facts={Sshd: SshdState(effective())}) == []
 
 
-def test_what_sshd_does_not_go_by_stops_the_run() -> None:
+def test_a_setting_that_is_not_in_effect_stops_the_run() -> None:
     other = effective(passwordauthentication="yes", denygroups="others")
-    told = [
+    expected = [
         Difference("sshd", "PasswordAuthentication is yes, not no"),
         Difference("sshd", "DenyGroups is others, not onebox-nologin"),
     ]
-    assert differing(other, OURS) == told
-    [command] = commands(in_effect, OURS, facts={Sshd: {"effective": other}})
-    assert mended(command) == tuple(told)
-    said: list[str] = []
+    assert differences(other, OURS) == expected
+    [command] = commands(check_effective, OURS, facts={Sshd: SshdState(other)})
+    assert differences_of(command) == tuple(expected)
+    messages: list[str] = []
 
     class Named:
         def log_styled(self, message: str, **_: Any) -> None:
-            said.append(message)
+            messages.append(message)
 
     assert command.function(None, Named(), *command.args) is False
-    assert "PasswordAuthentication is yes, not no" in said[0]
-    assert "first line of /etc/ssh/sshd_config" in said[0]
+    assert "PasswordAuthentication is yes, not no" in messages[0]
+    assert "first line of /etc/ssh/sshd_config" in messages[0]
 
 
 def test_no_app_has_a_say_in_which_files_of_keys_are_read(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_no_app_has_a_say_in_which_files_of_keys_are_read(tmp_path: Path) -> Non
     assert [user.pw_name for user in users if program._has_second(user)] == ["me"]
 
 
-def test_a_configuration_that_sshd_refuses_is_told(
+def test_a_configuration_that_sshd_refuses_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "CONFIGURATION", tmp_path / "sshd_config")

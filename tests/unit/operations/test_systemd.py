@@ -1,4 +1,4 @@
-"""Units: restarted or reloaded only where what runs is older than what stands on disk."""
+"""Units: restarted or reloaded only if their files changed since."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from operations import systemd
-from operations.difference import mended
-from operations.systemd import PROPERTIES, DropIns, State, Unit, drop_in_read, running
+from operations.difference import differences_of
+from operations.systemd import PROPERTIES, DropIns, Unit, UnitState, activate, load_drop_in
 from tests.unit.hosts import commands, run, text
 
 STARTED = "Fri 2026-11-20 04:26:27.500000 UTC"
@@ -22,9 +22,9 @@ GOOD = {
 }
 
 
-def lines(state: State, **options: bool) -> list[str]:
+def lines(state: UnitState, **options: bool) -> list[str]:
     found = commands(
-        running, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}, **options
+        activate, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}, **options
     )
     return [text(command) for command in found]
 
@@ -32,12 +32,12 @@ def lines(state: State, **options: bool) -> list[str]:
 def test_a_unit_is_read_with_the_age_of_its_files() -> None:
     output = [f"{key}={value}" for key, value in GOOD.items()]
     state = Unit().process([*output, "/etc/a=1763612787.1234567890", "/etc/absent="])
-    assert state == State(GOOD, {"/etc/a": 1763612787.123456789})
+    assert state == UnitState(GOOD, {"/etc/a": 1763612787.123456789})
 
 
-def test_a_unit_that_is_not_there_has_no_properties() -> None:
-    assert Unit().default() == State({}, {})
-    assert Unit().process([]) == State(dict.fromkeys(PROPERTIES, ""), {})
+def test_a_missing_unit_has_no_properties() -> None:
+    assert Unit().default() == UnitState({}, {})
+    assert Unit().process([]) == UnitState(dict.fromkeys(PROPERTIES, ""), {})
 
 
 def test_the_command_asks_for_properties_and_ages(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_the_command_asks_for_properties_and_ages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("timestamp", "changed", "behind"),
+    ("timestamp", "changed", "older"),
     [
         (STARTED, SECONDS + 0.000_01, True),
         (STARTED, SECONDS, False),
@@ -63,15 +63,15 @@ def test_the_command_asks_for_properties_and_ages(tmp_path: Path) -> None:
         ("n/a", SECONDS, True),
     ],
 )
-def test_a_unit_is_behind_a_file_that_changed_later(
-    timestamp: str, changed: float | None, *, behind: bool
+def test_a_unit_is_older_than_a_file_that_changed_later(
+    timestamp: str, changed: float | None, *, older: bool
 ) -> None:
-    state = State({"ActiveEnterTimestamp": timestamp}, {"/s": changed} if changed else {})
-    assert state.is_behind(["/s"], since="ActiveEnterTimestamp") is behind
+    state = UnitState({"ActiveEnterTimestamp": timestamp}, {"/s": changed} if changed else {})
+    assert state.is_older(["/s"], since="ActiveEnterTimestamp") is older
 
 
-def test_a_unit_that_runs_what_stands_is_left_alone() -> None:
-    assert lines(State(GOOD, {"/r": SECONDS - 1, "/s": SECONDS - 1})) == []
+def test_a_unit_that_is_newer_than_its_files_is_left_alone() -> None:
+    assert lines(UnitState(GOOD, {"/r": SECONDS - 1, "/s": SECONDS - 1})) == []
 
 
 @pytest.mark.parametrize(
@@ -102,26 +102,26 @@ def test_a_unit_that_runs_what_stands_is_left_alone() -> None:
 def test_what_a_unit_lacks_is_done(
     properties: dict[str, str], changed: dict[str, float], expected: list[str]
 ) -> None:
-    assert lines(State({**GOOD, **properties}, changed)) == expected
+    assert lines(UnitState({**GOOD, **properties}, changed)) == expected
 
 
 def test_a_reload_is_counted_from_the_last_change_of_state() -> None:
     reloaded = {**GOOD, "StateChangeTimestamp": "Fri 2026-11-20 05:00:00.000000 UTC"}
-    assert lines(State(reloaded, {"/r": SECONDS + 60})) == []
-    assert lines(State(reloaded, {"/s": SECONDS + 60})) == [
+    assert lines(UnitState(reloaded, {"/r": SECONDS + 60})) == []
+    assert lines(UnitState(reloaded, {"/s": SECONDS + 60})) == [
         "systemctl daemon-reload && systemctl restart a.service"
     ]
 
 
 def test_a_unit_that_another_starts_is_not_enabled() -> None:
-    assert lines(State({**GOOD, "UnitFileState": "disabled"}, {}), enabled=False) == []
+    assert lines(UnitState({**GOOD, "UnitFileState": "disabled"}, {}), enabled=False) == []
 
 
-def told(state: State) -> list[str]:
+def reported(state: UnitState) -> list[str]:
     found = commands(
-        running, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}
+        activate, "a.service", reload_for=["/r"], restart_for=["/s"], facts={Unit: state}
     )
-    return [f"{d.what} {d.how}" for command in found for d in mended(command)]
+    return [f"{d.what} {d.how}" for command in found for d in differences_of(command)]
 
 
 @pytest.mark.parametrize(
@@ -136,28 +136,30 @@ def told(state: State) -> list[str]:
         ),
         ({"NeedDaemonReload": "yes"}, {}, ["a.service was loaded before its file was changed"]),
         ({}, {"/s": SECONDS + 1}, ["a.service was started before its files were changed"]),
-        ({}, {"/r": SECONDS + 1}, ["a.service has not read its newest files"]),
+        ({}, {"/r": SECONDS + 1}, ["a.service was loaded before its files were changed"]),
     ],
 )
-def test_what_a_unit_lacks_is_told(
+def test_what_a_unit_lacks_is_reported(
     properties: dict[str, str], changed: dict[str, float], words: list[str]
 ) -> None:
-    assert told(State({**GOOD, **properties}, changed)) == words
+    assert reported(UnitState({**GOOD, **properties}, changed)) == words
 
 
-def test_a_unit_whose_work_is_not_in_effect_is_told() -> None:
-    assert told(State(GOOD, {}, proven=False)) == ["a.service is not in effect as it was loaded"]
+def test_a_unit_whose_work_is_not_in_effect_is_reported() -> None:
+    assert reported(UnitState(GOOD, {}, is_in_effect=False)) == [
+        "a.service is active, but not in effect"
+    ]
 
 
 def test_a_masked_unit_is_unmasked_first() -> None:
-    unmask, enable = lines(State({**GOOD, "UnitFileState": "masked"}, {}))
+    unmask, enable = lines(UnitState({**GOOD, "UnitFileState": "masked"}, {}))
     assert unmask == (
         "systemctl unmask --quiet a.service; systemctl unmask --quiet --runtime a.service"
     )
     assert enable == "systemctl enable --quiet a.service"
 
 
-def test_drop_ins_of_others_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drop_ins_of_others_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd, "BY_HAND", (str(tmp_path / "etc"), str(tmp_path / "run")))
     for path in ("etc/a@1.service.d", "run/a@.service.d", "etc/b.service.d"):
         (tmp_path / path).mkdir(parents=True)
@@ -176,18 +178,18 @@ def test_drop_ins_of_others_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_what_overrides_a_unit_is_set_aside_and_the_unit_restarted() -> None:
     path = "/etc/systemd/system/a.service.d/x.conf"
     restart = "systemctl daemon-reload && systemctl restart a.service"
-    state = State(GOOD, {}, overrides=(path,))
+    state = UnitState(GOOD, {}, overrides=(path,))
     assert lines(state) == [f"mv -T {path} {path}.set-aside", restart]
-    assert told(state)[0] == f"{path} overrides a.service"
-    # A run that died in between is mended by the next.
-    assert lines(State(GOOD, {f"{path}.set-aside": SECONDS + 1})) == [restart]
-    assert lines(State(GOOD, {f"{path}.set-aside": SECONDS - 1})) == []
+    assert reported(state)[0] == f"{path} overrides a.service"
+    # The next run completes one that was killed in between.
+    assert lines(UnitState(GOOD, {f"{path}.set-aside": SECONDS + 1})) == [restart]
+    assert lines(UnitState(GOOD, {f"{path}.set-aside": SECONDS - 1})) == []
 
 
-def test_a_drop_in_of_anothers_unit_is_read() -> None:
+def test_a_drop_in_of_anothers_unit_is_loaded() -> None:
     path = "/etc/systemd/system/nftables.service.d/onebox.conf"
-    [command] = commands(drop_in_read, "nftables.service", path, facts={DropIns: []})
+    [command] = commands(load_drop_in, "nftables.service", path, facts={DropIns: []})
     assert text(command) == "systemctl daemon-reload"
-    assert commands(drop_in_read, "nftables.service", path, facts={DropIns: [path]}) == []
+    assert commands(load_drop_in, "nftables.service", path, facts={DropIns: [path]}) == []
     assert DropIns().process([f"/lib/a.conf {path}"]) == ["/lib/a.conf", path]
     assert DropIns().default() == DropIns().process([""]) == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.watch import settings
+from tasks.monitoring import settings
 from tests.unit.hosts import BOOKWORM
 from tests.unit.inventories import a_vm, an_app, read, report
 

@@ -1,4 +1,4 @@
-"""The apps' places on the server."""
+"""Folders, configuration and units of apps."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_workers_that_are_set_are_not_second_guessed() -> None:
     assert workers(Web(workers=12), machine) == 12
 
 
-def test_secrets_lie_where_root_alone_can_look(vm: VM, app: App) -> None:
+def test_only_root_can_read_secrets(vm: VM, app: App) -> None:
     files = {file.path: file for file in apps._configuration(vm, app, BOOKWORM)}
     for name in ("app.env", "migrate.env", "secrets.env"):
         file = files[f"/etc/links/{name}"]
@@ -77,11 +77,11 @@ def test_secrets_lie_where_root_alone_can_look(vm: VM, app: App) -> None:
         assert folders[path].state == Folder(path, mode="700", owner="root:root").state
 
 
-def test_an_app_owns_its_state_and_its_temporary_files_alone(vm: VM, app: App) -> None:
-    things: list[File | Folder] = [
+def test_an_app_owns_only_its_state_and_temporary_files(vm: VM, app: App) -> None:
+    entries: list[File | Folder] = [
         *apps._folders(app), *apps._configuration(vm, app, BOOKWORM), *apps._units(app)
     ]  # fmt: skip
-    owned = [thing.path for thing in things if thing.owner != "root:root"]
+    owned = [thing.path for thing in entries if thing.owner != "root:root"]
     assert owned == ["/var/lib/links", "/var/lib/onebox/links/temporary"]
 
 
@@ -103,7 +103,7 @@ def test_a_migration_has_a_unit_only_where_there_is_one(app: App) -> None:
     ]  # fmt: skip
 
 
-def test_the_environment_tells_what_the_server_has(vm: VM, app: App) -> None:
+def test_the_environment_depends_on_the_server(vm: VM, app: App) -> None:
     assert environment(vm, app, BOOKWORM) == {
         "DATABASE_URL": "postgresql://links@/links?host=/run/postgresql",
         "DATABASE_CONNECTIONS": "92",
@@ -129,37 +129,37 @@ def test_a_release_keeps_the_address_of_its_external_database(folder: Path) -> N
     assert (kept.mode, kept.owner) == ("600", "root:root")
 
 
-def test_an_app_without_a_database_is_told_of_none(vm: VM, app: App) -> None:
+def test_an_app_without_a_database_has_no_address_of_one(vm: VM, app: App) -> None:
     other = app.model_copy(update={"database": "none"})
-    told = environment(vm, other, BOOKWORM)
-    assert told.keys() == {"WEB_CONCURRENCY", "A", "ONEBOX_HEALTH"}
+    result = environment(vm, other, BOOKWORM)
+    assert result.keys() == {"WEB_CONCURRENCY", "A", "ONEBOX_HEALTH"}
 
 
-def test_a_database_is_told_in_the_apps_own_way(vm: VM, app: App) -> None:
+def test_a_database_has_the_apps_own_variables(vm: VM, app: App) -> None:
     url = "postgresql+psycopg://{role}@/{name}"
     other = app.model_copy(update={"database_env": {"PG_USER": "{role}", "PG_URL": url}})
-    told = environment(vm, other, BOOKWORM)
-    assert (told["PG_USER"], told["PG_URL"]) == ("links", "postgresql+psycopg://links@/links")
-    assert "DATABASE_URL" not in told
+    result = environment(vm, other, BOOKWORM)
+    assert (result["PG_USER"], result["PG_URL"]) == ("links", "postgresql+psycopg://links@/links")
+    assert "DATABASE_URL" not in result
     files = {file.path: file for file in apps._configuration(vm, other, BOOKWORM)}
     migrating = files["/etc/links/migrate.env"].content
     assert 'PG_URL="postgresql+psycopg://links-migrate@/links"' in migrating
 
 
-def test_the_keys_of_git_servers_come_and_go(vm: VM, app: App, tmp_path: Path) -> None:
+def test_keys_of_git_servers_are_installed_and_removed(vm: VM, app: App, tmp_path: Path) -> None:
     path, file = "/etc/links/known_hosts", tmp_path / "known"
     file.write_text("git.example.com ssh-ed25519 AAAA\n")
     with_keys = app.model_copy(update={"git_known_hosts": file})
-    placed = {f.path: f.content for f in apps._configuration(vm, with_keys, BOOKWORM)}
-    assert placed[path] == file.read_text()
+    installed = {f.path: f.content for f in apps._configuration(vm, with_keys, BOOKWORM)}
+    assert installed[path] == file.read_text()
     assert (path in apps._absent(with_keys), path in apps._absent(app)) == (False, True)
 
 
-def test_a_secret_takes_the_place_of_what_is_none(folder: Path) -> None:
+def test_a_secret_overrides_the_environment(folder: Path) -> None:
     (folder / "secrets.env").write_text("LINKS_DATABASE_URL=postgresql://elsewhere\nLINKS_A=s\n")
     vm = read(folder, a_vm(an_app(secrets=["DATABASE_URL", "A"], env={"A": "1", "B": "2"})))
-    told = environment(vm, vm.apps[0], BOOKWORM)
-    assert told.keys() == {"WEB_CONCURRENCY", "DATABASE_CONNECTIONS", "B", "ONEBOX_HEALTH"}
+    result = environment(vm, vm.apps[0], BOOKWORM)
+    assert result.keys() == {"WEB_CONCURRENCY", "DATABASE_CONNECTIONS", "B", "ONEBOX_HEALTH"}
 
 
 def test_what_the_app_sets_wins(vm: VM, app: App) -> None:
@@ -198,7 +198,7 @@ def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
     }  # fmt: skip
 
 
-def test_a_process_beside_web_has_a_unit_and_is_known_to_our_program(vm: VM, app: App) -> None:
+def test_a_process_beside_web_has_a_unit_and_a_parameter(vm: VM, app: App) -> None:
     processes = [Process(name="queue", command="x"), Process(name="clock", command="y")]
     app = app.model_copy(update={"processes": processes})
     units = "/etc/systemd/system/links"

@@ -1,4 +1,4 @@
-"""What each app may take: a fair share at least, and never what the others need."""
+"""Resource limits: an equal share at least, and never what the others need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.inventories import a_vm, an_app, read
 
 
 @pytest.mark.parametrize("memory", [480, 960, 2000, 7900])
-def test_one_app_may_take_all_but_what_the_server_needs(folder: Path, memory: int) -> None:
+def test_one_app_is_limited_to_what_the_server_does_not_need(folder: Path, memory: int) -> None:
     machine = replace(BOOKWORM, memory=memory)
     vm = read(folder, a_vm(an_app()))
     assert memories(vm, machine) == [for_apps(machine)]
@@ -31,7 +31,7 @@ def test_two_releases_with_the_default_workers_fit_in_the_limit(folder: Path) ->
         assert 2 * workers(web, machine) * web.worker_memory <= memories(vm, machine)[0]
 
 
-def test_an_app_may_not_take_what_the_others_need(folder: Path) -> None:
+def test_an_app_is_limited_to_what_the_others_do_not_need(folder: Path) -> None:
     names = ["links", "links-x", "other", "another"]
     vm = read(folder, a_vm(*(an_app(name=n, domains=[f"{n}.example.com"]) for n in names)))
     for memory in (960, 2000, 4000, 16_000):
@@ -42,7 +42,7 @@ def test_an_app_may_not_take_what_the_others_need(folder: Path) -> None:
         assert all(limit == total - 3 * need for limit in found)
 
 
-def test_what_is_set_is_what_an_app_may_take(folder: Path) -> None:
+def test_a_limit_that_is_set_applies(folder: Path) -> None:
     vm = read(folder, a_vm(an_app(resources={"memory": 500, "tasks": 99})))
     assert memories(vm, BOOKWORM) == [500]
     assert tasks(vm.apps[0], BOOKWORM) == 128 * 1

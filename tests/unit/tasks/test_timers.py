@@ -1,4 +1,4 @@
-"""Timers: those of the apps that are deployed, and no other's."""
+"""Timers: only those of the apps that are deployed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.unit.inventories import a_vm, an_app, read
 TIMER = {"command": "true", "schedule": "daily"}
 
 
-def test_one_app_alone_leaves_the_others_timers(
+def test_a_deploy_of_one_app_leaves_the_others_timers(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_module, "_seen", {})
+    monkeypatch.setattr(machine_module, "_cache", {})
     links = an_app(timers=[{"name": "report", **TIMER}])
     other = an_app(name="other", domains=["other.example.com"], timers=[{"name": "clean", **TIMER}])
     vm = read(folder, a_vm(links, other))

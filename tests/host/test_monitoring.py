@@ -1,4 +1,4 @@
-"""The server's look at itself: that it happens, as whom, and that it finds nothing."""
+"""Monitoring: its timer, sandbox and settings, and no drift in files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .server import Host, rights
+from .connection import Host, owner_and_mode
 
 if TYPE_CHECKING:
     from settings import VM
 
-# PrivateTmp= and PrivateDevices=, which would bring it to 2.0, need a disk that is not full.
+# PrivateTmp= and PrivateDevices= would lower it to 20, but fail on a full disk.
 EXPOSURE = 25
 SANDBOX = {
     "User": "onebox-watch",
@@ -24,29 +24,29 @@ SANDBOX = {
 }
 
 
-def test_the_server_looks_at_itself(host: Host) -> None:
+def test_monitoring_timer_is_active(host: Host) -> None:
     timer = host.service("onebox-watch.timer")
     assert timer.is_enabled
     assert timer.is_running
 
 
 @pytest.mark.parametrize(("name", "value"), SANDBOX.items())
-def test_who_looks_may_read_and_do_nothing_else(host: Host, name: str, value: str) -> None:
+def test_monitoring_is_sandboxed(host: Host, name: str, value: str) -> None:
     assert host.service("onebox-watch.service").systemd_properties[name] == value
 
 
-def test_exposure_of_the_checks_is_low(host: Host) -> None:
+def test_security_exposure_of_monitoring_is_low(host: Host) -> None:
     command = "systemd-analyze security --no-pager --threshold=%s onebox-watch.service"
     assert host.run(command, str(EXPOSURE)).rc == 0
 
 
-def test_who_is_told_is_for_root_alone(host: Host) -> None:
+def test_only_root_can_read_settings(host: Host) -> None:
     for name in ("settings.json", "manifest"):
         file = host.file(f"/etc/onebox/watch/{name}")
-        assert rights(file) == "root:root 600"
+        assert owner_and_mode(file) == "root:root 600"
 
 
-def test_what_is_looked_at_is_what_the_inventory_says(host: Host, vm: VM) -> None:
+def test_settings_match_the_inventory(host: Host, vm: VM) -> None:
     text = host.file("/etc/onebox/watch/settings.json").content_string
     data = json.loads(text)["data"]
     assert (data["host"], data["every"]) == (vm.address, vm.checks.every)
@@ -57,9 +57,9 @@ def test_files_are_as_the_last_deploy_left_them(host: Host) -> None:
     assert host.run("sha256sum --check --quiet /etc/onebox/watch/manifest").stdout == ""
 
 
-def test_every_timer_of_the_inventory_is_scheduled_and_no_other(host: Host, vm: VM) -> None:
-    # Debian 12's systemctl fails where it lists nothing.
+def test_only_timers_of_the_inventory_are_enabled(host: Host, vm: VM) -> None:
+    # Debian 12's systemctl fails if it lists nothing.
     listed = host.run("systemctl list-unit-files --no-legend 'onebox-job-*.timer'").stdout
     states = {line.split()[0]: line.split()[1] for line in listed.splitlines()}
-    wanted = [f"onebox-job-{app.name}-{t.name}.timer" for app in vm.apps for t in app.timers]
-    assert states == dict.fromkeys(wanted, "enabled")
+    expected = [f"onebox-job-{app.name}-{t.name}.timer" for app in vm.apps for t in app.timers]
+    assert states == dict.fromkeys(expected, "enabled")

@@ -1,4 +1,4 @@
-"""The server looks at itself, and tells somebody: docs/checks.md says what."""
+"""Monitoring on the server, which notifies of problems: docs/checks.md lists them."""
 
 import shlex
 from typing import Any
@@ -19,9 +19,9 @@ USER = "onebox-watch"
 UNITS = "etc/systemd/system"
 
 
-@deploy("Watch")
-def watch() -> None:
-    """Look at the server by a timer, from the state that this deploy leaves."""
+@deploy("Monitoring")
+def monitoring() -> None:
+    """Check the server by a timer, against the state that this deploy leaves."""
     vm: VM = host.data.vm
     units = [template(f"{UNITS}/onebox-watch.{kind}", vm=vm) for kind in ("service", "timer")]
     window = vm.updates.restart or "daily"
@@ -33,9 +33,9 @@ def watch() -> None:
             check=f"systemd-analyze calendar {shlex.quote(window)} > /dev/null",
         ),
     ]
-    files.place(
-        name="Describe the checks, and who is told",
-        things=[
+    files.install(
+        name="Install the configuration and units of monitoring",
+        entries=[
             template("etc/sysusers.d/onebox-watch.conf"),
             files.Folder(FOLDER),
             template(
@@ -45,22 +45,22 @@ def watch() -> None:
             *updates,
         ],
     )
-    users.present(name="Create the user of the checks", users=[USER])
-    manifest.written(name="Write down how this deploy leaves its files", path=manifest.PATH)
-    systemd.running(
-        name="Look at the server by a timer",
+    users.create(name="Create the user of monitoring", users=[USER])
+    manifest.write(name="Write the checksums of installed files", path=manifest.PATH)
+    systemd.activate(
+        name="Start the timer of monitoring",
         unit="onebox-watch.timer",
         restart_for=[unit.path for unit in units],
     )
-    systemd.running(
-        name="Restart after updates in the maintenance window alone",
+    systemd.activate(
+        name="Start the timer of the maintenance window",
         unit="onebox-updates.timer",
         restart_for=[unit.path for unit in updates],
     )
 
 
 def settings(vm: VM, machine: Machine) -> dict[str, Any]:
-    """Return what the program on the server reads."""
+    """Return the settings of onebox-watch."""
     email = vm.notify.email
     return {
         "schema": 1,
@@ -83,15 +83,15 @@ def settings(vm: VM, machine: Machine) -> dict[str, Any]:
 
 
 def _units(vm: VM, machine: Machine) -> list[str]:
-    """Return the units that are up as long as all is well."""
+    """Return the units that must be active."""
     cluster = [f"postgresql@{machine.postgresql}-main.service"] if vm.local_apps else []
     timers = ["onebox-certbot.timer", "onebox-logrotate.timer"]
     return ["nginx.service", "onebox-firewall.service", *timers, *cluster]
 
 
 def _units_of(app: App) -> list[str]:
-    jobs = [f"onebox-job-{app.name}-{timer.name}.timer" for timer in app.timers]
-    return [f"{app.name}.service", *jobs]
+    timers = [f"onebox-job-{app.name}-{timer.name}.timer" for timer in app.timers]
+    return [f"{app.name}.service", *timers]
 
 
 def _plain(secret: SecretStr | None) -> str | None:

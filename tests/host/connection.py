@@ -1,6 +1,6 @@
-"""How a server is reached.
+"""Connections to a server, over SSH.
 
-testinfra's types don't hold, so it is imported here alone, and Host means anything.
+Only this module imports testinfra, whose types are incomplete: Host is Any.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from settings import VM
 
 
-__all__ = ["Host", "Server", "Unreachable", "is_lost", "rights"]
+__all__ = ["ConnectionFailed", "Host", "Server", "is_connection_lost", "owner_and_mode"]
 BROKEN = 255  # ssh's own exit code
 
 
-class Unreachable(Exception):  # noqa: N818 - it reads as what happened
-    """No connection could be made; the message says why."""
+class ConnectionFailed(Exception):  # noqa: N818 - reads as an event
+    """An SSH connection failed; the message has the reason."""
 
 
-def is_lost(error: BaseException) -> bool:
-    """Tell whether an error only says that the server didn't hear us."""
+def is_connection_lost(error: BaseException) -> bool:
+    """Return whether an error only means that the connection was lost."""
     if isinstance(error, RuntimeError) and error.args:
         return getattr(error.args[0], "rc", None) == BROKEN
     return isinstance(error, httpx.ConnectTimeout)
 
 
-def rights(file: Any) -> str:
-    """Return whose a file is and its mode, as in "root:root 600"."""
+def owner_and_mode(file: Any) -> str:
+    """Return a file's owner and mode, as in "root:root 600"."""
     return f"{file.user}:{file.group} {file.mode:o}"
 
 
 @dataclass(frozen=True, eq=False)
 class Server:
-    """An inventory's entry. OpenSSH reads ssh_config itself; what the inventory says wins."""
+    """An inventory's entry, which takes precedence over ssh_config."""
 
     name: str
     data: dict[str, Any]
@@ -55,9 +55,9 @@ class Server:
         return vm
 
     def connect(self, control: Path) -> Host:
-        """Return the server from within; one connection, whose socket is `control`, serves all.
+        """Return the host, over one multiplexed connection whose socket is `control`.
 
-        Raises Unreachable.
+        Raises ConnectionFailed.
         """
         name = f"[{self.name}]" if ":" in self.name else self.name
         port = f":{self.data['ssh_port']}" if "ssh_port" in self.data else ""
@@ -73,9 +73,9 @@ class Server:
             answer = host.run("id -u")
         except RuntimeError as error:
             why = error.args[0].stderr.strip() or "ssh failed"
-            raise Unreachable(f"No SSH connection to {self.name}: {why}") from error
+            raise ConnectionFailed(f"No SSH connection to {self.name}: {why}") from error
         if answer.stdout.strip() != "0":
-            raise Unreachable(
+            raise ConnectionFailed(
                 f"{self.data['ssh_user']} is not root on {self.name}: {answer.stderr.strip()}"
             )
         return host
@@ -86,14 +86,14 @@ class Server:
         subprocess.run(command, capture_output=True, check=False)
 
     def ssh(self, *options: str) -> list[str]:
-        """Return the command line that reaches the server with further options."""
+        """Return the command line of ssh to the server, with further options."""
         flags = {"-l": "ssh_user", "-p": "ssh_port", "-i": "ssh_key", "-F": "ssh_config_file"}
         known = [(flag, str(self.data[key])) for flag, key in flags.items() if key in self.data]
         return ["ssh", *chain.from_iterable(known), *options, self.name]
 
     @cached_property
     def public_address(self) -> str:
-        """Return the address at which clients reach it. Raises OSError where there is none."""
+        """Return the IP address that clients use. Raises OSError if it can't be resolved."""
         if not self.vm.public_address:
             return self.ip_address
         return str(
@@ -102,7 +102,7 @@ class Server:
 
     @cached_property
     def ip_address(self) -> str:
-        """Return the address behind the name. Raises OSError where there is none."""
+        """Return the IP address that ssh connects to. Raises OSError if it can't be resolved."""
         config = subprocess.run(self.ssh("-G"), check=True, capture_output=True, text=True)
         options = dict(line.split(" ", 1) for line in config.stdout.splitlines() if " " in line)
         found = socket.getaddrinfo(options["hostname"], options["port"], type=socket.SOCK_STREAM)

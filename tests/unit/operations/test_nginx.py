@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from operations.certbot import Lineage
+from operations.nginx import configuration
 from operations.published import Published
 from settings import VM
-from tasks.nginx import configuration
 from tests.unit.hosts import BOOKWORM, TRIXIE
 from tests.unit.inventories import a_vm, an_app, read
 
@@ -25,11 +25,11 @@ def having(*names: str) -> dict[str, Lineage]:
 
 
 def test_the_names_of_a_certificate_are_served_until_there_is_another(vm: VM) -> None:
-    standing = {"links": Lineage("ca", ("links.example.com", "old.example.com"))}
-    text = configuration(vm, BOOKWORM, standing, {})["sites/links.conf"]
+    lineages = {"links": Lineage("ca", ("links.example.com", "old.example.com"))}
+    text = configuration(vm, BOOKWORM, lineages, {})["sites/links.conf"]
     assert "server_name links.example.com old.example.com;" in text
-    standing = {"links": Lineage("ca", ("links.example.com", "other.example.com"))}
-    text = configuration(vm, BOOKWORM, standing, {})["sites/links.conf"]
+    lineages = {"links": Lineage("ca", ("links.example.com", "other.example.com"))}
+    text = configuration(vm, BOOKWORM, lineages, {})["sites/links.conf"]
     assert "other.example.com" not in text, "that is another app's name"
 
 
