@@ -19,6 +19,7 @@ from invoke.tasks import task
 
 from commands import deploy as deploys
 from commands import submit as submits
+from commands.forwarded import COMMANDS, forwarded
 from commands.inventory import REFUSED
 from commands.server import FAILED, Server
 from operations.artifact import pack
@@ -37,102 +38,8 @@ APP = {"app": "the app's name, if the server has several", **ON}
 JSON = {"json": "print JSON"}
 
 
-@task(help={**APP, **JSON})
-def status(_: Any, *, app: str = "", on: str = "", json: bool = False) -> None:
-    """Show the status of an app and its server.
-
-    Example: fab status --app links
-    """
-    _show("status", app, on, json=json)
-
-
-@task(help={**APP, **JSON})
-def releases(_: Any, *, app: str = "", on: str = "", json: bool = False) -> None:
-    """List the releases to which an app can be rolled back.
-
-    Example: fab releases
-    """
-    _show("releases", app, on, json=json)
-
-
-@task(help={**APP, **JSON})
-def history(_: Any, *, app: str = "", on: str = "", json: bool = False) -> None:
-    """List an app's deploys and rollbacks, with their results.
-
-    Example: fab history
-    """
-    _show("history", app, on, json=json)
-
-
-@task(help={**APP, **JSON, "follow": "keep printing new lines", "lines": "number of newest lines",
-            "since": '"15m", "2h", "3d" or "2026-11-20 07:00" (UTC)',
-            "grep": "only lines that match this regular expression",
-            "request": "only lines with this request id"})  # fmt: skip
-def logs(
-    _: Any, *, follow: bool = False, since: str = "1h", grep: str = "", request: str = "",
-    lines: int = 200, app: str = "", on: str = "", json: bool = False,
-) -> None:  # fmt: skip
-    """Show the logs of the app, nginx and PostgreSQL, ordered by time.
-
-    Example: fab logs --since 1d --request 5b1f5c6a0e0d4c3f9a7e2b8d1c4f6a90
-    """
-    if follow and json:
-        raise Exit("--json and --follow can't be combined.", REFUSED)
-    options = {"since": since, "grep": grep, "request": request, "lines": str(lines)}
-    arguments = [f"--{key}={value}" for key, value in options.items()]
-    _show("logs", app, on, *arguments, *["--follow"] * follow, json=json)
-
-
-@task(help={**APP, "release": "one of `fab releases`; default: the previous release",
-            "force": "even if altered, the database has moved on, or memory is short"})  # fmt: skip
-def rollback(
-    _: Any, *, release: str = "", force: bool = False, app: str = "", on: str = ""
-) -> None:
-    """Roll back to an earlier release, without a failed request.
-
-    Example: fab rollback
-    """
-    _run("rollback", app, on, *[release] * bool(release), *["--force"] * force)
-
-
-@task(help=APP)
-def restart(_: Any, *, app: str = "", on: str = "") -> None:
-    """Restart the live release, without a failed request.
-
-    Example: fab restart --app links
-    """
-    _run("restart", app, on)
-
-
-@task(help={**APP, "switch": "on or off"})
-def maintenance(_: Any, switch: str, *, app: str = "", on: str = "") -> None:
-    """Turn maintenance mode on or off: nginx serves a page (503, Retry-After) instead of the app.
-
-    It stays on across deploys and reboots; the app keeps running.
-
-    Example: fab maintenance on
-    """
-    _run("maintenance", app, on, switch)
-
-
-@task(help=APP)
-def pause(_: Any, *, app: str = "", on: str = "") -> None:
-    """Stop an app's processes and timers, across reboots too, so that nothing writes.
-
-    A deploy starts the processes again; `fab resume` starts both.
-
-    Example: fab pause
-    """
-    _run("pause", app, on)
-
-
-@task(help=APP)
-def resume(_: Any, *, app: str = "", on: str = "") -> None:
-    """Start the processes and timers of a paused app.
-
-    Example: fab resume
-    """
-    _run("resume", app, on)
+# Those of the server's program, by the names that they have there.
+globals().update({command.name: forwarded(command, APP, JSON) for command in COMMANDS})
 
 
 @task(help={**APP, "command": "a shell command"})
@@ -283,18 +190,6 @@ def remove(_: Any, *, yes: bool = False, dump: bool = True, app: str = "", on: s
     if name in [known.name for known in server.vm.apps]:
         hint = f"Remove {name} from the inventory, or the next deploy creates it again."
         print(hint, file=sys.stderr)
-
-
-def _show(command: str, app: str, on: str, *arguments: str, json: bool) -> None:
-    """Run a command that prints text, or JSON."""
-    server = Server.of(on)
-    options = [*arguments, *["--json"] * json]
-    server.program(command, server.app(app).name, *options, terminal=not json)
-
-
-def _run(command: str, app: str, on: str, *arguments: str) -> None:
-    server = Server.of(on)
-    server.program(command, server.app(app).name, *arguments)
 
 
 def _interactive(command: str, app: str, on: str, *arguments: str) -> None:

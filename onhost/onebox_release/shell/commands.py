@@ -1,0 +1,108 @@
+"""The commands that `fab` passes on to the server: declared here, for both.
+
+onebox-release makes its argument parser of them, and fabfile.py its tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+TIME = '"15m", "2h", "3d" or "2026-11-20 07:00" (UTC)'
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a command: a flag if its default is a bool."""
+
+    name: str
+    help: str
+    default: str | int | bool = False
+    is_positional: bool = False
+    """Whether the server takes it without its name; `fab` does where there is no default."""
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command on one app."""
+
+    name: str
+    help: str
+    """One imperative sentence."""
+    example: str
+    arguments: tuple[Argument, ...] = ()
+    details: str = ""
+    prints_json: bool = False
+    """Whether it prints text for a person, or JSON by --json."""
+    changes_release: bool = False
+    """Whether it starts a release: then it runs in a unit of its own, which waits for others."""
+
+    def line(self, options: Mapping[str, object]) -> list[str]:
+        """Return the arguments that pass options on, `json` too."""
+        line = ["--json"] if options.get("json") else []
+        for argument in self.arguments:
+            value = options[argument.name]
+            if isinstance(argument.default, bool) and not argument.choices:
+                line += [f"--{argument.name}"] if value else []
+            elif argument.is_positional:
+                line += [str(value)] if value else []
+            else:
+                line.append(f"--{argument.name}={value}")
+        return line
+
+
+COMMANDS = (
+    Command(
+        "status", "Show the status of an app and its server.", "status --app links",
+        prints_json=True,
+    ),
+    Command(
+        "releases", "List the releases to which an app can be rolled back.", "releases",
+        prints_json=True,
+    ),
+    Command(
+        "history", "List an app's deploys and rollbacks, with their results.", "history",
+        prints_json=True,
+    ),
+    Command(
+        "logs", "Show the logs of the app, nginx and PostgreSQL, ordered by time.",
+        "logs --since 1d --request 5b1f5c6a0e0d4c3f9a7e2b8d1c4f6a90",
+        (
+            Argument("follow", "keep printing new lines"),
+            Argument("since", TIME, "1h"),
+            Argument("grep", "only lines that match this regular expression", ""),
+            Argument("request", "only lines with this request id", ""),
+            Argument("lines", "number of newest lines", 200),
+        ),
+        prints_json=True,
+    ),
+    Command(
+        "rollback", "Roll back to an earlier release, without a failed request.", "rollback",
+        (
+            Argument(
+                "release", "one that `releases` lists; default: the previous release", "",
+                is_positional=True,
+            ),
+            Argument("force", "even if altered, the database has moved on, or memory is short"),
+        ),
+        changes_release=True,
+    ),
+    Command(
+        "restart", "Restart the live release, without a failed request.", "restart --app links",
+        changes_release=True,
+    ),
+    Command(
+        "maintenance",
+        "Turn maintenance mode on or off: nginx serves a page (503) instead of the app.",
+        "maintenance on",
+        (Argument("switch", "on or off", is_positional=True, choices=("on", "off")),),
+        "It stays on across deploys and reboots; the app keeps running. Clients get Retry-After.",
+    ),
+    Command(
+        "pause", "Stop an app's processes and timers, across reboots too, so that nothing writes.",
+        "pause",
+        details="A deploy starts the processes again; `resume` starts both.",
+    ),
+    Command("resume", "Start the processes and timers of a paused app.", "resume"),
+)  # fmt: skip
