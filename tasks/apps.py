@@ -2,8 +2,8 @@
 
 import secrets
 from pathlib import PurePath
-from typing import Any
 
+from onebox_release.parameters import Parameters
 from pyinfra import host
 from pyinfra.api.deploy import deploy
 
@@ -96,7 +96,7 @@ def _folders(app: App) -> list[Folder]:
 
 def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
     return [
-        template("etc/onebox/NAME.json", app=app, parameters=_parameters(app)),
+        template("etc/onebox/NAME.json", app=app, parameters=_parameters(app).document()),
         template(
             "etc/NAME/app.env", mode="600", app=app, environment=environment(vm, app, machine)
         ),
@@ -119,33 +119,30 @@ def _configuration(vm: VM, app: App, machine: Machine) -> list[File]:
     ]
 
 
-def _parameters(app: App) -> dict[str, Any]:
+def _parameters(app: App) -> Parameters:
     """Return the parameters of onebox-release."""
-    return {
-        "schema": 1,
-        "data": {
-            "domains": app.domains,
-            "health": app.health,
-            "processes": [process.name for process in app.processes],
-            "database": app.database,
-            "migrates": bool(app.migrate),
-            "migrate": app.migrate,
-            "migrate_timeout": app.migrate_timeout,
-            "migrations_compatible": app.migrations_compatible,
-            "build": app.build,
-            "start_timeout": app.start_timeout,
-            "settle": app.settle,
-            "watch": app.watch,
-            "drain": app.drain,
-            "keep_releases": app.keep_releases,
-            "units": [
-                *(PurePath(unit.path).name for unit in _units(app)),
-                *(f"{app.name}-{timer.name}@.service" for timer in app.timers),
-            ],
-            "jobs": [timer.name for timer in app.timers],
-            "hooks": app.hooks.commands,
-        },
-    }
+    return Parameters(
+        domains=app.domains,
+        health=app.health,
+        processes=[process.name for process in app.processes],
+        database=app.database,
+        migrates=bool(app.migrate),
+        migrate=app.migrate,
+        migrate_timeout=app.migrate_timeout,
+        migrations_compatible=app.migrations_compatible,
+        build=app.build,
+        start_timeout=app.start_timeout,
+        settle=app.settle,
+        watch=app.watch,
+        drain=app.drain,
+        keep_releases=app.keep_releases,
+        units=[
+            *(PurePath(unit.path).name for unit in _units(app)),
+            *(f"{app.name}-{timer.name}@.service" for timer in app.timers),
+        ],
+        jobs=[timer.name for timer in app.timers],
+        hooks=app.hooks.commands,
+    )
 
 
 def _units(app: App) -> list[File]:

@@ -1,8 +1,8 @@
 """Monitoring on the server, which notifies of problems: docs/checks.md lists them."""
 
 import shlex
-from typing import Any
 
+from onebox_checks.configuration import Configuration, Email
 from pydantic import SecretStr
 from pyinfra import host
 from pyinfra.api.deploy import deploy
@@ -39,7 +39,9 @@ def monitoring() -> None:
             template("etc/sysusers.d/onebox-watch.conf"),
             files.Folder(FOLDER),
             template(
-                "etc/onebox/watch/settings.json", mode="600", settings=settings(vm, machine(host))
+                "etc/onebox/watch/settings.json",
+                mode="600",
+                settings=configuration(vm, machine(host)).document(),
             ),
             *units,
             *updates,
@@ -59,27 +61,25 @@ def monitoring() -> None:
     )
 
 
-def settings(vm: VM, machine: Machine) -> dict[str, Any]:
-    """Return the settings of onebox-watch."""
+def configuration(vm: VM, machine: Machine) -> Configuration:
+    """Return the configuration of onebox-watch."""
     email = vm.notify.email
-    return {
-        "schema": 1,
-        "data": {
-            "host": vm.address,
-            "every": vm.checks.every,
-            "ping": _plain(vm.checks.ping),
-            "apps": {app.name: _units_of(app) for app in vm.apps},
-            "units": _units(vm, machine),
-            "authority": vm.tls.server,
-            "authority_ca": CA if vm.tls.server_ca else None,
-            "deploys": vm.notify.deploys,
-            "hourly": vm.notify.hourly,
-            "email": {**email.model_dump(), "password": _plain(email.password)} if email else None,
-            "webhook": _plain(vm.notify.webhook),
-            "command": vm.notify.command,
-            "restart": vm.updates.restart,
-        },
-    }
+    account = {**email.model_dump(), "password": _plain(email.password)} if email else None
+    return Configuration(
+        host=vm.address,
+        every=vm.checks.every,
+        ping=_plain(vm.checks.ping),
+        apps={app.name: _units_of(app) for app in vm.apps},
+        units=_units(vm, machine),
+        authority=vm.tls.server,
+        authority_ca=CA if vm.tls.server_ca else None,
+        deploys=vm.notify.deploys,
+        hourly=vm.notify.hourly,
+        email=Email(**account) if account else None,
+        webhook=_plain(vm.notify.webhook),
+        command=vm.notify.command,
+        restart=vm.updates.restart,
+    )
 
 
 def _units(vm: VM, machine: Machine) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,10 @@ class Configuration:
     command: str | None
     restart: str | None = None
     """When what runs on replaced libraries is restarted, as systemd's OnCalendar= has it."""
+
+    def document(self) -> dict[str, Any]:
+        """Return what the deployer writes to the file."""
+        return {"schema": SCHEMA, "data": asdict(self)}
 
 
 def read(path: Path = FILE) -> Configuration:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from onebox_release.errors import ReleaseError
 
@@ -40,6 +41,12 @@ class Parameters:
     """Commands to run before and after a deploy, by event."""
     by_key: bool = False
     """Whether a deploy key asks for it; never in the file."""
+
+    def document(self) -> dict[str, Any]:
+        """Return what the deployer writes to the file."""
+        data = asdict(self)
+        del data["by_key"]
+        return {"schema": SCHEMA, "data": data}
 
 
 def read(path: Path) -> Parameters:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from inspect import cleandoc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -169,7 +170,8 @@ def test_every_command_has_an_example_and_explains_its_options() -> None:
     tasks = [value for value in vars(fabfile).values() if isinstance(value, Task)]
     assert len(tasks) >= 14
     for task in tasks:
-        assert "\n    Example: " in (task.__doc__ or ""), task.name
+        example = cleandoc(task.__doc__ or "").partition("\nExample: ")[2]
+        assert f"fab {task.name}" in example, task.name
         options = {option.name: option for option in task.get_arguments()}  # once: it takes `help`
         assert all(option.help for option in options.values()), task.name
         for name, letter in (("on", "o"), ("app", "a")):

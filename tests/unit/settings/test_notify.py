@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.monitoring import settings
+from tasks.monitoring import configuration
 from tests.unit.hosts import BOOKWORM
 from tests.unit.inventories import a_vm, an_app, read, report
 
@@ -34,7 +34,7 @@ def test_secrets_are_found_and_reach_nothing_but_the_servers_file(folder: Path) 
     vm = read(folder, a_vm(notify=notify, checks={"ping": "https://ping.example.com/x"}))
     assert HIDDEN not in str(vm) + vm.model_dump_json()
     assert "pa$$" not in str(vm) + vm.model_dump_json()
-    data = settings(vm, BOOKWORM)["data"]
+    data = configuration(vm, BOOKWORM).document()["data"]
     assert (data["webhook"], data["ping"]) == (HIDDEN, "https://ping.example.com/x")
     assert (data["email"]["password"], data["email"]["port"]) == ("pa$$", 587)
 
@@ -121,7 +121,7 @@ def test_two_of_one_name_are_refused(refusal: Refusal, names: list[str]) -> None
 def test_the_units_that_should_be_up(folder: Path) -> None:
     timer = {"name": "report", "command": "x", "schedule": "daily"}
     vm = read(folder, a_vm(an_app(timers=[timer])))
-    data = settings(vm, BOOKWORM)["data"]
+    data = configuration(vm, BOOKWORM).document()["data"]
     assert data["units"] == [
         "nginx.service",
         "onebox-firewall.service",
