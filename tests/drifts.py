@@ -111,7 +111,7 @@ DRIFTS = {
     ),
     "a unit of a process that is no more": (
         "cp /etc/systemd/system/links-worker@.service /etc/systemd/system/links-mailer@.service",
-        "/etc/systemd/system/links-mailer@.service is of no process",
+        "/etc/systemd/system/links-mailer@.service belongs to no process",
     ),
     "a removed package": (
         "apt-get -qq remove -y unattended-upgrades",

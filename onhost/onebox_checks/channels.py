@@ -1,6 +1,6 @@
-"""The ways to tell somebody: e-mail, a webhook, a command; and the ping.
+"""Notification channels: e-mail, a webhook, a command; and the ping.
 
-Each returns what went wrong in words that hold no address of a webhook and no password, or nothing.
+Each returns its error without the webhook's URL or a password, or "".
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ from typing import Any
 
 from onebox_checks.configuration import Configuration, Email
 
-PATIENCE = 15  # seconds for each
+PATIENCE = 15  # seconds per channel
 AGENT = {"User-Agent": "onebox-watch"}
 
 
 @dataclass(frozen=True)
 class Message:
-    """What is told: for a person, and for a program."""
+    """A notification, as text and as data."""
 
     subject: str
     text: str
     data: dict[str, Any] = field(default_factory=dict)
 
     def document(self, host: str) -> bytes:
-        """Return the one shape of machine-readable output; chat servers show its `text`."""
-        notified = f"{self.subject}\n\n{self.text}"
-        document = {"schema": 1, "host": host, "app": None, "data": self.data, "text": notified}
+        """Return the machine-readable output format; chat servers show its `text`."""
+        text = f"{self.subject}\n\n{self.text}"
+        document = {"schema": 1, "host": host, "app": None, "data": self.data, "text": text}
         return json.dumps(document).encode()
 
 
 def notify(settings: Configuration, message: Message) -> dict[str, str]:
-    """Tell it in every way that is set; return what came of each: nothing is good."""
+    """Send a message by every configured channel; return each channel's error, "" for success."""
     body = message.document(settings.host)
-    ways: dict[str, Callable[[], str]] = {}
+    senders: dict[str, Callable[[], str]] = {}
     if settings.email:
         account = settings.email
-        ways["email"] = lambda: send_email(account, message)
+        senders["email"] = lambda: send_email(account, message)
     if settings.webhook:
         url = settings.webhook
-        ways["webhook"] = lambda: post(url, body)
+        senders["webhook"] = lambda: post(url, body)
     if settings.command:
         command = settings.command
-        ways["command"] = lambda: run(command, body)
-    return {name: way() for name, way in ways.items()}
+        senders["command"] = lambda: run(command, body)
+    return {name: send() for name, send in senders.items()}
 
 
 def send_email(account: Email, message: Message) -> str:
-    """Hand a message to the user's mail server, which must be who it says it is."""
+    """Send a message by the user's mail server, whose certificate is verified."""
     mail = email.message.EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = (
         account.sender,
@@ -86,28 +86,28 @@ def send_email(account: Email, message: Message) -> str:
 
 
 def post(url: str, body: bytes) -> str:
-    """Send JSON to a webhook."""
+    """Send JSON to a webhook; return the error, or ""."""
     headers = {"Content-Type": "application/json", **AGENT}
     return _open(urllib.request.Request(url, body, headers))[0]  # noqa: S310 - http(s), as checked
 
 
 def ping(url: str) -> tuple[str, str | None]:
-    """Ask for an address; return what went wrong, and the Date of the answer."""
+    """Request a URL; return the error, and the Date of the response."""
     return _open(urllib.request.Request(url, headers=AGENT))  # noqa: S310 - http(s), as checked
 
 
 def run(command: str, body: bytes) -> str:
-    """Run a command with JSON on its standard input, without the right to read everything."""
-    away = ["setpriv", "--ambient-caps=-all", "--inh-caps=-all"] if os.geteuid() else []
+    """Run a command with JSON on its standard input, without the capability to read all files."""
+    unprivileged = ["setpriv", "--ambient-caps=-all", "--inh-caps=-all"] if os.geteuid() else []
     try:
         result = subprocess.run(
-            [*away, "/bin/sh", "-c", command], input=body, capture_output=True, check=False,
+            [*unprivileged, "/bin/sh", "-c", command], input=body, capture_output=True, check=False,
             timeout=PATIENCE,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"took longer than {PATIENCE} s"
-    said = (result.stderr or result.stdout).decode(errors="replace").strip()
-    return f"exit code {result.returncode}: {said[-500:]}" if result.returncode else ""
+    output = (result.stderr or result.stdout).decode(errors="replace").strip()
+    return f"exit code {result.returncode}: {output[-500:]}" if result.returncode else ""
 
 
 def _open(request: urllib.request.Request) -> tuple[str, str | None]:

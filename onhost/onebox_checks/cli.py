@@ -1,4 +1,4 @@
-"""The command onebox-watch: round, status, test."""
+"""The command onebox-watch: round, status, test and others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Run the checks now:         systemctl start onebox-watch
 
 What each check means: docs/checks.md. Exit codes: 0 done, 1 failed.
 """
-CLOCK = 3600  # seconds after which the clock is compared again
+CLOCK = 3600  # seconds between two clock checks
 
 
 def main() -> int:
@@ -47,10 +47,10 @@ def main() -> int:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for run, does in (
-        (_round, "run all checks once; a timer does"),
+        (_round, "run all checks once, as the timer does"),
         (_status, "show the open problems"),
-        (_restart, "restart services that run on libraries an update has replaced"),
-        (_libraries, "record which services do; the checks' unit does"),
+        (_restart, "restart services that use libraries an update replaced"),
+        (_libraries, "record those services, as the checks' unit does"),
         (_test, "send a test notification by every channel"),
     ):
         name = run.__name__.removeprefix("_")
@@ -59,7 +59,7 @@ def main() -> int:
     try:
         code: int = arguments.run(configuration.read())
     except PermissionError:
-        log("onebox-watch must be run by root: put sudo in front.")
+        log("onebox-watch must run as root: use sudo.")
         return 1
     except (OSError, ValueError) as error:
         log(f"{type(error).__name__}: {error}")
@@ -68,66 +68,66 @@ def main() -> int:
 
 
 def _round(settings: Configuration) -> int:
-    """Look, judge, tell, remember, ping."""
-    kept = state.load()
-    if not settings.ping and time.time() - kept.clock_asked >= CLOCK:
-        kept.clock, kept.clock_asked = observe.ask_clock(settings), time.time()
-    seen = observe.observe_server(settings, clock=kept.clock)
-    findings = rules.judge(seen, kept.past)
-    state.take(kept, findings, rules.unknown(seen), seen.at, settings.every)
-    state.sample(kept, seen, settings.every)
-    _notify(settings, kept, seen)
-    kept.at = seen.at
-    if settings.ping and kept.is_good:
+    """Observe, judge, notify, store the state, ping."""
+    stored = state.load()
+    if not settings.ping and time.time() - stored.clock_asked >= CLOCK:
+        stored.clock, stored.clock_asked = observe.ask_clock(settings), time.time()
+    observed = observe.observe_server(settings, clock=stored.clock)
+    findings = rules.judge(observed, stored.past)
+    state.update(stored, findings, rules.unknown(observed), observed.at, settings.every)
+    state.record_samples(stored, observed, settings.every)
+    _notify(settings, stored, observed)
+    stored.at = observed.at
+    if settings.ping and stored.is_good:
         problem, date = channels.ping(settings.ping)
         if problem:
-            log(f"The ping failed: {problem}")
-        kept.clock = observe.skew(date)
-    state.save(kept)
+            log(f"Ping failed: {problem}")
+        stored.clock = observe.skew(date)
+    state.save(stored)
     return 0
 
 
-def _notify(settings: Configuration, kept: State, seen: Observation) -> None:
-    """Send one message with all that nobody knows yet, unless there were too many of late."""
-    raised = [problem for problem in kept.open.values() if not problem.notified]
+def _notify(settings: Configuration, stored: State, observed: Observation) -> None:
+    """Send one message with all news, unless the hourly limit is reached."""
+    raised = [problem for problem in stored.open.values() if not problem.notified]
     for problem in raised:
         log(f"{problem.key}: {problem.what}")
-    events = _events(settings, kept, seen)
-    if raised or kept.resolved or events:
+    events = _events(settings, stored, observed)
+    if raised or stored.resolved or events:
         urgent = any(problem.urgent for problem in raised)
-        counted = state.allowance(kept, seen.at, settings.hourly, urgent=urgent)
+        counted = state.allowance(stored, observed.at, settings.hourly, urgent=urgent)
         if counted is None:
             return
-        message = messages.message(settings.host, raised, kept.resolved, events)
+        message = messages.message(settings.host, raised, stored.resolved, events)
         results = channels.notify(settings, message)
-        kept.undelivered = {name: why for name, why in results.items() if why}
-        for name, why in kept.undelivered.items():
+        stored.undelivered = {name: why for name, why in results.items() if why}
+        for name, why in stored.undelivered.items():
             log(f"Could not notify by {name}: {why}")
-        if results and len(kept.undelivered) == len(results):
+        if results and len(stored.undelivered) == len(results):
             return
-        counted.append(seen.at)
+        counted.append(observed.at)
     for problem in raised:
         problem.notified = True
-    kept.resolved = []
-    kept.deploys = {app.name: app.last["at"] for app in seen.apps if app.last}
+    stored.resolved = []
+    stored.deploys = {app.name: app.last["at"] for app in observed.apps if app.last}
 
 
-def _events(settings: Configuration, kept: State, seen: Observation) -> list[str]:
-    """Return the deploys that went well and that nobody knows of, where those are told."""
+def _events(settings: Configuration, stored: State, observed: Observation) -> list[str]:
+    """Return successful deploys that were not reported yet, if `deploys` is set."""
     news = [
         (app, app.last)
-        for app in seen.apps
-        if app.last and kept.deploys.get(app.name) not in {None, app.last["at"]}
+        for app in observed.apps
+        if app.last and stored.deploys.get(app.name) not in {None, app.last["at"]}
     ]
     return [
-        rules.happened(app, last)
+        rules.describe_deploy(app, last)
         for app, last in news
         if settings.deploys and last["result"] not in rules.BAD
     ]
 
 
 def log(text: str) -> None:
-    """Tell whoever ran this, or the journal."""
+    """Log to stderr, which is the journal in a unit."""
     print(printable(text), file=sys.stderr)
 
 
@@ -137,9 +137,9 @@ def _status(_: Configuration) -> int:
 
 
 def _restart(settings: Configuration) -> int:
-    """By hand at any time; by its timer only where a window is set."""
+    """Restart at any time by hand; by the timer only if a window is set."""
     if "INVOCATION_ID" in os.environ and not settings.restart:
-        log("`updates` sets no window: nothing is restarted")
+        log("Nothing was restarted: `updates` sets no maintenance window")
         return 0
     return restarts.run(settings)
 
@@ -150,7 +150,7 @@ def _libraries(_: Configuration) -> int:
 
 
 def _test(settings: Configuration) -> int:
-    """Tell everybody, with no more rights than a round has."""
+    """Notify by every channel, with the same rights as the checks."""
     if not os.geteuid():
         user = pwd.getpwnam(USER)
         os.setgroups([])

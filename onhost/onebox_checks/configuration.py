@@ -1,4 +1,4 @@
-"""What is to be looked at and who is to be told, as the deployer wrote it down."""
+"""Settings of the checks, as the deployer wrote them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Email:
-    """A mail server that the user has an account on."""
+    """An account on a mail server."""
 
     to: list[str]
     sender: str
@@ -28,26 +28,26 @@ class Email:
 
 @dataclass(frozen=True)
 class Configuration:
-    """The server's name for its owner, what should be up, and who is told. Times are seconds."""
+    """The server's host name, what should be up, and the channels. Times are in seconds."""
 
     host: str
     every: int
     ping: str | None
     units: list[str]
     apps: dict[str, list[str]]
-    """Its apps, each with the units that it has for itself."""
+    """Its apps, each with its own units."""
     authority: str
-    """The ACME directory: it has the time, too."""
+    """The URL of the ACME directory, which also gives the time."""
     authority_ca: str | None
     deploys: bool
-    """Whether deploys that went well are told."""
+    """Whether successful deploys are reported."""
     hourly: int
-    """How many messages an hour are bearable."""
+    """Maximum number of messages per hour."""
     email: Email | None
     webhook: str | None
     command: str | None
     restart: str | None = None
-    """When what runs on replaced libraries is restarted, as systemd's OnCalendar= has it."""
+    """When services on replaced libraries are restarted, in OnCalendar= syntax."""
 
     def document(self) -> dict[str, Any]:
         """Return what the deployer writes to the file."""
@@ -55,10 +55,10 @@ class Configuration:
 
 
 def read(path: Path = FILE) -> Configuration:
-    """Return what the deployer wrote. Raises OSError where nobody but root may look."""
+    """Return the settings. Raises OSError if only root can read them."""
     document: dict[str, Any] = json.loads(path.read_text())
     if document["schema"] != SCHEMA:
-        raise ValueError(f"{path} has schema {document['schema']}, this program knows {SCHEMA}.")
+        raise ValueError(f"{path} has schema {document['schema']}, expected {SCHEMA}.")
     data = document["data"]
     email = data.pop("email")
     return Configuration(**data, email=Email(**email) if email else None)

@@ -1,4 +1,4 @@
-"""What a message says: what, where, since when, what to do."""
+"""Notifications: what is wrong, where, since when, and the fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MORE = "docs/checks.md"
 def message(
     host: str, raised: list[Problem], resolved: list[Problem], events: list[str]
 ) -> Message:
-    """Return one message for all that is news."""
+    """Return one notification for all news."""
     parts = [describe(problem, host) for problem in raised]
     parts += [
         f"Resolved  {first(p.what)}\nServer    {host}\nSince     {when(p.since)}" for p in resolved
@@ -34,7 +34,7 @@ def message(
 
 
 def describe(problem: Problem, host: str) -> str:
-    """Return a problem in words."""
+    """Return a problem as text."""
     what = printable(problem.what).replace("\n", "\n          ")
     return (
         f"Problem   {what}\nServer    {host}\nSince     {when(problem.since)}\n"
@@ -43,7 +43,7 @@ def describe(problem: Problem, host: str) -> str:
 
 
 def as_data(problem: Problem) -> dict[str, str]:
-    """Return a problem for a program."""
+    """Return a problem as data."""
     return {
         "check": check(problem),
         "of": problem.key.partition(":")[2],
@@ -55,7 +55,7 @@ def as_data(problem: Problem) -> dict[str, str]:
 
 
 def check(problem: Problem) -> str:
-    """Return which check found it."""
+    """Return the name of the check that found a problem."""
     return problem.key.partition(":")[0]
 
 
@@ -65,17 +65,17 @@ def first(text: str) -> str:
 
 
 def when(at: float) -> str:
-    """Return a time as a person reads it."""
+    """Return a time in UTC, to the minute."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def status(memory: State) -> str:
-    """Return what is wrong now."""
-    if not memory.at:
-        return "No round yet: see systemctl list-timers onebox-watch.timer"
-    lines = [f"Last round {when(memory.at)}: {len(memory.open) or 'no'} open"]
-    lines += [f"{check(p)}  {first(p.what)}  since {when(p.since)}" for p in memory.open.values()]
+def status(state: State) -> str:
+    """Return the open problems as text."""
+    if not state.at:
+        return "The checks have not run yet. Next run: systemctl list-timers onebox-watch.timer"
+    lines = [f"Last round {when(state.at)}: {len(state.open) or 'no'} open"]
+    lines += [f"{check(p)}  {first(p.what)}  since {when(p.since)}" for p in state.open.values()]
     lines += [
-        f"could not notify by {name}: {printable(why)}" for name, why in memory.undelivered.items()
+        f"could not notify by {name}: {printable(why)}" for name, why in state.undelivered.items()
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What one look at the server found: figures and names, no judgement."""
+"""An observation of the server: measurements without judgement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onebox_release.host.certificates import Certificate
 
 @dataclass(frozen=True)
 class Disk:
-    """A file system, in bytes and inodes; some count no inodes."""
+    """A file system, in bytes and inodes; `files` is 0 if it does not count inodes."""
 
     mount: str
     size: int
@@ -21,68 +21,68 @@ class Disk:
 
 @dataclass(frozen=True)
 class App:
-    """An app, as nginx, systemd and its history show it. Times are seconds of the epoch."""
+    """An app, from nginx, systemd and its history. Times are in seconds of the epoch."""
 
     name: str
     domain: str
     live: str | None = None
     deploying: bool = False
     paused: bool = False
-    """Whether an administrator stopped it, with `fab pause`."""
+    """Whether an administrator paused it, with `fab pause`."""
     missing: str | None = None
-    """The release that `current` points to, where that is not there: then nothing is live."""
+    """The release that `current` points to, if it does not exist: then no release is live."""
     failure: str = ""
-    """What is wrong with its answer over HTTPS, or nothing."""
+    """The error of a health check over HTTPS, or ""."""
     certificate: Certificate | None = None
-    """The certificate that is served."""
+    """The certificate that nginx serves."""
     uncertified: list[str] = field(default_factory=list)
-    """Its domains that no certificate on the server is for."""
+    """Its domains without a certificate on the server."""
     down: list[str] = field(default_factory=list)
-    """Units of the live release that are not up."""
+    """Inactive units of the live release."""
     others: list[str] = field(default_factory=list)
-    """Other releases that are up."""
+    """Active releases other than the live one."""
     restarts: dict[str, int] = field(default_factory=dict)
-    """How often systemd has restarted each unit of the live release."""
+    """Restarts by systemd of each unit of the live release."""
     last: dict[str, Any] | None = None
     """The last entry of its history."""
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """How each of its jobs ended last."""
+    """The last run of each timer."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The whole server."""
+    """An observation of the whole server."""
 
     at: float
     apps: list[App] = field(default_factory=list)
     deploying: bool = False
-    """Whether a deployer holds the server's lock."""
+    """Whether a deploy holds the server's lock."""
     failed: list[str] = field(default_factory=list)
     """Units that have failed."""
     stopped: list[str] = field(default_factory=list)
-    """Units that should be up and are not."""
+    """Inactive units that should be active."""
     disks: list[Disk] = field(default_factory=list)
     memory: tuple[int, int] = (1, 1)
-    """Bytes available, and in all; swap counts as both."""
+    """Available and total bytes, both including swap."""
     pressure: float = 0
-    """Share of the last five minutes in which everything waited for memory, 0 to 1."""
+    """Share of the last five minutes in which all processes waited for memory, 0 to 1."""
     clock: float | None = None
-    """Seconds that the clock is off, where that was last asked."""
+    """Seconds that the clock is ahead, when last checked."""
     reboot: str = ""
-    """The packages that wait for a reboot."""
+    """The packages that need a reboot."""
     firewall: str = ""
-    """How our table in the kernel is not as it was loaded, or nothing."""
+    """How our table in the kernel differs from the loaded one, or ""."""
     closed: list[int] = field(default_factory=list)
-    """Ports that sshd listens on and that the firewall closes."""
+    """Ports that sshd listens on and the firewall closes."""
     link_local: bool = True
-    """Whether the kernel has the table that keeps apps from link-local addresses."""
+    """Whether the kernel has the table that blocks link-local addresses for apps."""
     database: str = ""
-    """Why PostgreSQL takes no new connection, or nothing."""
+    """Why PostgreSQL accepts no new connection, or ""."""
     timekeeper: bool = True
-    """Whether anything keeps the clock right."""
+    """Whether a service synchronises the clock."""
     drift: list[str] = field(default_factory=list)
-    """Files that are not as the last deploy left them."""
+    """Files that changed since the last deploy."""
     libraries: dict[str, list[str]] = field(default_factory=dict)
-    """Replaced files that units still run on, by unit."""
+    """Replaced files that units still use, by unit."""
     updates: list[str] = field(default_factory=list)
-    """Settings of apt that keep security updates away, or reboot for them."""
+    """Settings of apt that prevent security updates, or reboot for them."""

@@ -1,4 +1,4 @@
-"""One look at the server. Whatever can't be seen is left out: it is found by its own check."""
+"""Observe the server. A measurement that fails is left out: another check reports its cause."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from onebox_checks.configuration import Configuration
 
 REBOOT = Path("/run/reboot-required")
 PRESSURE = Path("/proc/pressure/memory")
-FIREWALL = Path("/run/onebox-firewall")  # as loaded; beside it, as the round's unit found it
-DATABASE = Path("/run/onebox-postgresql.now")  # what kept the superuser out, before this round
+FIREWALL = Path("/run/onebox-firewall")  # as loaded; .now beside it is what the round's unit found
+DATABASE = Path("/run/onebox-postgresql.now")  # the superuser's connection error before this round
 TIMEKEEPERS = (
     "systemd-timesyncd", "chrony", "chronyd", "ntpsec", "ntp", "openntpd", "ntpd",
 )  # fmt: skip
 TABLE = re.compile(r"^table inet (\w+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 LET_IN = re.compile(r"^\s*tcp dport (?:\{ (.+) \}|(\d+)) accept$", re.MULTILINE)
-# A process of an app's can be called sshd, too: "uid:" stands where it is not root's.
+# An app's process can be called sshd too: "uid:" marks those that are not root's.
 SSHD = re.compile(r'^LISTEN\s+\d+\s+\d+\s+\S+:(\d+)\s(?!.* uid:\d).*"sshd"', re.MULTILINE)
-PATIENCE = 10  # seconds for an answer from outside
+PATIENCE = 10  # seconds for a response from another server
 UPDATES = {
     "APT::Periodic::Update-Package-Lists": "1",
     "APT::Periodic::Unattended-Upgrade": "1",
@@ -44,10 +44,10 @@ UPDATES = {
 
 
 def observe_server(settings: Configuration, *, clock: float | None) -> observation.Observation:
-    """Look at everything."""
+    """Observe the server and all apps."""
     apps = [app for name in settings.apps if (app := _app(App(name)))]
     units = [*settings.units, *(unit for app in apps for unit in settings.apps[app.name])]
-    firewall, closed, link_local = rules(FIREWALL)
+    firewall, closed, link_local = firewall_state(FIREWALL)
     return observation.Observation(
         at=time.time(),
         apps=apps,
@@ -71,7 +71,7 @@ def observe_server(settings: Configuration, *, clock: float | None) -> observati
 
 
 def _app(app: App) -> observation.App | None:
-    """Return what an app looks like, or nothing where its parameters are gone or no longer such."""
+    """Return an app's observation, or None if its parameters are missing or invalid."""
     try:
         settings = app.parameters
     except (ReleaseError, ValueError, TypeError, KeyError):
@@ -103,7 +103,7 @@ def _app(app: App) -> observation.App | None:
 
 
 def _answer(domain: str, path: str) -> tuple[str, Certificate | None]:
-    """Ask an app as a visitor would; return what is wrong, and the certificate."""
+    """Request an app as a client would; return the error, and the certificate."""
     connection, certificate = health.NginxConnection(domain), None
     try:
         connection.connect()
@@ -119,14 +119,14 @@ def _answer(domain: str, path: str) -> tuple[str, Certificate | None]:
 
 
 def _disks(*mounts: str) -> Iterator[observation.Disk]:
-    """Return the file systems behind some paths, each once."""
+    """Return the file systems of some paths, each once."""
     devices = set()
     for mount in mounts:
         with suppress(OSError):
             disk, device = os.statvfs(mount), Path(mount).stat().st_dev
             if device not in devices and disk.f_blocks:
                 devices.add(device)
-                # Of what root alone may fill, nothing helps the database.
+                # Blocks that only root can use do not count: they do not help the database.
                 size = disk.f_blocks - disk.f_bfree + disk.f_bavail
                 yield observation.Disk(
                     mount, size * disk.f_frsize, disk.f_bavail * disk.f_frsize,
@@ -135,7 +135,7 @@ def _disks(*mounts: str) -> Iterator[observation.Disk]:
 
 
 def _pressure(path: Path) -> float:
-    """Return the share of five minutes lost; 0 where the kernel doesn't count."""
+    """Return the share of five minutes lost; 0 if the kernel does not measure it."""
     text = path.read_text() if path.exists() else ""
     found = re.search(r"^full .*avg300=([\d.]+)", text, re.MULTILINE)
     return float(found[1]) / 100 if found else 0
@@ -149,11 +149,11 @@ def _reboot(path: Path) -> str:
     return ", ".join(sorted(set(names))) or "the kernel"
 
 
-def rules(loaded: Path) -> tuple[str, list[int], bool]:
-    """Return how our table differs from what was loaded, which ports of sshd's it closes, and
+def firewall_state(loaded: Path) -> tuple[str, list[int], bool]:
+    """Return how our table differs from the loaded one, which of sshd's ports it closes, and
     whether apps are kept from link-local addresses.
 
-    No difference is reported where the kernel's tables could not be read.
+    No difference is reported if the kernel's tables could not be read.
     """
     try:
         now = loaded.with_suffix(".now").read_text(errors="replace")
@@ -174,7 +174,7 @@ def rules(loaded: Path) -> tuple[str, list[int], bool]:
 
 
 def first_line(path: Path) -> str:
-    """Return the first line of a file with what it says, or nothing where there is none."""
+    """Return the first line of a file, or "" if there is none."""
     try:
         lines = path.read_text(errors="replace").strip().splitlines()
     except OSError:
@@ -183,7 +183,8 @@ def first_line(path: Path) -> str:
 
 
 def _timekeeper() -> bool:
-    """Tell whether anything keeps the clock; a container's is its host's."""
+    """Check whether a service synchronises the clock; true in a container, which uses its
+    host's."""
     if subprocess.run(["systemd-detect-virt", "--quiet", "--container"], check=False).returncode:
         return any(systemd.is_active(f"{name}.service") for name in TIMEKEEPERS)
     return True
@@ -203,7 +204,7 @@ def _updates() -> list[str]:
 
 
 def _drift(manifest: Path) -> list[str]:
-    """Return the files that differ from the sums that the last deploy wrote down, or are gone."""
+    """Return the files that differ from the checksums of the last deploy, or are missing."""
     command = ["sha256sum", "--check", "--quiet", str(manifest)]
     environment = {**os.environ, "LC_ALL": "C"}
     result = subprocess.run(
@@ -213,20 +214,20 @@ def _drift(manifest: Path) -> list[str]:
 
 
 def skew(date: str | None) -> float | None:
-    """Return by how many seconds the clock is ahead of an HTTP date just received."""
+    """Return by how many seconds the clock is ahead of a just received HTTP date."""
     moment = email.utils.parsedate_to_datetime(date) if date else None
     return round(time.time() - moment.timestamp(), 1) if moment else None
 
 
 def ask_clock(settings: Configuration) -> float | None:
-    """Return by how much the clock is off, by that of the certificate authority."""
+    """Return by how many seconds the clock is ahead of the certificate authority's."""
     trust = ssl.create_default_context(cafile=settings.authority_ca)
     try:
         with urllib.request.urlopen(  # noqa: S310 - https, as the settings check
             settings.authority, timeout=PATIENCE, context=trust
         ) as answer:
             off = skew(answer.headers["Date"])
-            # What a cache gave is as old as it says.
+            # Subtract the age of a cached response.
             return None if off is None else off - int(answer.headers.get("Age") or 0)
     except (OSError, ValueError, http.client.HTTPException):
         return None

@@ -1,4 +1,4 @@
-"""Builds, switches and keeps the releases of an app on its server.
+"""Build, switch and store the releases of an app on its server.
 
-Runs as root on the server itself, on the standard library of Python 3.11 and later alone.
+Runs as root on the server, on the standard library of Python 3.11 and later alone.
 """

@@ -1,6 +1,6 @@
-"""An app on this server: where its files are, how its units are called, and how it is released.
+"""An app on this server: its paths, its unit names and its parameters.
 
-All paths and unit names derive from its name, here alone.
+All paths and unit names are derived from the app's name in this module.
 """
 
 from __future__ import annotations
@@ -16,45 +16,45 @@ from onebox_release.parameters import Parameters, read
 
 @dataclass(frozen=True)
 class App:
-    """An app, by its name; `root` is another than / in tests alone."""
+    """An app, by its name; only tests set `root`."""
 
     name: str
     root: Path = Path("/")
-    given: Parameters | None = field(default=None, compare=False)
-    """Parameters to go by instead of the file's."""
+    override: Parameters | None = field(default=None, compare=False)
+    """Parameters that replace those of the file."""
 
     @cached_property
     def parameters(self) -> Parameters:
-        """Return how it is released. Raises ReleaseError where the app is unknown here."""
-        return self.given or read(self.parameters_file)
+        """Return the app's parameters. Raises ReleaseError if the server has no such app."""
+        return self.override or read(self.parameters_file)
 
-    def having(self, **changes: Any) -> App:
-        """Return the same app with other parameters."""
-        return replace(self, given=replace(self.parameters, **changes))
+    def with_parameters(self, **changes: Any) -> App:
+        """Return the same app with some parameters changed."""
+        return replace(self, override=replace(self.parameters, **changes))
 
     @property
     def home(self) -> Path:
-        """Return the folder of releases, environments and the pointer."""
+        """Return the folder of releases, virtual environments and the link `current`."""
         return self.root / "srv" / self.name
 
     @property
     def current(self) -> Path:
-        """Return the one pointer: what it leads to is live."""
+        """Return the link to the live release."""
         return self.home / "current"
 
     @property
     def configuration(self) -> Path:
-        """Return the folder of environments and secrets, for root alone."""
+        """Return the folder of environment files and secrets, readable by root only."""
         return self.root / "etc" / self.name
 
     @property
     def parameters_file(self) -> Path:
-        """Return the file that says how the app is released."""
+        """Return the file of the app's parameters."""
         return self.root / "etc/onebox" / f"{self.name}.json"
 
     @property
     def key(self) -> Path:
-        """Return the key of configuration revisions, for root alone."""
+        """Return the key for hashes of configurations, readable by root only."""
         return self.root / "etc/onebox/revision.key"
 
     @property
@@ -64,44 +64,44 @@ class App:
 
     @property
     def uploads(self) -> Path:
-        """Return the folder of archives that deploy keys are sending."""
+        """Return the folder of archives that deploy keys upload."""
         return self.state / "uploads"
 
     def upload(self, slot: str, digest: str) -> Path:
-        """Return where a deploy key's archive waits, checked, for its deploy to begin."""
+        """Return the path of a deploy key's checked archive until its deploy starts."""
         return self.uploads / f"{slot}.{digest}"
 
     @property
     def rebuilds(self) -> Path:
-        """Return the file that counts what was made anew from the same."""
+        """Return the file that counts forced rebuilds of releases and environments."""
         return self.state / "made-anew"
 
     @property
     def history(self) -> Path:
-        """Return the file with a line for each deploy."""
+        """Return the file with one line per deploy."""
         return self.state / "history.jsonl"
 
     @property
     def lock(self) -> Path:
-        """Return the file that is locked while a release is made or switched."""
+        """Return the file that is locked while a release is built or switched."""
         return self.root / "run" / f"onebox-{self.name}.lock"
 
     def credentials(self, follower: int) -> Path:
-        """Return where credentials wait, in memory, for the deploy that a process starts."""
+        """Return the path in tmpfs of the credentials for a deploy that a process starts."""
         return self.root / "run" / f"onebox-{self.name}.credentials.{follower}"
 
     @property
     def dumps(self) -> Path:
-        """Return the folder of dumps that were taken before migrations."""
+        """Return the folder of database dumps that migrations took."""
         return self.state / "dumps"
 
     @property
     def caches(self) -> Path:
-        """Return the folder of uv's caches, which the app's build user writes to."""
+        """Return the folder of uv's caches, writable by the app's build user."""
         return self.root / "var/cache/onebox/build" / self.name
 
     def progress(self, follower: int) -> Path:
-        """Return where a deploy says what it is at, for the process that follows it."""
+        """Return the file that a deploy logs to, for the process that follows it."""
         return self.root / "run" / f"onebox-release-{self.name}.{follower}"
 
     @property
@@ -110,40 +110,40 @@ class App:
         return self.root / "var/log/nginx" / f"{self.name}.access.log"
 
     def job(self, job: str) -> Path:
-        """Return where the last run of one of the app's jobs is written down."""
+        """Return the file with the result of a timer's last run."""
         return self.state / "jobs" / f"{job}.json"
 
     def timer_stamp(self, timer: str) -> Path:
-        """Return the file by whose age systemd knows when a timer ran last."""
+        """Return the file whose modification time systemd takes as a timer's last run."""
         return self.root / f"var/lib/systemd/timers/stamp-{timer}.timer"
 
     @property
     def manifest(self) -> Path:
-        """Return the sums of all files as the last deploy left them."""
+        """Return the checksums of all files that the last deploy installed."""
         return self.root / "etc/onebox/watch/manifest"
 
     @property
     def hook(self) -> Path:
-        """Return the environment of the hook that is run; a reboot empties it."""
+        """Return the environment file of the running hook, in tmpfs."""
         return self.root / "run" / f"onebox-hook-{self.name}.env"
 
     def command(self, token: str) -> Path:
-        """Return where a command waits, in memory, for the run of it by that token."""
+        """Return the path in tmpfs of the command for the run with this token."""
         return self.root / "run" / f"onebox-run-{self.name}.{token}"
 
     @property
     def maintenance(self) -> Path:
-        """Return the file that has nginx show a page in the app's place."""
+        """Return the file that makes nginx serve the maintenance page."""
         return self.root / "var/lib/onebox" / f"{self.name}.maintenance"
 
     @property
     def paused(self) -> Path:
-        """Return the file that keeps an app's processes and jobs from being started."""
+        """Return the file that keeps the app's processes and timers from starting."""
         return self.root / "var/lib/onebox" / f"{self.name}.paused"
 
     @property
     def certificate(self) -> Path:
-        """Return the certificate that nginx serves, with its chain."""
+        """Return the certificate chain that nginx serves."""
         return self.root / "etc/letsencrypt/live" / self.name / "fullchain.pem"
 
     @property
@@ -153,22 +153,22 @@ class App:
 
     @property
     def generated(self) -> Path:
-        """Return the file with the secret key that was made here."""
+        """Return the file with the secret key that was generated on this server."""
         return self.configuration / "generated.env"
 
     @property
     def copies(self) -> Path:
-        """Return the folder of last copies of removed apps' data."""
+        """Return the folder of the final backups of removed apps."""
         return self.root / "var/backups/onebox"
 
     @property
     def nginx(self) -> Path:
-        """Return the link to the whole of nginx's configuration."""
+        """Return the link to nginx's whole configuration."""
         return self.root / "etc/onebox/nginx"
 
     @property
     def units_folder(self) -> Path:
-        """Return where unit files are."""
+        """Return the folder of unit files."""
         return self.root / "etc/systemd/system"
 
     @property
@@ -178,21 +178,21 @@ class App:
 
     @property
     def slice(self) -> Path:
-        """Return the unit file that bounds all its processes."""
+        """Return the slice that limits all of the app's processes."""
         return self.units_folder / f"onebox-{self.name.replace('-', '_')}.slice"
 
     @property
     def listen_unit(self) -> Path:
-        """Return the unit file that has the live release's socket listen early at boot."""
+        """Return the unit file that starts the live release's socket early at boot."""
         return self.units_folder / f"onebox-listen-{self.name}.service"
 
     @property
     def web_unit(self) -> Path:
-        """Return the unit file of its web processes."""
+        """Return the template unit file of the web processes."""
         return self.units_folder / f"{self.name}-web@.service"
 
     def all_paths(self) -> list[Path]:
-        """Return all files and folders of the app but units, logs and parameters."""
+        """Return all files and folders of the app except units, logs and parameters."""
         letsencrypt = self.root / "etc/letsencrypt"
         return [
             letsencrypt / "renewal" / f"{self.name}.conf",
@@ -218,27 +218,27 @@ class App:
         return f"onebox-release-{self.name}.service"
 
     def templates(self) -> list[Path]:
-        """Return the app's template units that are there. Other apps' names may begin the same."""
+        """Return the app's template units that exist. Other apps' names may share its prefix."""
         kinds = ["@.target", "-web@.socket", "-migrate@.service"]
         kinds += [f"-{process}@.service" for process in ("web", *self.parameters.processes)]
         return [p for kind in kinds if (p := self.units_folder / f"{self.name}{kind}").exists()]
 
     def release(self, release: str) -> Release:
-        """Return a release of this app by its id, whether it is here or not."""
+        """Return a release of this app by its id, whether it exists or not."""
         return Release(self, release)
 
     def live(self) -> Release | None:
-        """Return the release that `current` points to, if it is there."""
+        """Return the release that `current` points to, if it exists."""
         link = self.current
         return self.release(link.readlink().name) if link.is_symlink() and link.exists() else None
 
     def missing(self) -> str | None:
-        """Return the id of the release that `current` points to, if it is not there."""
+        """Return the id of the release that `current` points to, if it does not exist."""
         link = self.current
         return link.readlink().name if link.is_symlink() and not link.exists() else None
 
     def incoming(self, digest: str) -> Path:
-        """Return where the archive with this SHA-256 arrives."""
+        """Return the path of the archive with this SHA-256."""
         return self.state / "incoming" / f"{digest}.tar.gz"
 
 
@@ -254,7 +254,7 @@ class Release:
 
     @property
     def artifact(self) -> str:
-        """Return the first part of its id: what its code and packages are."""
+        """Return the first part of its id, which identifies its code and packages."""
         return self.id.partition("-")[0]
 
     @property
@@ -264,12 +264,12 @@ class Release:
 
     @property
     def environment(self) -> Path:
-        """Return the file of the environment that it runs with."""
+        """Return its environment file."""
         return self.app.configuration / "releases" / f"{self.id}.env"
 
     @property
     def socket(self) -> Path:
-        """Return the socket that it answers on."""
+        """Return its web socket."""
         return self.app.root / "run" / self.app.name / self.id / "web.sock"
 
     @property
@@ -279,7 +279,7 @@ class Release:
 
     @property
     def web_socket(self) -> str:
-        """Return the unit that holds its socket."""
+        """Return the socket unit of its web process."""
         return f"{self.app.name}-web@{self.id}.socket"
 
     def unit(self, process: str) -> str:
@@ -288,15 +288,15 @@ class Release:
 
     @property
     def migration(self) -> str:
-        """Return the unit that migrates the database for it."""
+        """Return the unit that runs its migration."""
         return self.unit("migrate")
 
     @property
     def health_path(self) -> str:
-        """Return where it reports its health.
+        """Return the path of its health check, as it was when the release was built.
 
-        It was made with that: a later deploy may have brought another path, and failed or been
-        rolled back. Releases of an older onebox know none, and use today's.
+        A later deploy may have changed the path, and failed or been rolled back. Releases of an
+        older onebox recorded no path; they use the current parameter.
         """
         text = self.environment.read_text() if self.environment.exists() else ""
         found = re.search(r'^ONEBOX_HEALTH="(.+)"$', text, re.MULTILINE)

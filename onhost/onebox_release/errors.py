@@ -1,38 +1,38 @@
-"""Why a command stopped."""
+"""Errors and their exit codes."""
 
 
 class ReleaseError(Exception):
-    """A release could not be built or started. What served before still serves."""
+    """A release could not be built or started. The previous release still serves."""
 
     code = 1
-    result = "failed"  # as the history tells it
+    result = "failed"  # as recorded in the history
 
 
 class UnhealthyError(ReleaseError):
-    """A release went live and did not hold while it was watched."""
+    """A release went live and failed during its watch."""
 
 
 class RolledBackError(ReleaseError):
-    """A release went live, did not hold, and was rolled back."""
+    """A release went live, failed and was rolled back."""
 
     result = "rolled back"
 
 
 class RefusedError(ReleaseError):
-    """What was asked for is not safe here, and nothing was changed."""
+    """The request is unsafe on this server; nothing was changed."""
 
     code = 4
     result = "refused"
 
 
 class LockedError(ReleaseError):
-    """Another command is at work on this app."""
+    """Another command holds this app's lock."""
 
     code = 3
 
 
 def describe(error: Exception) -> str:
-    """Return what went wrong, for a message."""
+    """Return an error's message."""
     if isinstance(error, ReleaseError):
         return str(error)
-    return f"The server's system refused: {error}" if isinstance(error, OSError) else repr(error)
+    return f"The operating system reported: {error}" if isinstance(error, OSError) else repr(error)

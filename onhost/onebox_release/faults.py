@@ -1,7 +1,7 @@
-"""Places where a test may stop a deploy dead: after each step that left something behind.
+"""Points where a test can kill or hang a deploy: after each step that leaves something behind.
 
-A test writes "kill NAME" or "hang NAME" into FILE, which lies on a file system that a reboot
-empties; a hang lasts until the file is gone. Nothing else ever writes it.
+A test writes "kill NAME" or "hang NAME" to FILE, on a tmpfs; a hang lasts until the file is gone.
+Nothing else writes it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ POINTS = (
     "pruned", "unpacked", "installed", "configured", "dumped", "migrated", "started", "settled",
     "switched", "joined", "watched", "rolled back", "recorded", "retired",
 )  # fmt: skip
-# Those of an app's removal.
+# Points of an app's removal.
 REMOVAL = ("stopped", "copied", "unserved", "dropped", "deleted")
 
 
 def point(name: str) -> None:
-    """Pass the point `name`, or stop there if a test wants it."""
+    """Pass the point `name`, or stop there if a test asks for it."""
     if not FILE.exists():
         return
-    action, _, wanted = FILE.read_text().strip().partition(" ")
-    if wanted != name:
+    action, _, target = FILE.read_text().strip().partition(" ")
+    if target != name:
         return
     REACHED.write_text(name)
     if action == "kill":

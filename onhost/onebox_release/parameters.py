@@ -1,4 +1,4 @@
-"""How an app is released, as the deployer wrote it down."""
+"""The parameters of an app's releases, as the deployer wrote them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a release needs to know of its app. Times are seconds."""
+    """The parameters of an app. Times are in seconds."""
 
     domains: list[str]
     health: str
     processes: list[str]
-    """Names of the processes beside `web`."""
+    """Names of the processes other than `web`."""
     database: str
     """"local", "external" or "none"."""
     migrates: bool
@@ -31,16 +31,16 @@ class Parameters:
     drain: int
     keep_releases: int
     units: list[str] = field(default_factory=list)
-    """Names of the app's unit files; none where an older onebox wrote this down."""
+    """Names of the app's unit files; empty in files of an older onebox."""
     jobs: list[str] = field(default_factory=list)
-    """Names of what runs by a timer."""
+    """Names of the app's timers."""
     migrate: str | None = None
-    """The command that migrates; None where an older onebox wrote this down."""
+    """The migration command; None in files of an older onebox."""
     migrate_timeout: int = 1800
     hooks: dict[str, str] = field(default_factory=dict)
-    """Commands to run before and after a deploy, by event."""
+    """Hooks: a command for each event."""
     by_key: bool = False
-    """Whether a deploy key asks for it; never in the file."""
+    """Whether a deploy key submitted the archive; never in the file."""
 
     def document(self) -> dict[str, Any]:
         """Return what the deployer writes to the file."""
@@ -52,18 +52,18 @@ class Parameters:
 def read(path: Path) -> Parameters:
     """Return an app's parameters.
 
-    Raises ReleaseError where the app is unknown here, or was set up by a newer onebox.
+    Raises ReleaseError if the server has no such app, or a newer onebox wrote the file.
     """
     try:
         document = json.loads(path.read_text())
     except FileNotFoundError:
         known = ", ".join(sorted(each.stem for each in path.parent.glob("*.json")))
         raise ReleaseError(
-            f"There is no app {path.stem!r} on this server. There are: {known or 'none'}."
+            f"This server has no app {path.stem!r}. Its apps: {known or 'none'}."
         ) from None
     if document["schema"] != SCHEMA:
         raise ReleaseError(
-            f"{path} has schema {document['schema']}, this program knows {SCHEMA}."
+            f"{path} has schema {document['schema']}, expected {SCHEMA}."
             " Deploy once with the onebox that wrote it."
         )
     return Parameters(**document["data"])

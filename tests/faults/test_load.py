@@ -65,7 +65,7 @@ def test_a_broken_release_is_never_seen(probe: Probed, csv: Path, kind: str) -> 
     output = result.stdout + result.stderr
     assert result.returncode != 0
     assert BROKEN[kind] in output
-    assert f"Release {before} serves, as before." in output
+    assert f"Release {before} still serves." in output
     assert "Traceback" not in output.split("Releases |")[0]
     assert traffic.releases == {before}
     assert not traffic.failures, traffic.told()

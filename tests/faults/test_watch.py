@@ -111,7 +111,7 @@ def test_a_failed_deploy_leaves_the_live_release_all_that_it_runs_by(probe: Prob
     probe.become()
     result = probe.deploy()
     assert result.returncode != 0
-    assert f"Release {before} serves, as before" in result.stdout + result.stderr
+    assert f"Release {before} still serves" in result.stdout + result.stderr
     assert "probe-tick" not in probe.server.run("ls /etc/systemd/system")
     probe.server.run(f"systemctl kill -s KILL probe-web@{before}.service")
     probe.server.seconds_until_ready(30, "/ready")

@@ -121,7 +121,7 @@ def test_a_wheel_gets_at_nothing(
     make, installs = WHEELS[what]
     index.files[WHEEL] = make()
     told = tried(probe, keyholder, index, WHEEL)
-    failed = b"could not be installed" in told or b"make an environment in which" in told
+    failed = b"could not be installed" in told or b"environment is not accepted" in told
     assert installs is None or failed != installs, told
 
 
@@ -151,4 +151,4 @@ def test_an_index_sends_nobody_to_the_servers_own(
 def test_a_hash_is_kept_to(probe: Probed, keyholder: Keyholder, index: Index) -> None:
     index.files[WHEEL] = wheel()
     told = tried(probe, keyholder, index, WHEEL, digest="ab" * 32)
-    assert b"could not be installed: a file is not what its hash says (evil)." in told
+    assert b"could not be installed: a file does not match its hash (evil)." in told

@@ -1,4 +1,4 @@
-"""A release's folder, environment and virtual environment, made whole or not at all."""
+"""Build a release: its folder, environment file and virtual environment, each atomically."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from onebox_release.parameters import Parameters
 from onebox_release.report import log
 
 MARKER = ".complete"
-SERVERS = Path("/etc/uv/uv.toml")  # an administrator's
+SERVERS = Path("/etc/uv/uv.toml")  # the administrator's
 
 
 def build(release: Release, digest: str, credentials: Credentials) -> None:
-    """Make what is missing of a release: its folder, its packages, its environment.
+    """Create the missing parts of a release: its folder, packages and environment.
 
-    Raises RefusedError where there is no room, ReleaseError where the archive is absent or
-    damaged, or its packages can't be had.
+    Raises RefusedError if the disk has no room, ReleaseError if the archive is missing or damaged
+    or its packages cannot be installed.
     """
     app, folder = release.app, release.folder
     if not folder.exists():
@@ -47,7 +47,7 @@ def build(release: Release, digest: str, credentials: Credentials) -> None:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds."""
+    """The contents of an archive."""
 
     size: int
     entries: int
@@ -55,7 +55,7 @@ class Contents:
 
 
 def _contents(app: App, digest: str) -> Contents:
-    """Return what an archive holds. Raises ReleaseError where it isn't what was announced."""
+    """Return an archive's contents. Raises ReleaseError if they do not match its digest."""
     path = app.incoming(digest)
     size = 0
     names: set[str] = set()
@@ -77,8 +77,8 @@ def _contents(app: App, digest: str) -> Contents:
 
 
 def _rules(parameters: Parameters, credentials: Credentials) -> packages.Rules:
-    """Return what packages may be: of the server's own indexes and of those that the inventory
-    names, too."""
+    """Return the rules for packages, with the indexes of the server's uv.toml and of the
+    inventory."""
     indexes = [*packages.indexes_of(credentials.environment)]
     if SERVERS.is_file():
         indexes += packages.indexes_in(toml.read(str(SERVERS), SERVERS.read_bytes()))
@@ -88,13 +88,14 @@ def _rules(parameters: Parameters, credentials: Credentials) -> packages.Rules:
 
 
 def _key(project: packages.Project, parameters: Parameters) -> bytes:
-    """Return what makes an environment the same. One that a deploy key brought is none that a
-    person's deploy goes on with: what was built for it, its own code could have had a hand in."""
+    """Return the bytes that identify an environment. Environments built for a deploy key have keys
+    of their own: the archive's code may have influenced them, so an administrator's deploy must not
+    use them."""
     return project.key + (b"\0by key" if parameters.by_key else b"")
 
 
 def _unpack(packed: Path, venv: Path, release: Release) -> None:
-    """Make the folder under another name, and give it its own when all of it is on the disk."""
+    """Unpack an archive under a temporary name; rename it once it is all on the disk."""
     log(f"Unpacking release {release}")
     new = release.folder.with_name(f".{release}.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -103,13 +104,13 @@ def _unpack(packed: Path, venv: Path, release: Release) -> None:
         _complete(new, venv, release)
         os.sync()
         durable.rename(new, release.folder)
-    finally:  # a full disk, say: what is half made is not to keep it full
+    finally:  # a half unpacked release must not keep the disk full
         shutil.rmtree(new, ignore_errors=True)
     faults.point("unpacked")
 
 
 def sweep(app: App) -> None:
-    """Remove what a killed deploy left half made: its files could be what fills the disk."""
+    """Remove unfinished folders of killed deploys, as they could be what fills the disk."""
     for new in (app.home / "releases").glob(".*.new"):
         shutil.rmtree(new, ignore_errors=True)
 
@@ -125,31 +126,31 @@ def _fill(packed: Path, folder: Path) -> None:
 
 
 def _complete(new: Path, venv: Path, release: Release) -> None:
-    """Add to a release's code what it is served with."""
+    """Add the files that a release is served with."""
     app = release.app
     shutil.copy(app.configuration / "gunicorn.conf.py", new)
     (new / "venv").symlink_to(venv)
     (new / "run").symlink_to(release.socket.parent)
     _publish(new, (app.configuration / "static").read_text())
-    # nginx must get through to `run`; the code is nobody's business but the app's.
+    # nginx must reach `run`; only the app may read the code.
     new.chmod(0o755)
-    _own(new / "app", app.name)
+    _restrict_to(new / "app", app.name)
 
 
-def _publish(new: Path, wanted: str) -> None:
-    """Give folders of the code a twin where nginx may read them, under the path that it serves
-    them at; links take no room."""
-    lines = [line.split() for line in wanted.splitlines() if not line.startswith("#")]
+def _publish(new: Path, mappings: str) -> None:
+    """Hard-link the folders of static files to where nginx can read them, under the path that it
+    serves them at."""
+    lines = [line.split() for line in mappings.splitlines() if not line.startswith("#")]
     for path, folder in lines:
         if not (new / "app" / folder).is_dir():
             raise ReleaseError(
-                f"The archive has no folder {folder} to serve. What git ignores is not in it."
+                f"The archive has no folder {folder} to serve. It has no files that git ignores."
             )
         shutil.copytree(new / "app" / folder, new / "static" / path, copy_function=os.link)
 
 
 def _install(release: Release, credentials: Credentials) -> None:
-    """Have packages installed by a user who may do nothing else, and make the result root's."""
+    """Have an unprivileged user install the packages, and transfer the result to root."""
     app, folder = release.app, release.folder
     venv = (folder / "venv").readlink()
     if (venv / MARKER).exists():
@@ -163,13 +164,13 @@ def _install(release: Release, credentials: Credentials) -> None:
     )
     project = packages.read(files, _rules(app.parameters, credentials))
     log(f"Installing the packages of {packages.LOCK if project.locked else packages.REQUIREMENTS}")
-    if project.passed_over:
-        log(f"Not read on the server: {', '.join(map(repr, project.passed_over[:20]))}")
+    if project.ignored:
+        log(f"Settings that the server ignores: {', '.join(map(repr, project.ignored[:20]))}")
     try:
         uv_unit.Builder(app, app.parameters.by_key).install(project, venv, staging, credentials)
-        handover.take_over(staging, uv_unit.interpreter())
-        (staging / ".lock").unlink(missing_ok=True)  # uv's own
-        _own(staging, app.name)
+        handover.transfer_to_root(staging, uv_unit.interpreter())
+        (staging / ".lock").unlink(missing_ok=True)  # uv's lock file
+        _restrict_to(staging, app.name)
         staging.rename(venv)
     finally:
         uv_unit.remove(staging)
@@ -180,12 +181,12 @@ def _install(release: Release, credentials: Credentials) -> None:
 
 
 def forget_packages(app: App) -> None:
-    """Have the next environment made of packages that are fetched anew."""
+    """Delete uv's caches, so that the next environment downloads its packages again."""
     uv_unit.remove(app.caches)
 
 
-def _own(folder: Path, app: str) -> None:
-    """Let the app read below a folder, and nobody else."""
+def _restrict_to(folder: Path, app: str) -> None:
+    """Let only the app read a folder."""
     os.chown(folder, 0, grp.getgrnam(app).gr_gid)
     folder.chmod(0o750)
 

@@ -1,4 +1,4 @@
-"""A release's environment file, as far as the program must know it."""
+"""Values in a release's environment file that the program needs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ DATABASE = "DATABASE_URL"
 
 
 def sets(release: Release, name: str) -> bool:
-    """Return whether a release's environment, or today's secrets, set a variable."""
+    """Check whether a release's environment or the current secrets set a variable."""
     texts = (_text(release), _secrets(release.app))
     return any(re.search(rf"^{name}=", text, re.MULTILINE) for text in texts)
 
 
 def database(release: Release) -> str:
-    """Return a release's database address, without its driver; a secret. Releases of an older
-    onebox have none of their own, and use today's."""
+    """Return a release's database URL without its driver; a secret. Releases of an older onebox
+    have no URL of their own and use the current one."""
     line = re.compile(rf'^{DATABASE}="[^:]*(.*)"$', re.MULTILINE)
     found = line.search(_text(release)) or line.search(_secrets(release.app))
     return found[1] if found else ""

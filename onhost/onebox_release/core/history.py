@@ -1,4 +1,4 @@
-"""What was released when, what can be gone back to, and what may be thrown away."""
+"""The history of releases: what was live when, what to roll back to, what to delete."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, untrusted
 from onebox_release.terminal import printable, table, when
 
-MOST, NEWEST = 1000, 500  # lines of the history; beyond the first so many of the last are kept
+MOST, NEWEST = 1000, 500  # lines; a history longer than the first is cut to the second
 
-OLDER = {"put back": "rolled back"}  # what an older onebox wrote
+OLDER = {"put back": "rolled back"}  # results that an older onebox wrote
 Entry = dict[str, Any]
 
 
 def record(app: App, **entry: Any) -> None:
-    """Add what happened to the history, with the time in UTC."""
+    """Add an entry to the history, with the time in UTC."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    with suppress(OSError):  # a full disk must not stop what is under way
+    with suppress(OSError):  # a full disk must not stop a deploy
         durable.append(app.history, json.dumps({"at": at, **entry}))
 
 
 def read(app: App) -> list[Entry]:
-    """Return the history, oldest first; a line that a power cut tore is left out."""
+    """Return the history, oldest first, without a line that a power cut tore."""
     lines = app.history.read_text().splitlines() if app.history.exists() else []
     entries = []
     for line in lines:
@@ -40,47 +40,48 @@ def read(app: App) -> list[Entry]:
 
 
 def healthy(app: App) -> list[str]:
-    """Return the releases that are here and have held, the one that went live last first.
+    """Return the installed releases that were healthy, the last one to go live first.
 
-    One that failed before it went live has said nothing against its earlier self.
+    A deploy that failed before it went live does not make an earlier deploy of its release
+    unhealthy.
     """
-    held: dict[str, None] = {}
+    found: dict[str, None] = {}
     for entry in read(app):
-        # A restart that failed says nothing against the release, which serves as before.
+        # Nor does a failed restart: the release serves as before.
         restarting = entry["what"] == "restart"
         if entry["result"] in {"live", "altered"} or (
             entry["result"] == "rolled back" and not restarting
         ):
-            held.pop(entry["release"], None)
+            found.pop(entry["release"], None)
         if entry["result"] == "live":
-            held[entry["release"]] = None
-    return [release for release in reversed(held) if app.release(release).folder.exists()]
+            found[entry["release"]] = None
+    return [release for release in reversed(found) if app.release(release).folder.exists()]
 
 
 def memory(release: Release) -> int | None:
-    """Return the bytes that a release took when it last went live; None where nobody knows."""
+    """Return a release's memory in bytes when it last went live; None if unknown."""
     entries = (e for e in reversed(read(release.app)) if e["release"] == release.id)
     return next((e["memory"] for e in entries if e.get("memory")), None)
 
 
 def releases(app: App) -> list[Entry]:
-    """Return the releases that can be gone back to and the live one, the newest first."""
+    """Return the live release and those to roll back to, newest first."""
     at = {entry["release"]: entry["at"] for entry in read(app) if entry["result"] == "live"}
     live = str(app.live())
     return [{"release": name, "at": at[name], "live": name == live} for name in healthy(app)]
 
 
 def render_releases(found: list[Entry]) -> str:
-    """Return releases for a person."""
+    """Return releases as a table."""
     lines = [
         (entry["release"], f"{when(entry['at'])} UTC", "live" if entry["live"] else "kept")
         for entry in found
     ]
-    return table(lines) if lines else "No release is here."
+    return table(lines) if lines else "No release is installed."
 
 
 def render(entries: list[Entry]) -> str:
-    """Return the history for a person, with the reason under what failed."""
+    """Return the history as a table, with the reason below each failure."""
     lines = [
         (when(e["at"]), e["what"], e["release"], e["result"], f"{e.get('seconds', '?')} s")
         for e in entries
@@ -95,28 +96,28 @@ def render(entries: list[Entry]) -> str:
 
 
 def previous(app: App, live: str | None) -> str | None:
-    """Return the healthy release that the live one was deployed over, or what that one was.
+    """Return the healthy release that the live one replaced, or that release's predecessor.
 
-    So two rollbacks go back by two, and never to what was gone back from.
+    So two rollbacks go two releases back, and never to one that was rolled back from.
     """
     under, good = _deployed_over(app), healthy(app)
     release = under.pop(live or "", None)
     while release and (release == live or release not in good):
-        release = under.pop(release, None)  # each once: two may have been deployed over each other
+        release = under.pop(release, None)  # pop: two releases may have replaced each other
     return release or None
 
 
 def successor(app: App, release: str) -> str | None:
-    """Return the release that was last deployed over this one."""
+    """Return the release that last replaced this one."""
     over = [new for new, old in _deployed_over(app).items() if old == release]
     return over[-1] if over else None
 
 
 def shorten(app: App) -> None:
-    """Drop the oldest of a long history: whoever fails all the time must not make it endless.
+    """Remove old entries of a long history: repeated failures must not let it grow for ever.
 
-    What is known of the releases that are here stays: when each went live, over which one, and
-    the result.
+    Entries about installed releases stay: when each went live, which one it replaced, and the
+    result.
     """
     entries = read(app)
     if len(entries) <= MOST:
@@ -132,14 +133,16 @@ def shorten(app: App) -> None:
 
 
 def _counts(app: App, entry: Entry) -> bool:
-    said = entry["result"] in {"live", "altered", "rolled back"} or entry.get("serves")
-    return bool(entry["release"] and said and app.release(entry["release"]).folder.exists())
+    is_result = entry["result"] in {"live", "altered", "rolled back"} or entry.get("serves")
+    return bool(entry["release"] and is_result and app.release(entry["release"]).folder.exists())
 
 
 def prune(app: App, keep: int, needed: set[str], digest: str) -> None:
-    """Remove all but the needed and the last healthy releases, and what only removed ones used;
-    of archives those of kept releases stay, the one of this digest, and those that came after it:
-    people's, which wait for their deploys."""
+    """Delete all but the needed and the last healthy releases, and what only deleted ones used.
+
+    Archives of kept releases stay, the one of this digest, and those that arrived after it:
+    administrators' uploads that wait for their deploys.
+    """
     kept = {*healthy(app)[:keep], *needed}
     for folder in (app.home / "releases").iterdir():
         if folder.name not in kept:
@@ -154,32 +157,32 @@ def prune(app: App, keep: int, needed: set[str], digest: str) -> None:
         if venv.name not in used:
             _remove(venv)
     ours = app.incoming(digest)
-    came = ours.stat().st_mtime_ns if ours.exists() else time.time_ns()
+    arrived = ours.stat().st_mtime_ns if ours.exists() else time.time_ns()
     for archive in (app.state / "incoming").iterdir():
-        of = archive.name.removesuffix(".tar.gz")
-        is_kept = of == digest or identity.artifact(of) in {each.split("-")[0] for each in kept}
-        if not is_kept and archive.stat().st_mtime_ns <= came:
+        name = archive.name.removesuffix(".tar.gz")
+        is_kept = name == digest or identity.artifact(name) in {each.split("-")[0] for each in kept}
+        if not is_kept and archive.stat().st_mtime_ns <= arrived:
             archive.unlink()
     with suppress(OSError):  # a full disk
         shorten(app)
 
 
 def forget(release: Release) -> None:
-    """Remove a release that was never live."""
+    """Delete a release that was never live."""
     _remove(release.folder)
     release.environment.unlink(missing_ok=True)
     release_units.remove(release)
 
 
 def deployer(release: Release) -> str:
-    """Return who deployed a release last; nothing where nobody knows."""
+    """Return who last deployed a release; "" if unknown."""
     name, entries = identity.original(release).id, read(release.app)
     deploys = (e for e in reversed(entries) if e["what"] == "deploy" and e["release"] == name)
     return next((str(entry.get("who") or "") for entry in deploys), "")
 
 
 def _deployed_over(app: App) -> dict[str, str]:
-    """Return, for each release that went live by a deploy, the one that was live before."""
+    """Return, for each deployed release, the release that it replaced."""
     over: dict[str, str] = {}
     for entry in read(app):
         if entry["what"] == "deploy" and entry["result"] == "live":
@@ -189,7 +192,7 @@ def _deployed_over(app: App) -> dict[str, str]:
 
 
 def _remove(folder: Path) -> None:
-    """Take a folder's name away first: half a folder must not pass for a whole one."""
+    """Rename a folder, then delete it: a half-deleted one must not pass for complete."""
     if not folder.name.startswith("."):
         gone = folder.with_name(f".{folder.name}.gone")
         _delete(gone)

@@ -1,4 +1,4 @@
-"""What the app's owner wants run before and after a deploy: in the app's sandbox, as its user."""
+"""Hooks of the app that run before and after a deploy: in its sandbox, as its user."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from onebox_release.host import durable, systemd
 from onebox_release.report import log
 
 BEFORE, AFTER = "before", "after"
-# Which hook each result of a deploy has.
+# The hook for each result of a deploy.
 EVENTS = {"live": AFTER, "rolled back": "rolled_back", "failed": "failed", "refused": "failed"}
 
 
-def run(app: App, event: str, *, within: Release | None, **told: str) -> None:
-    """Run the hook of an event with what is told about it, in the release `within`.
+def run(app: App, event: str, *, release: Release | None, **variables: str) -> None:
+    """Run an event's hook in a release, with variables that describe the event.
 
-    Whatever comes of it is said, and changes nothing: its unit's time is bounded.
+    A failure is logged and has no effect; the unit has a timeout.
     """
     command = app.parameters.hooks.get(event)
     if not command:
         return
-    if within is None or not within.folder.exists():
-        log(f"No release serves that the hook `{event}` could run in")
+    if release is None or not release.folder.exists():
+        log(f"The hook `{event}` did not run: no release is live")
         return
-    values = {"COMMAND": command, "EVENT": event, "WHO": requester(), **told}
+    values = {"COMMAND": command, "EVENT": event, "WHO": requester(), **variables}
     lines = [f"ONEBOX_HOOK_{name}={environment_quote(value)}\n" for name, value in values.items()]
-    unit = within.unit("hook")
+    unit = release.unit("hook")
     try:
         durable.write(app.hook, "".join(lines))
-        systemd.systemctl("start", unit, within=None)  # the unit bounds it
+        systemd.systemctl("start", unit, timeout=None)  # the unit has a timeout
         log(f"The hook `{event}` ran")
     except (ReleaseError, OSError) as error:
-        log(f"The hook `{event}` failed, and changed nothing: {error}. See journalctl -u {unit}")
+        log(f"The hook `{event}` failed (ignored): {error}. Read its log: journalctl -u {unit}")
         systemd.reset(unit)
     finally:
         app.hook.unlink(missing_ok=True)

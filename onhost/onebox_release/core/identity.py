@@ -1,4 +1,4 @@
-"""What makes a release the same: what it runs, and what it runs with."""
+"""A release's id: a hash of its code, packages and configuration."""
 
 from __future__ import annotations
 
@@ -19,50 +19,49 @@ CONFIGURATION = ("app.env", "generated.env", "secrets.env", "gunicorn.conf.py", 
 
 
 def release_of(app: App, digest: str) -> Release:
-    """Return ARTIFACT-CONFIGURATION for an archive of this SHA-256 and today's configuration."""
+    """Return the release of this archive (SHA-256) and the current configuration."""
     return app.release(f"{artifact(digest)}-{configuration(app)}")
 
 
 def artifact(digest: str) -> str:
     """Return the first 12 digits of SHA-256 over content, Python's version and architecture.
 
-    The archive holds the lock file, so the digest of its content covers it.
+    The archive contains the lock file, so its digest covers the packages.
     """
     return _digest(digest, *_platform())[:12]
 
 
 def archived(release: Release) -> str | None:
-    """Return the SHA-256 of the archive that a release was made from; None where it is gone."""
+    """Return the SHA-256 of a release's archive; None if the server no longer has it."""
     archives = _archives(release.app)
     return next((each for each in archives if artifact(each) == release.artifact), None)
 
 
 def check_unique(app: App, digest: str) -> None:
-    """Raise RefusedError where another archive on the server becomes the same release as this one.
+    """Raise RefusedError if another archive on the server has the same release id.
 
-    Two archives with the same 12 digits can be searched for: 2^24 tries find a pair. The archives
-    of all kept releases are on the server.
+    A pair with the same 12 digits can be found in 2^24 tries. The archives of all kept releases are
+    on the server.
     """
     for each in _archives(app):
         if each != digest and artifact(each) == artifact(digest):
             raise RefusedError(
                 f"Archives {digest} and {each} have the same release id, {artifact(digest)}."
                 " This does not happen by chance: find out who made them, then change a file of"
-                " the app"
+                " the app."
             )
 
 
 def _archives(app: App) -> Iterator[str]:
-    """Yield the SHA-256 of each archive that is kept on the server."""
+    """Yield the SHA-256 of each archive on the server."""
     for path in (app.state / "incoming").glob("*.tar.gz"):
         yield path.name.removesuffix(".tar.gz")
 
 
 def environment_key(pins: bytes, app: App) -> str:
-    """Return the name of the virtual environment that a file of pinned packages makes here.
+    """Return the name of the virtual environment for a file of pinned packages.
 
-    32 digits, so that nobody finds two files of pins with the same name: apps' releases share
-    environments.
+    32 digits, so that nobody can find two files with the same name: releases share environments.
     """
     _, environments = _rebuilds(app)
     again = [str(environments)] if environments else []
@@ -72,7 +71,7 @@ def environment_key(pins: bytes, app: App) -> str:
 def configuration(app: App) -> str:
     """Return 8 digits of a keyed hash over environment, secrets, Gunicorn's file and the units.
 
-    Keyed, because it is part of a public path: secrets could be guessed against a plain hash.
+    Keyed, because it is part of a public path: a plain hash would allow guessing secrets.
     """
     mac = hmac.new(_key(app.key), digestmod=hashlib.sha256)
     releases, _ = _rebuilds(app)
@@ -85,19 +84,19 @@ def configuration(app: App) -> str:
 
 
 def files(app: App) -> list[Path]:
-    """Return the files that a release is started from."""
+    """Return the files of the configuration."""
     return [app.configuration / name for name in CONFIGURATION] + app.templates()
 
 
 def renew(app: App, *, environment: bool) -> None:
-    """Have the same archive and configuration become another release, with its virtual
-    environment or not: the one before can't be mended under those whom it serves."""
+    """Count a forced rebuild: the same archive and configuration then get a new release id, and
+    with `environment` a new virtual environment. A live release cannot be repaired in place."""
     releases, environments = _rebuilds(app)
     durable.write(app.rebuilds, f"{releases + 1} {environments + environment}")
 
 
 def _rebuilds(app: App) -> tuple[int, int]:
-    """Return how often a release, and a virtual environment, was made anew from the same."""
+    """Return the number of forced rebuilds of releases and of environments."""
     if not app.rebuilds.exists():
         return 0, 0
     releases, environments = app.rebuilds.read_text().split()
@@ -105,12 +104,12 @@ def _rebuilds(app: App) -> tuple[int, int]:
 
 
 def twin(release: Release) -> Release:
-    """Return a release's twin, which serves while the release is started anew."""
+    """Return a release's twin, which serves while the release restarts."""
     return release.app.release(f"{release}{TWIN}")
 
 
 def original(release: Release) -> Release:
-    """Return the release that a twin stands in for; any other itself."""
+    """Return the release of a twin; any other release itself."""
     return release.app.release(release.id.removesuffix(TWIN))
 
 
@@ -124,10 +123,10 @@ def _digest(*parts: str) -> str:
 
 
 def _key(path: Path) -> bytes:
-    """Return this server's key, made at its first use.
+    """Return this server's key; create it at first use.
 
-    The whole key gets its name by a link, which fails if another process was first: so nobody
-    reads half a key, and all read the same.
+    The complete key is linked to its name, which fails if another process was first: so no process
+    reads half a key, and all read the same one.
     """
     if not path.exists():
         new = path.with_name(f".{path.name}.{os.getpid()}")

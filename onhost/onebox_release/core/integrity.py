@@ -1,7 +1,7 @@
-"""Whether a release is still what was built, and runs as the deployer described it.
+"""Check that a release is unchanged since its build, and runs as the deployer described it.
 
-A manifest is written when a release and its virtual environment are made. Contents are compared
-by checksum, but for the environment's thousands of files: their size and time must do.
+A manifest is written when a release and its virtual environment are built. Contents are compared by
+checksum; the environment's thousands of files by size and modification time.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from onebox_release.core import identity, release_units, unit_states
 from onebox_release.host import durable, systemd
 
 Difference = tuple[str, str]
-"""What differs, and how."""
+"""A path or unit, and its difference."""
 MANIFEST = ".manifest"
-UNMARKED = {MANIFEST, ".complete"}  # what is written when the rest is there
+EXCLUDED = {MANIFEST, ".complete"}  # written last, so not part of the manifest
 OURS = "# Made by onebox"
-SET_ASIDE = ".set-aside"  # behind the name of a unit file, which systemd then doesn't read
-# Where a person, or systemctl for one, changes units.
+SET_ASIDE = ".set-aside"  # suffix that makes systemd ignore a unit file
+# Folders in which an administrator, or systemctl, overrides units.
 UNIT_FOLDERS = (
     "etc/systemd/system", "etc/systemd/system.control",
     "run/systemd/system", "run/systemd/system.control",
@@ -33,26 +33,26 @@ UNIT_FOLDERS = (
 
 
 def write_manifest(folder: Path, *more: Path, contents: bool) -> None:
-    """Write down what a folder holds, and the files beside it; for root alone."""
-    durable.write(folder / MANIFEST, json.dumps(_marks(folder, *more, contents=contents)))
+    """Write the manifest of a folder and of other files, readable by root only."""
+    durable.write(folder / MANIFEST, json.dumps(_fingerprints(folder, *more, contents=contents)))
 
 
 def altered(release: Release) -> list[Difference]:
-    """Return what of a release is not as it was made; nothing of one that isn't here."""
+    """Return how a release's files differ from its build; nothing if it is not installed."""
     folder = release.folder
     return [
-        *_compared(folder, *other_files(release), contents=True),
-        *_compared(folder / "venv", contents=False),
+        *_compare(folder, *other_files(release), contents=True),
+        *_compare(folder / "venv", contents=False),
     ]
 
 
 def other_files(release: Release) -> list[Path]:
-    """Return the files of a release that are not in its folder."""
+    """Return the files of a release outside its folder."""
     return [release.environment, *release_units.units_of(release)]
 
 
 def runtime_differences(release: Release) -> list[Difference]:
-    """Return how the live release runs otherwise than described, so that it must be made anew."""
+    """Return differences of the running live release that need a rebuild."""
     found = [(str(path), "overrides our unit") for path in overrides(release.app)]
     own = release_units.units_of(release)
     secrets = [release.app.configuration / name for name in ("secrets.env", "generated.env")]
@@ -66,15 +66,15 @@ def runtime_differences(release: Release) -> list[Difference]:
 
 
 def stopped(release: Release) -> list[Difference]:
-    """Return the live release's units that are not up; a start mends that."""
+    """Return the live release's inactive units; starting them repairs that."""
     units = release_units.services(release)
     units += [release.target, release.web_socket]
     return [(unit, "is stopped") for unit in units if not systemd.is_active(unit)]
 
 
 def differences(app: App, release: Release | None) -> list[Difference]:
-    """Return all that the next deploy would mend of the live release."""
-    left = [(str(path), "is of no process") for path in leftovers(app)]
+    """Return all differences of the live release that the next deploy repairs."""
+    left = [(str(path), "belongs to no process") for path in leftovers(app)]
     if release is None:
         return left
     kinds = (runtime_differences, stopped)
@@ -83,14 +83,14 @@ def differences(app: App, release: Release | None) -> list[Difference]:
 
 
 def not_serving(release: Release) -> list[Difference]:
-    """Return that the live release does not serve, and why; the next deploy replaces it."""
+    """Return why the live release does not serve, if so; the next deploy rebuilds it."""
     problem = unit_states.live_problem(release)
     return [(f"release {release}", f"does not serve: {problem}")] if problem else []
 
 
 def overrides(app: App) -> list[Path]:
-    """Return what changes a release's units and is not ours: drop-ins, masks, single units."""
-    own = _own(app)
+    """Return files that override a release's units: drop-ins, masks, single units."""
+    own = _own_units(app)
     own |= {path for path, whose in release_units.all_units(app) if whose.folder.exists()}
     found: list[Path] = []
     for folder in (app.root / name for name in UNIT_FOLDERS):
@@ -101,13 +101,13 @@ def overrides(app: App) -> list[Path]:
 
 
 def leftovers(app: App) -> list[Path]:
-    """Return the unit files of processes that were taken out of the settings."""
-    own = _own(app)
+    """Return the unit files of processes that were removed from the settings."""
+    own = _own_units(app)
     process = re.compile(rf"{re.escape(app.name)}-[a-z0-9]+@\.service")  # not another app's
-    there = app.units_folder.glob(f"{app.name}-*@.service")
+    candidates = app.units_folder.glob(f"{app.name}-*@.service")
     return sorted(
         path
-        for path in there
+        for path in candidates
         if own
         and path not in own
         and process.fullmatch(path.name)
@@ -115,12 +115,12 @@ def leftovers(app: App) -> list[Path]:
     )
 
 
-def _own(app: App) -> set[Path]:
+def _own_units(app: App) -> set[Path]:
     return {app.units_folder / name for name in app.parameters.units}
 
 
 def set_aside(app: App) -> None:
-    """Have systemd pass over what overrides the app's units; files are kept under another name."""
+    """Disable overrides of the app's units; files are kept under another name."""
     for path in overrides(app):
         if path.is_symlink():
             path.unlink()
@@ -129,7 +129,7 @@ def set_aside(app: App) -> None:
 
 
 def sweep(app: App) -> None:
-    """Remove what only processes had that are no more."""
+    """Delete the unit files of processes that were removed from the settings."""
     gone = leftovers(app)
     for path in gone:
         path.unlink()
@@ -137,39 +137,39 @@ def sweep(app: App) -> None:
         systemd.systemctl("daemon-reload")
 
 
-def _compared(folder: Path, *more: Path, contents: bool) -> Iterator[Difference]:
+def _compare(folder: Path, *more: Path, contents: bool) -> Iterator[Difference]:
     path = folder / MANIFEST
-    if not path.exists():  # made by an older onebox, or not at all
+    if not path.exists():  # built by an older onebox, or missing
         return
-    made: dict[str, str] = json.loads(path.read_text())
-    there = _marks(folder, *more, contents=contents)
-    for name in sorted(made.keys() | there.keys()):
-        if made.get(name) != there.get(name):
-            missing, extra = name not in there, name not in made
+    recorded: dict[str, str] = json.loads(path.read_text())
+    current = _fingerprints(folder, *more, contents=contents)
+    for name in sorted(recorded.keys() | current.keys()):
+        if recorded.get(name) != current.get(name):
+            missing, extra = name not in current, name not in recorded
             how = "is missing" if missing else "is extra" if extra else "was altered"
             yield str(folder / name), how
 
 
-def _marks(folder: Path, *more: Path, contents: bool) -> dict[str, str]:
-    """Return a mark for each path, seen from the folder; one outside keeps its own name."""
-    found = {str(path): _mark(path, contents=contents) for path in more if path.exists()}
+def _fingerprints(folder: Path, *more: Path, contents: bool) -> dict[str, str]:
+    """Return a fingerprint for each path, relative to the folder; absolute for `more`."""
+    found = {str(path): _fingerprint(path, contents=contents) for path in more if path.exists()}
     for root, folders, files in os.walk(folder):
         if contents and "__pycache__" in folders:
             folders.remove("__pycache__")
         for name in chain(folders, files):
-            path = os.path.join(root, name)  # noqa: PTH118 - five thousand of them
-            if name not in UNMARKED:
-                found[os.path.relpath(path, folder)] = _mark(path, contents=contents)
+            path = os.path.join(root, name)  # noqa: PTH118 - 5,000 files
+            if name not in EXCLUDED:
+                found[os.path.relpath(path, folder)] = _fingerprint(path, contents=contents)
     return found
 
 
-def _mark(path: str | Path, *, contents: bool) -> str:
+def _fingerprint(path: str | Path, *, contents: bool) -> str:
     state = os.lstat(path)
-    kept = f"{state.st_mode:o} {state.st_uid}:{state.st_gid}"
+    attributes = f"{state.st_mode:o} {state.st_uid}:{state.st_gid}"
     if stat.S_ISLNK(state.st_mode):
-        return f"{kept} {Path(path).readlink()}"
+        return f"{attributes} {Path(path).readlink()}"
     if not stat.S_ISREG(state.st_mode):
-        return kept
+        return attributes
     if not contents:
-        return f"{kept} {state.st_size} {int(state.st_mtime)}"
-    return f"{kept} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"
+        return f"{attributes} {state.st_size} {int(state.st_mtime)}"
+    return f"{attributes} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}"

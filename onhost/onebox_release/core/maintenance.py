@@ -1,7 +1,8 @@
-"""A page of ours in place of an app, for visitors alone.
+"""Serve a maintenance page to clients in place of an app.
 
-nginx looks for a file at each request, so nothing is reloaded or rewritten. The file survives
-deploys and reboots; the server itself, a deploy's question through nginx too, still gets the app.
+nginx checks for a file at each request, so nothing is reloaded or rewritten. The file survives
+deploys and reboots. Requests from the server itself, such as a deploy's health check, still reach
+the app.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from onebox_release.host import durable, health
 from onebox_release.parameters import Parameters
 from onebox_release.report import log
 
-VISITOR = "127.0.0.2"  # an address of this server that nginx does not take for the server's own
+CLIENT = "127.0.0.2"  # a loopback address that nginx treats as a client's
 
 
 def since(app: App) -> str | None:
-    """Return since when the page is shown, or None."""
+    """Return when maintenance began, or None."""
     try:
         at = app.maintenance.stat().st_mtime
     except FileNotFoundError:
@@ -27,30 +28,30 @@ def since(app: App) -> str | None:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
-def on(app: App) -> None:
-    """Show the page; see that a visitor gets it."""
+def enable(app: App) -> None:
+    """Serve the maintenance page, and check that clients get it."""
     if not app.maintenance.exists():
         durable.write(app.maintenance, "", 0o644)
-    if not _shown(app.parameters):
-        off(app)
+    if not _is_served(app.parameters):
+        disable(app)
         raise ReleaseError(
-            f"nginx does not show the page of {app.name}, and nothing is changed."
-            " Deploy once: its configuration may be older than this program."
+            f"nginx does not serve the maintenance page of {app.name}; nothing was changed."
+            " Its configuration may be older than this program: deploy once."
         )
-    log(f"Visitors of {app.name} get the page, until maintenance is off again")
+    log(f"Clients of {app.name} get the maintenance page until maintenance is off")
 
 
-def off(app: App) -> None:
-    """Let visitors in again."""
+def disable(app: App) -> None:
+    """Serve the app to clients again."""
     app.maintenance.unlink(missing_ok=True)
     durable.sync_folder(app.maintenance.parent)
 
 
-def _shown(parameters: Parameters) -> bool:
+def _is_served(parameters: Parameters) -> bool:
     domain = parameters.domains[0]
     for connection in (
-        health.NginxConnection(domain, VISITOR),
-        health.NginxPlainConnection(domain, VISITOR),
+        health.NginxConnection(domain, CLIENT),
+        health.NginxPlainConnection(domain, CLIENT),
     ):
         try:
             answer = health.ask(connection, parameters.health)

@@ -1,6 +1,7 @@
-"""An app that writes nothing: its processes and jobs are stopped, and stay so over a reboot.
+"""Pause an app: stop its processes and timers, also after a reboot, so that it writes no data.
 
-For a move to another server. A deploy starts the processes of its release; jobs wait for `resume`.
+For a move to another server. A deploy starts the processes of its release; timers wait for
+`resume`.
 """
 
 from __future__ import annotations
@@ -13,17 +14,18 @@ from onebox_release.errors import ReleaseError
 from onebox_release.host import durable, systemd
 from onebox_release.report import log
 
-PATIENCE = 60  # seconds for a job to end by itself
+PATIENCE = 60  # seconds for a timer's run to finish
 
 
 def is_paused(app: App) -> bool:
-    """Return whether the app is paused."""
+    """Check whether the app is paused."""
     return app.paused.exists()
 
 
 def pause(app: App) -> None:
-    """Stop all that an app runs. What it began is finished, jobs within a minute."""
-    durable.write(app.paused, "", 0o644)  # first: from here on no job begins
+    """Stop all of an app's processes and timers. Work in progress finishes, timers' runs within a
+    minute."""
+    durable.write(app.paused, "", 0o644)  # first, so that no timer's run starts from here on
     jobs = [f"{app.name}-{job}@*.service" for job in app.parameters.jobs]
     for pattern in jobs:
         with suppress(ReleaseError):
@@ -33,10 +35,13 @@ def pause(app: App) -> None:
     units += [f"{app.name}-{kind}@*.service" for kind in kinds]
     units.append(f"onebox-run-{app.name}@*.service")
     systemd.systemctl("stop", *units)
-    log(f"{app.name} is paused: no process and no timer of it runs, until `resume` or a deploy")
+    log(
+        f"{app.name} is paused: its processes stay stopped until `resume` or a deploy, its timers"
+        " until `resume`"
+    )
 
 
 def resume(app: App) -> None:
-    """Let an app's jobs run again; the caller starts its processes."""
+    """Let an app's timers run again; the caller starts its processes."""
     app.paused.unlink(missing_ok=True)
     durable.sync_folder(app.paused.parent)

@@ -1,4 +1,4 @@
-"""What a person or a deploy asks for: deploy, rollback, recover. The order of it all."""
+"""The steps of deploy, rollback, restart and recover, in order."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from onebox_release.host import lock, resources, systemd
 from onebox_release.install import credentials
 from onebox_release.report import log, short
 
-GRACE = 30  # seconds in which a migration that was stopped has ended
+GRACE = 30  # seconds for a stopped migration to exit
 
 
 def deploy(app: App, digest: str, *, consent: bool) -> None:
-    """Make an archive, with today's configuration, the live release.
+    """Release an archive with the current configuration.
 
-    Raises ReleaseError where that fails; what served before still does, or does again.
+    Raises ReleaseError if it fails; the previous release then still serves, or serves again.
     """
-    given = credentials.take()
+    install_credentials = credentials.take()
     identity.check_unique(app, digest)
     recover(app, replacing=True)
     before = app.live()
@@ -46,34 +46,34 @@ def deploy(app: App, digest: str, *, consent: bool) -> None:
         log(f"Release {release} is live already")
         return
     integrity.set_aside(app)
-    # Where the twin of a restart that died still serves, this is the rest of that restart.
+    # If the twin of an interrupted restart is live, this completes that restart.
     what = "restart" if before and release == identity.original(before) else "deploy"
     with _recorded(what, release, before):
-        # Now, because what earlier ones left could be what fills the disk.
+        # Before the build, as old releases could be what fills the disk.
         needed = {release.id, (before or release).id, *timers.running(app)}
         history.prune(app, app.parameters.keep_releases, needed, digest)
         faults.point("pruned")
         _check_memory(release, before)
         is_new = not release.folder.exists()
-        build(release, digest, given)
+        build(release, digest, install_credentials)
         if is_new:
             _check_unchanged(release, digest)
-        told = {"RELEASE": str(release), "BEFORE": str(before or "")}
-        hooks.run(app, hooks.BEFORE, within=release, **told)
+        variables = {"RELEASE": str(release), "BEFORE": str(before or "")}
+        hooks.run(app, hooks.BEFORE, release=release, **variables)
         can_roll_back = migrations.migrate(release, before, consent=consent)
         was_altered = before and integrity.altered(before)
         switch(release, can_roll_back=can_roll_back)
-        if was_altered:  # it is nothing to roll back to
+        if was_altered:  # a rollback to it would not restore what was built
             history.record(app, what="verify", release=str(before), before="", result="altered")
     retire(app)
     integrity.sweep(app)
 
 
 def rollback(app: App, name: str | None, *, force: bool) -> None:
-    """Go back to an earlier release, by the same gate.
+    """Roll back to an earlier release, with the same health checks as a deploy.
 
-    Raises RefusedError where its files were altered, or the database has moved on without it,
-    unless forced.
+    Raises RefusedError if its files were altered or the database has later revisions, unless
+    forced.
     """
     recover(app, replacing=True)
     before = app.live()
@@ -82,18 +82,18 @@ def rollback(app: App, name: str | None, *, force: bool) -> None:
         target: str | None = name
     elif before:
         target = history.previous(app, identity.original(before).id)
-    else:  # what `current` points to is missing, or nothing was ever live
+    else:  # the live release is missing, or none was ever live
         target = next(iter(healthy), None)
     if target not in healthy:
         kept = ", ".join(each for each in healthy if each != str(before))
-        nothing = f"Nothing was live before {before}" if before else "No release has been live"
-        what = "There is no such release" if name else nothing
-        raise RefusedError(f"{what}. These are kept, to be named: {kept or 'none'}.")
+        none = f"No release was live before {before}" if before else "No release was ever live"
+        problem = f"Release {name} is not available" if name else none
+        raise RefusedError(f"{problem}. Releases to roll back to: {kept or 'none'}.")
     release = app.release(target)
     if release == before:
         raise RefusedError(f"Release {release} is live already.")
     if not force:
-        _check_whole(release)
+        _check_unaltered(release)
         migrations.check_rollback(release, before)
     with _recorded("rollback", release, before):
         if not force:
@@ -102,23 +102,23 @@ def rollback(app: App, name: str | None, *, force: bool) -> None:
     retire(app)
     if before and not lock.HOLD.exists():
         log(
-            f"The next deploy of the same code brings {identity.original(before)} again, a nightly"
-            ' one too. To block deploys until it is fixed: fab hold "why"'
+            f"The next deploy of the same code makes {identity.original(before)} live again. To"
+            ' block deploys, nightly ones too, until it is fixed: fab hold "why"'
             ' (here: onebox-release hold "why")'
         )
 
 
 def restart(app: App) -> None:
-    """Start the live release anew, with no request failed: switch to its twin, and back.
+    """Restart the live release without failed requests: switch to its twin and back.
 
-    A death in between leaves the twin serving; the next restart or deploy goes on from there.
+    If interrupted in between, the twin serves; the next restart or deploy continues from there.
     """
     recover(app)
     before = app.live()
     if before is None:
         raise RefusedError(f"No release of {app.name} is live. Deploy first.")
-    # Not watched: it is the same code, and there is nothing better to roll back to.
-    release = app.having(watch=0).release(identity.original(before).id)
+    # Not watched: it is the same code, so a rollback would not help.
+    release = app.with_parameters(watch=0).release(identity.original(before).id)
     with _recorded("restart", release, before):
         _check_memory(release, before)
         hops = [twin.create(release), release] if before == release else [release]
@@ -132,9 +132,9 @@ def restart(app: App) -> None:
 
 
 def recover(app: App, *, replacing: bool = False) -> None:
-    """Bring the server to what `current` says: that release up, and every other one down.
+    """Start the live release, and stop all others.
 
-    Raises ReleaseError where the release can't be started, unless another one is `replacing` it.
+    Raises ReleaseError if the live release cannot be started, unless a deploy is `replacing` it.
     """
     release = app.live()
     if release:
@@ -150,7 +150,7 @@ def recover(app: App, *, replacing: bool = False) -> None:
     retire(app)
     sweep(app)
     if release and _is_unrecorded(release):
-        # A deploy died between its switch and its last word.
+        # A deploy was killed between its switch and its history entry.
         earlier = next(iter(history.healthy(app)), "")
         history.record(
             app,
@@ -162,8 +162,9 @@ def recover(app: App, *, replacing: bool = False) -> None:
 
 
 def _is_unrecorded(release: Release) -> bool:
-    """Check whether the history misses that a release went live. One whose deploy failed, and
-    that stays live for want of another, has its line, and holds once its processes run."""
+    """Check whether the history lacks the entry of the live release. A failed deploy whose release
+    stays live for lack of another has an entry; such a release becomes healthy here once its
+    processes keep running."""
     name = identity.original(release).id
     if name in history.healthy(release.app):
         return False
@@ -176,8 +177,8 @@ def _is_unrecorded(release: Release) -> bool:
 
 
 def _intact_release(app: App, digest: str, before: Release | None) -> Release:
-    """Return the release that an archive becomes: another one, if the one that it became was
-    altered since, or runs otherwise than described. It can't be mended while it serves."""
+    """Return the release of an archive; with a new id if the existing one was altered or runs with
+    differences. It cannot be repaired while it serves."""
     release = identity.release_of(app, digest)
     found = integrity.altered(release)
     if not found and release == before:
@@ -188,26 +189,27 @@ def _intact_release(app: App, digest: str, before: Release | None) -> Release:
         log("Rebuilding the release: " + " ".join(found[0]))
         environment = any("/venv/" in path for path, _ in found)
         if environment:
-            forget_packages(app)  # they may share their files with it
+            forget_packages(app)  # the cache may share files with it
         identity.renew(app, environment=environment)
     return identity.release_of(app, digest)
 
 
 def _check_unchanged(release: Release, digest: str) -> None:
-    """Raise ReleaseError where the app's configuration changed while a release was made of it, and
-    forget that release: a whole deploy places files meanwhile, and it may have some of each."""
+    """Raise ReleaseError if the app's configuration changed during the build, and forget that
+    release: a full deploy installs files meanwhile, and the release may contain a mix."""
     if identity.release_of(release.app, digest) == release:
         return
     history.forget(release)
     raise ReleaseError(
-        f"The configuration of {release.app.name} changed while the release was made. Deploy again."
+        f"The configuration of {release.app.name} changed during the build. Deploy again."
     )
 
 
 def _check_memory(release: Release, before: Release | None) -> None:
-    """See whether there is memory for a release beside the live one: for what it took itself when
-    it was live, or else for as much as the live one takes. One that leaks takes more than its
-    successor will: what it took at first counts.
+    """Raise RefusedError unless there is memory for a release beside the live one.
+
+    The need is the release's own memory when it last went live; for a new release, that of the live
+    one. A live release that leaks has grown, so its memory when it went live counts if it is less.
     """
     if not before:
         return
@@ -221,7 +223,7 @@ def _check_memory(release: Release, before: Release | None) -> None:
 
 @contextmanager
 def _recorded(what: str, release: Release, before: Release | None) -> Iterator[None]:
-    """Write to the history what came of it, and run its hook; on failure, say what serves now."""
+    """Record the result in the history and run its hook; on failure, add which release serves."""
     app = release.app
     entry = {"what": what, "release": release.id, "before": _name(before), "who": requester()}
     start = time.monotonic()
@@ -233,45 +235,50 @@ def _recorded(what: str, release: Release, before: Release | None) -> Iterator[N
         took = round(time.monotonic() - start, 1)
         serves = _name(app.live())
         history.record(app, **entry, result=known.result, why=why, seconds=took, serves=serves)
-        _hook(app, entry, known.result, why)
-        raise type(known)(f"{known}\n{_now(what, release)}") from error
+        _run_hook(app, entry, known.result, why)
+        raise type(known)(f"{known}\n{_what_serves(what, release)}") from error
     memory = resources.memory_of(release_units.services(release))
     took = round(time.monotonic() - start, 1)
     history.record(app, **entry, result="live", seconds=took, memory=memory)
     faults.point("recorded")
-    _hook(app, entry, "live")
+    _run_hook(app, entry, "live")
 
 
 def _name(release: Release | None) -> str:
-    """Return the id of a release, or of that which it stands in for; nothing for none."""
+    """Return the id of a release, without the twin's suffix; "" for None."""
     return identity.original(release).id if release else ""
 
 
-def _hook(app: App, entry: dict[str, str], result: str, why: str = "") -> None:
-    """Run the hook of what came of it, in the release that serves now."""
+def _run_hook(app: App, entry: dict[str, str], result: str, why: str = "") -> None:
+    """Run the hook for a result, in the live release."""
     event = hooks.EVENTS[result]
     if result == "live" and entry["what"] == "rollback":
         event = "rollback"
-    told = {"RELEASE": entry["release"], "BEFORE": entry["before"], "RESULT": result, "WHY": why}
-    hooks.run(app, event, within=app.live(), **told)
+    variables = {
+        "RELEASE": entry["release"],
+        "BEFORE": entry["before"],
+        "RESULT": result,
+        "WHY": why,
+    }
+    hooks.run(app, event, release=app.live(), **variables)
 
 
-def _check_whole(release: Release) -> None:
-    """Raise RefusedError where a kept release is not what was built: nobody would notice."""
+def _check_unaltered(release: Release) -> None:
+    """Raise RefusedError if a release to roll back to was altered since its build."""
     if found := integrity.altered(release):
-        told = "\n".join(f"  {what} {how}" for what, how in found[:10])
+        lines = "\n".join(f"  {what} {how}" for what, how in found[:10])
         raise RefusedError(
-            f"Release {release} was altered since it was built:\n{told}\n"
-            "Roll back to another one, or deploy its code again. To serve it anyway: --force."
+            f"Release {release} was altered since it was built:\n{lines}\n"
+            "Roll back to another release, deploy its code again, or roll back anyway with --force."
         )
 
 
-def _now(what: str, release: Release) -> str:
-    """Say what serves after a failure, and what to do about it."""
+def _what_serves(what: str, release: Release) -> str:
+    """Return which release serves after a failure, and the fix."""
     serving = release.app.live()
     fix = " Fix the app and deploy again." if what == "deploy" else ""
     if serving == release:
         return f"Release {serving} serves.{fix}"
     if serving:
-        return f"Release {serving} serves, as before.{fix}"
-    return f"Nothing serves: there is no previous release.{fix}"
+        return f"Release {serving} still serves.{fix}"
+    return f"No release serves: there is no previous one.{fix}"

@@ -1,9 +1,9 @@
-"""A release's own unit files: what it runs by, whatever is made of the app's.
+"""A release's own unit files, independent of the app's current templates.
 
-The deployer writes an app's templates, NAME-web@.service and the like, before anybody knows whether
-the release that is made of them is any good. So each release has copies under its own name, which
-systemd prefers to a template: a reboot after a failed deploy starts the live release as it was, and
-who goes back goes back to its processes, too.
+The deployer writes an app's templates, NAME-web@.service and others, before a release made from
+them has been tested. So each release has copies under its own name, which systemd prefers to a
+template: a reboot after a failed deploy starts the live release unchanged, and a rollback restores
+the processes of its release too.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from pathlib import Path
 from onebox_release.app import App, Release
 from onebox_release.host import durable
 
-ALONE = "X-Onebox-Alone=yes"  # systemd passes over what begins with X-
+ALONE = "X-Onebox-Alone=yes"  # systemd ignores keys that start with X-
 
 
 def write(release: Release) -> None:
-    """Give a release copies of today's templates."""
+    """Write copies of the current templates for a release."""
     for template in _templates(release.app):
-        durable.write(_named(template, release), template.read_text(), 0o644)
+        durable.write(_own_path(template, release), template.read_text(), 0o644)
 
 
 def copy_for(release: Release, twin: Release) -> None:
-    """Give a release's twin what the release has."""
+    """Copy a release's unit files for its twin."""
     for path in units_of(release):
         name = path.name.replace(f"@{release}.", f"@{twin}.")
         durable.write(path.with_name(name), path.read_text(), 0o644)
 
 
 def units_of(release: Release) -> list[Path]:
-    """Return a release's own unit files; none of one that an older onebox made."""
+    """Return a release's own unit files; none for releases of an older onebox."""
     return sorted(path for path, whose in all_units(release.app) if whose == release)
 
 
@@ -43,14 +43,14 @@ def remove(release: Release) -> None:
 
 
 def prune(app: App, kept: set[str]) -> None:
-    """Delete the unit files of all releases but these."""
+    """Delete the unit files of all releases except these."""
     for path, release in all_units(app):
         if release.id not in kept:
             path.unlink()
 
 
 def processes(release: Release) -> list[str]:
-    """Return the names of a release's processes, `web` first, as its target has them."""
+    """Return the names of a release's processes from its target, `web` first."""
     target = release.app.units_folder / release.target
     if not target.is_file():
         return ["web", *release.app.parameters.processes]
@@ -58,7 +58,7 @@ def processes(release: Release) -> list[str]:
     return re.findall(rf"[ =]{name}-([a-z0-9]+)@%i\.service", target.read_text())
 
 
-def alone(release: Release) -> set[str]:
+def exclusive(release: Release) -> set[str]:
     """Return the names of a release's processes that must not run beside another release's."""
     paths = (path for path in units_of(release) if path.suffix == ".service")
     marked = (path.name for path in paths if ALONE in path.read_text().splitlines())
@@ -66,12 +66,12 @@ def alone(release: Release) -> set[str]:
 
 
 def services(release: Release) -> list[str]:
-    """Return the units of a release's processes, the one of `web` first."""
+    """Return the service units of a release's processes, that of `web` first."""
     return [release.unit(name) for name in processes(release)]
 
 
 def all_processes(app: App) -> list[str]:
-    """Return the names of the processes beside `web` that any release here has."""
+    """Return the names of processes other than `web` of all installed releases."""
     found = set(app.parameters.processes)
     for release in {release for _, release in all_units(app)}:
         found.update(processes(release))
@@ -81,7 +81,7 @@ def all_processes(app: App) -> list[str]:
 def all_units(app: App) -> Iterator[tuple[Path, Release]]:
     """Yield the unit files of all releases of this app, each with its release.
 
-    Other apps' names may begin the same: `links-x@a.target` is one of the app `links-x`, while
+    Other apps' names may share its prefix: `links-x@a.target` belongs to the app `links-x`, while
     `links-x@a.service` is the process `x` of `links`.
     """
     name = re.escape(app.name)
@@ -98,5 +98,5 @@ def _templates(app: App) -> list[Path]:
     return [path for path in app.templates() if path.name != migration]
 
 
-def _named(template: Path, release: Release) -> Path:
+def _own_path(template: Path, release: Release) -> Path:
     return template.with_name(template.name.replace("@.", f"@{release}."))

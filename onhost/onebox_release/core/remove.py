@@ -1,8 +1,8 @@
-"""An app's end: everything of it leaves the server, but for a last copy of its data.
+"""Remove an app from the server, keeping a final backup of its data.
 
-Each step can be taken twice, and the file that makes the app known goes last: whenever this is
-cut off, running it again does the rest. Until the database is dropped nothing is lost, and what
-it drops has been copied, and flushed to the disk, before.
+Each step can be repeated, and the file that registers the app is deleted last: after an
+interruption, another run completes the removal. Nothing is lost before the database is dropped, and
+by then its backup is flushed to the disk.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from onebox_release.errors import LockedError, ReleaseError
 from onebox_release.host import durable, lock, nginx, postgresql, resources, systemd, untrusted
 from onebox_release.report import log
 
-DROP = 300  # seconds for a database's files to be deleted
+DROP = 300  # seconds to delete a database's files
 
 
 def remove(app: App, who: str, *, keep: bool) -> None:
-    """Take an app off the server; `keep` a last copy of its data.
+    """Remove an app from the server; with `keep`, make a final backup of its data.
 
-    Raises LockedError while a deploy runs or deploys are on hold, ReleaseError where a step fails.
+    Raises LockedError during a deploy or a hold, ReleaseError if a step fails.
     """
     with _no_deploys(who):
         _stop(app)
@@ -36,7 +36,7 @@ def remove(app: App, who: str, *, keep: bool) -> None:
         try:
             copies = _copy(app) if keep else []
         except (ReleaseError, OSError):
-            log(f"Nothing is removed: {app.name} is started again")
+            log(f"Nothing was removed; starting {app.name} again")
             systemd.systemctl("enable", "--quiet", app.boot_unit.name)
             for job in _jobs(app):
                 timer = job.with_suffix(".timer")
@@ -45,8 +45,8 @@ def remove(app: App, who: str, *, keep: bool) -> None:
             release.recover(app)
             raise
         faults.point("copied")
-        log(f"Taking {app.name} out of nginx")
-        nginx.leave_out(app)
+        log(f"Removing {app.name} from nginx")
+        nginx.remove_site(app)
         faults.point("unserved")
         if app.parameters.database == "local":
             log(f"Dropping the database {app.name}")
@@ -56,27 +56,27 @@ def remove(app: App, who: str, *, keep: bool) -> None:
         _delete(app)
         faults.point("deleted")
         app.parameters_file.unlink()
-        _expect_less(app)
+        _trim_manifest(app)
         durable.sync_folder(app.parameters_file.parent)
-    log(f"{app.name} is gone from this server.")
+    log(f"Removed {app.name} from this server.")
     for copy in copies:
-        log(f"A last copy: {copy}")
+        log(f"Final backup: {copy}")
 
 
 @contextmanager
 def _no_deploys(who: str) -> Iterator[None]:
-    """Have the lock of a whole deploy. Raises LockedError where one runs, or they are on hold.
+    """Hold the server's deploy lock. Raises LockedError during a deploy or a hold.
 
-    It is not waited for here: a deploy that has it may wait for this app's unit.
+    It does not wait for the lock: the deploy that has it may wait for this app's unit.
     """
-    with lock.opened() as file:
+    with lock.open_lock() as file:
         if reason := lock.acquire(file, who, 0, log, lambda _: False):
             raise LockedError(reason)
         yield
 
 
 def _stop(app: App) -> None:
-    """Stop all processes of an app, for good: a boot does not start them either."""
+    """Stop all processes of an app, and disable them at boot."""
     name = app.name
     log(f"Stopping {name}")
     if app.boot_unit.exists():
@@ -90,13 +90,13 @@ def _stop(app: App) -> None:
     units = [f"{name}@*.target", f"{name}-web@*.socket", *(f"{name}-{kind}" for kind in kinds)]
     units.append(f"onebox-run-{name}@*.service")
     systemd.systemctl("stop", *units)
-    if app.slice.exists():  # whatever else is in it
+    if app.slice.exists():  # any other process in it
         systemd.systemctl("stop", app.slice.name)
     systemd.systemctl("reset-failed", *units)
 
 
 def _copy(app: App) -> list[Path]:
-    """Copy what no deploy could make again; return where to."""
+    """Back up the data that no deploy could recreate; return the files."""
     app.copies.mkdir(mode=0o700, parents=True, exist_ok=True)
     for half in app.copies.glob(f"{app.name}-*.new"):
         half.unlink()
@@ -109,14 +109,14 @@ def _copy(app: App) -> list[Path]:
         log(f"Dumping the database to {copies[-1]}")
         postgresql.open_to_superuser(app.name)
         postgresql.dump(app.name, copies[-1], app.parameters.migrate_timeout)
-    kept = [path for path in (app.data, app.generated) if path.exists()]
-    if kept:
+    paths = [path for path in (app.data, app.generated) if path.exists()]
+    if paths:
         copies.append(app.copies / f"{name}.tar.gz")
         log(f"Copying its own files to {copies[-1]}")
         new = copies[-1].with_suffix(".new")
         most = resources.room(app.copies)
-        if not untrusted.archive(new, *kept, root=app.root, most=most):
-            log(f"Left out: what is more than {untrusted.DEEPEST} folders deep")
+        if not untrusted.archive(new, *paths, root=app.root, most=most):
+            log(f"Not in the backup: folders deeper than {untrusted.DEEPEST} levels")
         with new.open("rb") as file:
             durable.sync(file)
         durable.rename(new, copies[-1])
@@ -133,40 +133,40 @@ def _drop(app: str) -> None:
 
 
 def _drop_role(role: str) -> None:
-    """Drop a role, and what it was granted in other apps' databases: their owners can grant it
-    anything, and it can't be dropped until then."""
+    """Drop a role, and its privileges in other apps' databases: their owners can grant it any, and
+    they prevent dropping it."""
     for database in postgresql.databases_of(role):
-        with suppress(ReleaseError):  # one that is locked, or let nobody in
+        with suppress(ReleaseError):  # it may be locked or accept no connections
             postgresql.query(f'drop owned by "{role}"', role="postgres", database=database)
     try:
         postgresql.query(f'drop role if exists "{role}"', role="postgres")
     except ReleaseError as error:
-        aside = f"{role}-removed-{datetime.now(UTC):%Y%m%d%H%M%S}"
+        new_name = f"{role}-removed-{datetime.now(UTC):%Y%m%d%H%M%S}"
         postgresql.query(f'alter role "{role}" nologin', role="postgres")
-        postgresql.query(f'alter role "{role}" rename to "{aside}"', role="postgres")
-        log(f"The role {role} could not be dropped and is called {aside} now: {error}")
+        postgresql.query(f'alter role "{role}" rename to "{new_name}"', role="postgres")
+        log(f"Could not drop the role {role}; renamed it to {new_name}: {error}")
 
 
 def _delete(app: App) -> None:
     release_units.prune(app, set())
     for job in _jobs(app):
-        _vanish(app.timer_stamp(job.stem))
+        _delete_path(app.timer_stamp(job.stem))
     for unit in _units(app):
         unit.unlink()
     systemd.systemctl("daemon-reload")
     for path in app.all_paths():
-        _vanish(path)
+        _delete_path(path)
     for user in (f"{app.name}-build", f"{app.name}-migrate", app.name):
-        _allow(user)
-        _forget(app, user)
+        _remove_from_nft_set(user)
+        _delete_user(app, user)
     for file in app.access_log.parent.glob(f"{app.access_log.name}*"):
         file.unlink()
 
 
 def _units(app: App) -> list[Path]:
-    """Return the app's unit files, those of processes that it once had too."""
+    """Return the app's unit files, including those of former processes."""
     boot = (app.boot_unit, app.listen_unit, app.slice)
-    found = app.having(processes=[]).templates() + [path for path in boot if path.exists()]
+    found = app.with_parameters(processes=[]).templates() + [path for path in boot if path.exists()]
     for path in app.web_unit.parent.glob(f"{app.name}-*@.service"):
         if f"=/srv/{app.name}/" in path.read_text() and path not in found:
             found.append(path)
@@ -175,21 +175,22 @@ def _units(app: App) -> list[Path]:
 
 
 def _jobs(app: App) -> list[Path]:
-    """Return the units of the app's timers. Another app's name may begin the same."""
+    """Return the service units of the app's timers. Other apps' names may share its prefix."""
     found = app.web_unit.parent.glob(f"onebox-job-{app.name}-*.service")
     return [path for path in found if f" job {app.name} " in path.read_text()]
 
 
-def _expect_less(app: App) -> None:
-    """Let the server's look at itself no longer miss what is gone."""
+def _trim_manifest(app: App) -> None:
+    """Remove deleted files from the manifest that the checks compare."""
     if app.manifest.exists():
         lines = app.manifest.read_text().splitlines(keepends=True)
-        kept = (line for line in lines if Path(line.split(maxsplit=1)[1].rstrip()).exists())
-        durable.write(app.manifest, "".join(kept))
+        lines_kept = (line for line in lines if Path(line.split(maxsplit=1)[1].rstrip()).exists())
+        durable.write(app.manifest, "".join(lines_kept))
 
 
-def _vanish(path: Path) -> None:
-    """Delete a file, or a folder whose name goes first: half of one must not pass for a whole."""
+def _delete_path(path: Path) -> None:
+    """Rename a folder, then delete it, so that a half-deleted one does not pass for complete;
+    delete a file."""
     gone = path.with_name(f".{path.name}.gone")
     untrusted.delete(gone)
     if path.is_dir() and not path.is_symlink():
@@ -199,16 +200,15 @@ def _vanish(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _allow(user: str) -> None:
-    """Take a user out of those who reach no link-local address: another one may get its number."""
+def _remove_from_nft_set(user: str) -> None:
+    """Remove a user from the set of users without link-local access: its id may be reused."""
     element = ["element", "inet", "onebox_link_local", "apps", f"{{ {user} }}"]
     subprocess.run(["nft", "delete", *element], capture_output=True, check=False)
 
 
-def _forget(app: App, user: str) -> None:
-    """Delete a user with its group, and the mask of its systemd manager: the next user to get its
-    id may be another's."""
-    with suppress(KeyError):  # it is gone, by an earlier run that was cut off here
+def _delete_user(app: App, user: str) -> None:
+    """Delete a user, its group and the mask of its systemd manager: its id may be reused."""
+    with suppress(KeyError):  # an earlier, interrupted run deleted it
         (app.units_folder / f"user@{pwd.getpwnam(user).pw_uid}.service").unlink(missing_ok=True)
     for command, known in (("userdel", pwd.getpwnam), ("groupdel", grp.getgrnam)):
         try:

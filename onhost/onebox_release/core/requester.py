@@ -1,4 +1,4 @@
-"""Who asked for a deploy or a rollback."""
+"""Who requested a deploy or rollback."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 from onebox_release.host import lock
 
 KEY = "A deploy key of"  # before the app's name
-VARIABLE = "ONEBOX_WHO"  # carries the answer into the unit that does the work
+VARIABLE = "ONEBOX_WHO"  # passes it to the unit of the deploy
 
 
 def requester() -> str:
-    """Return who holds the server's lock, as a deployer does, or who runs this by hand."""
+    """Return the holder of the server's lock, which a deployer is, or the current user."""
     if VARIABLE in os.environ:
         return os.environ[VARIABLE]
     if holder := lock.holder():

@@ -1,7 +1,7 @@
-"""Alembic's revisions, read without running them, and which release can run on which.
+"""Alembic's revisions, read without running them, and which releases are compatible.
 
-They serve the verdict on compatibility alone: whatever is read here, `migrate` runs. What is not
-understood is Unknown, never "no revisions".
+They only decide compatibility: `migrate` runs regardless. A project that cannot be read is Unknown,
+never "no revisions".
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ ALEMBIC = (["alembic"], ["python", "-m", "alembic"], ["python3", "-m", "alembic"
 CONFIG = ("-c", "--config")
 HERE = "%(here)s"
 VERSION_TABLE = b"version_table"  # version_table_schema, too
-# Options that put revisions, or the table of them, elsewhere.
+# Options that move revisions or the version table.
 MOVES = ("version_locations", "version_table", "version_table_schema")
 ADDS = ("recursive_version_locations", "sourceless")
-# Reading Python takes 100 bytes of memory for each of the file's, and root reads these: 100 MB, and
-# all of a repository's in 10 s. The largest of Apache Airflow's 200 revisions has 60 kB.
+# Limits for root's parser: parsing Python takes 100 bytes of memory for each byte of a file, so 100
+# MB, and 10 s for a whole repository. The largest of Apache Airflow's 200 revisions has 60 kB.
 LARGEST, MOST, MOST_BYTES = 1 << 20, 5000, 16 << 20
 LONGEST = 8192  # characters of a line of settings
 OFF = ("", "false", "0", "no", "off")
@@ -36,7 +36,7 @@ OFF = ("", "false", "0", "no", "off")
 
 @dataclass(frozen=True)
 class Revision:
-    """One migration, and whether the previous release can run on what it leaves."""
+    """A revision, and whether the previous release can run on its schema."""
 
     name: str
     parents: tuple[str, ...]
@@ -45,7 +45,7 @@ class Revision:
 
 @dataclass(frozen=True)
 class Unknown:
-    """A project whose migrations can't be read without running them."""
+    """A project whose revisions cannot be read without running them."""
 
     why: str
 
@@ -55,27 +55,27 @@ Read: TypeAlias = dict[str, Revision] | Unknown
 
 
 class _UnknownError(Exception):
-    """Carries why."""
+    """Raised with the reason for Unknown."""
 
 
 def read(folder: Path, command: str | None) -> Read:
-    """Return the revisions that `command` brings a database to, by name, or why nobody can tell.
+    """Return the revisions that `command` applies, by name, or Unknown.
 
-    None is the command of an app that an older onebox set up: it is taken for Alembic's.
-    Raises ReleaseError that names a revision which is not Python.
+    None is the command of an app that an older onebox set up, and counts as Alembic's. Raises
+    ReleaseError, naming the file, if a revision is not Python.
     """
-    return bounded("What says which migrations there are", lambda: _read(folder, command))
+    return bounded("The Alembic configuration or a revision", lambda: _read(folder, command))
 
 
 def _read(folder: Path, command: str | None) -> Read:
     try:
-        return _found(_versions(folder, _configuration(command)))
+        return _read_versions(_versions(folder, _configuration(command)))
     except _UnknownError as error:
         return Unknown(str(error))
 
 
 def ancestors(revisions: Revisions, names: Iterable[str]) -> set[str]:
-    """Return the named revisions that are known, and all that come before them."""
+    """Return the known ones of the named revisions, and all that come before them."""
     found: set[str] = set()
     rest = [name for name in names if name in revisions]
     while rest:
@@ -87,32 +87,32 @@ def ancestors(revisions: Revisions, names: Iterable[str]) -> set[str]:
 
 
 def pending(revisions: Revisions, heads: Iterable[str]) -> list[Revision]:
-    """Return what a database at these heads lacks of a release's revisions."""
+    """Return a release's revisions that a database at these heads lacks."""
     applied = ancestors(revisions, heads)
     return [revision for name, revision in revisions.items() if name not in applied]
 
 
-def in_the_way(release: Revisions, successor: Revisions, applied: Iterable[str]) -> list[str]:
-    """Return what a database has that a release can't be said to run on.
+def incompatible(release: Revisions, successor: Revisions, applied: Iterable[str]) -> list[str]:
+    """Return the applied revisions that a release is not known to be compatible with.
 
-    A mark speaks of the release right before the one that brought the revision. So only what its
-    `successor` brought, and marked, does not stand in a release's way.
+    A revision's mark covers only the release right before the one that added it. So only marked
+    revisions that the release's `successor` added are compatible.
     """
     ahead = sorted(set(applied) - set(release))
     return [name for name in ahead if not (name in successor and successor[name].compatible)]
 
 
-def _found(versions: Path) -> dict[str, Revision]:
+def _read_versions(versions: Path) -> dict[str, Revision]:
     found: dict[str, Revision] = {}
     paths = sorted(versions.glob("*.py"))
     if len(paths) > MOST or sum(path.stat().st_size for path in paths) > MOST_BYTES:
         raise _UnknownError(f"there are more than {MOST} revisions, or {MOST_BYTES >> 20} MiB")
     for path in paths:
-        if path.name.startswith(("__init__", ".#")):  # as Alembic passes over them
+        if path.name.startswith(("__init__", ".#")):  # Alembic ignores them
             continue
         revision = _revision(path)
         if revision.name in found:
-            raise _UnknownError(f"two files are the revision {plain(revision.name, 80)}")
+            raise _UnknownError(f"two files have the revision {plain(revision.name, 80)}")
         found[revision.name] = revision
     for revision in found.values():
         if missing := set(revision.parents) - found.keys():
@@ -124,41 +124,41 @@ def _found(versions: Path) -> dict[str, Revision]:
 
 
 def _configuration(command: str | None) -> str:
-    """Return Alembic's configuration file, where a command is nothing but `alembic upgrade`."""
+    """Return the path of Alembic's configuration if a command is only `alembic upgrade`."""
     if command is None:
         return "alembic.ini"
-    told = f"`migrate` is {command!r}, more or other than `alembic upgrade head`"
+    reason = f"`migrate` is {command!r}, not `alembic upgrade head`"
     try:
         words = shlex.split(command)
     except ValueError as error:
-        raise _UnknownError(told) from error
+        raise _UnknownError(reason) from error
     start = next((s for s in ALEMBIC if words[: len(s)] == s), None)
     rest = words[len(start) :] if start else []
     file = "alembic.ini"
     if len(rest) > 1 and rest[0] in CONFIG:
         file, rest = rest[1], rest[2:]
     if start is None or rest not in (["upgrade", "head"], ["upgrade", "heads"]):
-        raise _UnknownError(told)
+        raise _UnknownError(reason)
     if set(command) & set("$`*?[]{}~;&|<>()\n"):  # a shell runs it
-        raise _UnknownError(told)
+        raise _UnknownError(reason)
     return file
 
 
 def _versions(folder: Path, configuration: str) -> Path:
-    """Return the one folder of revisions. Raises _UnknownError where there may be others."""
+    """Return the folder of revisions. Raises _UnknownError if there may be others."""
     ini = folder / _inside(configuration)
     if not ini.is_file():
         raise _UnknownError(f"there is no {plain(configuration, 80)}")
     if _has_alembic(folder / "pyproject.toml"):
-        raise _UnknownError("pyproject.toml has a [tool.alembic]; keep it all in alembic.ini")
+        raise _UnknownError("pyproject.toml has a [tool.alembic]; move it to alembic.ini")
     options = _options(ini)
     _check_options(ini.name, options)
     scripts = _scripts(folder, ini, options)
     environment = scripts / "env.py"
     if environment.is_file() and VERSION_TABLE in _content(environment):
         raise _UnknownError(
-            "env.py names version_table or version_table_schema; only the table alembic_version"
-            " is understood"
+            "env.py names version_table or version_table_schema; only the default table"
+            " alembic_version is supported"
         )
     versions = scripts / "versions"
     if not versions.is_dir():
@@ -170,13 +170,13 @@ def _scripts(folder: Path, ini: Path, options: Mapping[str, str]) -> Path:
     location = options.get("script_location", "").strip()
     if not location:
         raise _UnknownError(f"{ini.name} has no script_location")
-    # Relative to where Alembic is started, which is the release's folder, or to the file's.
+    # Relative to Alembic's working directory, the release's folder, or with %(here)s to the file's.
     base = folder
     if location.startswith(HERE):
         base, location = ini.parent, location.removeprefix(HERE).lstrip("/") or "."
     if "%" in location or ":" in location:
         raise _UnknownError(
-            f"script_location = {plain(location, 80)} is no plain path; write one as"
+            f"script_location = {plain(location, 80)} is not a plain path; write it like"
             f" {HERE}/migrations"
         )
     return base / _inside(location)
@@ -186,20 +186,20 @@ def _check_options(file: str, options: Mapping[str, str]) -> None:
     found = [name for name in MOVES if options.get(name, "").strip()]
     found += [name for name in ADDS if options.get(name, "").strip().lower() not in OFF]
     if found:
-        raise _UnknownError(f"{file} sets {found[0]}; only its default is understood")
+        raise _UnknownError(f"{file} sets {found[0]}; only its default is supported")
 
 
 def _inside(path: str) -> str:
-    """Return a path that stays within the release. Raises _UnknownError for any other."""
+    """Return a path if it stays within the release. Raises _UnknownError otherwise."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts or "\0" in path:
-        raise _UnknownError(f"the path {plain(path, 80)} leads out of the release's folder")
+        raise _UnknownError(f"the path {plain(path, 80)} is outside the release's folder")
     return path
 
 
 def _options(path: Path) -> Mapping[str, str]:
-    """Return the options of Alembic's section, %(...)s left as it stands: expanding it could fill
-    the memory. Raises _UnknownError with what is wrong with the file."""
+    """Return the options of Alembic's section without expanding %(...)s, which could exhaust the
+    memory. Raises _UnknownError with the file's problem."""
     parser = configparser.RawConfigParser()
     try:
         parser.read_string(_text(path))
@@ -214,7 +214,7 @@ def _has_alembic(path: Path) -> bool:
     try:
         tool = tomllib.loads(_text(path)).get("tool", {})
     except (ValueError, RecursionError) as error:
-        raise _UnknownError(f"{path.name} can't be read") from error
+        raise _UnknownError(f"{path.name} is not valid TOML") from error
     return isinstance(tool, dict) and "alembic" in tool
 
 
@@ -236,12 +236,14 @@ def _names(path: Path, values: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 
 def _constants(path: Path) -> dict[str, Any]:
-    """Return a module's top-level names that are set; to `...` where that is no literal."""
+    """Return the values of a module's top-level names; `...` for values that are not literals."""
     try:
         statements = ast.parse(_content(path)).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        told = plain(str(error), 200)
-        raise ReleaseError(f"The revision {plain(path.name, 80)} is not Python: {told}") from error
+        reason = plain(str(error), 200)
+        raise ReleaseError(
+            f"The revision {plain(path.name, 80)} is not Python: {reason}"
+        ) from error
     values: dict[str, Any] = {}
     for node in statements:
         if isinstance(node, ast.Assign):
@@ -257,8 +259,8 @@ def _constants(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    """Return a file of settings. The time and memory that parsers take grow with the square of a
-    line's length, and a rollback reads those of all releases that are here."""
+    """Return the text of a configuration file. Parsers take time and memory by the square of a
+    line's length, and a rollback reads the files of all installed releases."""
     text = _content(path).decode(errors="replace")
     if max(map(len, text.splitlines()), default=0) > LONGEST:
         raise _UnknownError(f"{path.name} has a line of more than {LONGEST} characters")
@@ -267,7 +269,7 @@ def _text(path: Path) -> str:
 
 def _content(path: Path) -> bytes:
     if path.stat().st_size > LARGEST:
-        raise _UnknownError(f"{plain(path.name, 80)} has more than {LARGEST >> 20} MiB")
+        raise _UnknownError(f"{plain(path.name, 80)} is larger than {LARGEST >> 20} MiB")
     return path.read_bytes()
 
 
@@ -275,4 +277,4 @@ def _literal(node: ast.expr) -> Any:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError, RecursionError, MemoryError):
-        return (...,)  # no name, and no None
+        return (...,)  # neither a name nor None

@@ -1,4 +1,4 @@
-"""A command beside the live release: in its folder, environment and sandbox."""
+"""Run a command beside the live release: in its folder, environment and sandbox."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from onebox_release.core.hooks import environment_quote
 from onebox_release.errors import RefusedError
 from onebox_release.host import durable, systemd
 
-# No file of the app's runs on the administrator's terminal, and none keeps what is typed there.
+# No startup file of the app runs on the administrator's terminal, and no history file keeps what is
+# typed.
 SHELL = ["/usr/bin/env", "HISTFILE=/dev/null", "/bin/bash", "--norc"]
-# Its argument list, which systemd logs and others can read, doesn't have the command in it.
+# The command is not in the argument list, which systemd logs and other users can read.
 EVAL = 'eval "unset ONEBOX_RUN; $ONEBOX_RUN"'
-# What the web process has for itself; all else a command shares with it.
-TERMINALS = "InaccessiblePaths=-/dev/pts"  # but for the one that it is typed at
+# Settings of the web process that a command does not share.
+TERMINALS = "InaccessiblePaths=-/dev/pts"  # a command needs its own terminal
 OWN = ("Type", "ExecStart", "Restart", "RestartSec", "TimeoutStartSec", "KillMode")
 
 
 def run(app: App, command: str) -> int:
-    """Run a shell's command line, or without one a shell; return its exit code.
+    """Run a shell command line, or a shell without one; return its exit code.
 
-    The unit of the live release's web process says as whom, where and in which sandbox.
+    User, folder and sandbox come from the unit of the live release's web process.
     """
     release = app.live()
     if release is None:
@@ -50,23 +51,23 @@ def run(app: App, command: str) -> int:
 
 
 def store_command(app: App, token: str, command: str) -> None:
-    """Lay a command ready: it may hold a secret, so it comes on standard input."""
+    """Store a command from standard input for `take_command`: it may contain a secret."""
     durable.write(app.command(token), command)
 
 
 def take_command(app: App, token: str) -> str:
-    """Return the command that was laid ready, and leave nothing behind. Raises RefusedError."""
+    """Return a stored command and delete it. Raises RefusedError if there is none."""
     path = app.command(token)
     try:
         command = path.read_text()
     except FileNotFoundError:
-        raise RefusedError(f"No command waits in {path}.") from None
+        raise RefusedError(f"{path} does not exist: no command was stored.") from None
     path.unlink()
     return command
 
 
 def properties(release: Release) -> Iterator[str]:
-    """Yield the lines of the web unit that say as whom, where and in which sandbox it runs."""
+    """Yield the web unit's settings of user, folder and sandbox."""
     own = release.app.units_folder / release.unit("web")
     unit = own if own.is_file() else release.app.web_unit
     text = unit.read_text().partition("[Service]")[2]

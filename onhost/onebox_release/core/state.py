@@ -1,4 +1,4 @@
-"""An app as systemd and its history show it: measured here, rendered by `status` and the checks."""
+"""An app's state from systemd and its history, for `status` and the checks."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ class Unit:
     state: str
     """systemd's ActiveState."""
     restarts: int
-    """How often systemd has restarted it."""
+    """Restarts by systemd."""
 
 
 @dataclass(frozen=True)
 class AppState:
-    """What runs of an app, and what happened to it last."""
+    """What runs of an app, and its last results."""
 
     live: str | None
     missing: str | None
-    """The release that `current` points to, where that is not there: then nothing is live."""
+    """The release that `current` points to, if it does not exist: then no release is live."""
     deploying: bool
     paused: bool
     up: list[str]
-    """The releases that have a process, a socket or a target up."""
+    """The releases with an active process, socket or target."""
     units: list[Unit] = field(default_factory=list)
-    """Those of the live release."""
+    """The processes of the live release."""
     last: history.Entry | None = None
     """The last entry of the history."""
     timers: dict[str, timers.Run] = field(default_factory=dict)
-    """How the last run of each timer ended."""
+    """The last run of each timer."""
 
     @property
     def down(self) -> list[str]:
-        """Return the units of the live release that are not up."""
+        """Return the inactive units of the live release."""
         return [each.unit for each in self.units if each.state != "active"]
 
     @property
     def others(self) -> list[str]:
-        """Return the releases that are up and not live."""
+        """Return the active releases other than the live one."""
         return [release for release in self.up if release != self.live]
 
 
 def observe(app: App) -> AppState:
-    """Return the state of an app. Raises ReleaseError where it is unknown here."""
+    """Return the state of an app. Raises ReleaseError if the server has no such app."""
     release, entries = app.live(), history.read(app)
     return AppState(
         live=release.id if release else None,

@@ -1,4 +1,4 @@
-"""From the live release to another one, so that no request notices; and back, if it does worse."""
+"""Switch to another release without failed requests, and roll back if it is worse."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from onebox_release.report import last_lines, log
 
 SOCKETS = Path("/proc/net/unix")
 POLL = 0.1  # seconds between two checks
-LOOK = 0.5  # seconds between two looks at a live one
-# nginx may have looked the old socket up just before the rename, and connect to it just after.
+WATCH_POLL = 0.5  # seconds between two checks of a live release
+# nginx may resolve `current` just before the rename, and connect just after.
 HANDOVER = 0.5
-PUBLIC = 10  # seconds in which nginx must answer with the new release
-MISSES = 3  # health answers in a row that must be bad before a live release counts as broken
-# A first release has nothing to be rolled back to: its watch sees that its processes start, which
-# takes them about as long as the web process took.
-FIRST, FIRST_STARTS = 10, 2  # seconds at least; times the start
+PUBLIC = 10  # seconds for nginx to serve the new release
+MISSES = 3  # failed health checks in a row after which a live release is unhealthy
+# A first release has no release to roll back to: its watch checks that its other processes start,
+# which takes about as long as the web process took.
+FIRST, FIRST_STARTS = 10, 2  # seconds at least; factor of the web process's start time
 
 
 def switch(
@@ -33,12 +33,11 @@ def switch(
     can_roll_back: bool,
     patient: bool = False,
 ) -> None:
-    """Start a release beside the live one, make it live when it answers, and watch it.
+    """Start a release beside the live one, make it live when it is healthy, and watch it.
 
-    `patient` is for a release that was live before: a slow start is no failure.
-
-    Raises ReleaseError where it does not hold. What is stopped then is decided by `current`
-    alone, so that whatever went wrong, what it points to serves.
+    `patient` is for a release that was live before: a slow start is not a failure. Raises
+    ReleaseError if it fails. Only `current` decides what is stopped then, so that after any failure
+    the release it points to serves.
     """
     before = release.app.live()
     cursor = systemd.cursor()
@@ -50,12 +49,12 @@ def switch(
         seconds = release.app.parameters.watch
         if not before:
             seconds = min(seconds, max(FIRST, FIRST_STARTS * int(took)))
-        _hold(release, seconds, access_log, cursor)
+        _go_live(release, seconds, access_log, cursor)
     except Exception as error:
         went_live = release.app.live() == release
-        if went_live and (why := _why_it_stays(before, error, can_roll_back)):
+        if went_live and (why := _reason_to_stay(before, error, can_roll_back)):
             raise ReleaseError(f"{describe(error)}\nIt stays live: {why}.") from error
-        if not went_live:  # it has no client but us: there is nothing to wait for
+        if not went_live:  # never live: it has no clients to drain
             stop(release)
             retire(release.app)
             raise
@@ -64,23 +63,23 @@ def switch(
         raise RolledBackError(describe(error)) from error
 
 
-def _why_it_stays(
+def _reason_to_stay(
     before: Release | None,
     error: Exception,
     can_roll_back: bool,  # noqa: FBT001
 ) -> str:
-    """Return why a release that went live stays live though it does not hold, or nothing."""
+    """Return why an unhealthy live release is not rolled back, or ""."""
     if before is None:
-        bad = isinstance(error, UnhealthyError)  # nginx reaches it, and that is better than nothing
+        bad = isinstance(error, UnhealthyError)  # nginx reaches it: better than no release
         return "there is no previous release to roll back to" if bad else ""
     if not can_roll_back:
-        return "the database has moved on"
+        return "the previous release may not run on the migrated database"
     problem = unit_states.live_problem(before)
-    return f"the previous release, {before}, does not serve either ({problem})" if problem else ""
+    return f"the previous release {before} is unhealthy too ({problem})" if problem else ""
 
 
 def retire(app: App) -> None:
-    """Stop all releases but the live one, once their connections are finished or time is up."""
+    """Stop all releases except the live one, after their connections close or `drain` seconds."""
     for name in systemd.releases_up(app.name, release_units.all_processes(app)):
         release = app.release(name)
         if release == app.live():
@@ -93,9 +92,9 @@ def retire(app: App) -> None:
 
 
 def stop_exclusive(release: Release) -> None:
-    """Stop the processes of other releases that must not run beside this one's own."""
+    """Stop processes of other releases that must not run beside this release's."""
     for other in {whose for _, whose in release_units.all_units(release.app)} - {release}:
-        names = release_units.alone(release) | release_units.alone(other)
+        names = release_units.exclusive(release) | release_units.exclusive(other)
         own = release_units.processes(other)
         units = [other.unit(name) for name in sorted(names) if name in own]
         if up := [unit for unit in units if systemd.is_active(unit)]:
@@ -103,7 +102,7 @@ def stop_exclusive(release: Release) -> None:
 
 
 def stop(release: Release) -> None:
-    """Stop all of a release; each process gets the time that its unit gives it."""
+    """Stop a release's units; each process has its unit's stop timeout."""
     processes = release_units.services(release)
     socket = release.web_socket
     systemd.systemctl("stop", release.target, *processes, socket)
@@ -113,21 +112,19 @@ def stop(release: Release) -> None:
 
 
 def _start(release: Release, *, patient: bool, cursor: str) -> float:
-    """Start the web process, and wait until it answers and has gone on to for a while; return
-    the seconds that took."""
+    """Start the web process and wait until it is healthy; return the seconds that took."""
     log(f"Starting release {release}")
-    begun = time.monotonic()
+    started = time.monotonic()
     systemd.systemctl("daemon-reload")
     systemd.systemctl("start", "--no-block", release.unit("web"))
     faults.point("started")
-    # Its own: a candidate starts with no restarts counted.
-    starting.wait(release, patient=patient, cursor=cursor)
+    starting.wait_until_ready(release, patient=patient, cursor=cursor)
     faults.point("settled")
-    return time.monotonic() - begun
+    return time.monotonic() - started
 
 
-def _hold(release: Release, seconds: int, access_log: AccessLog, cursor: str) -> None:
-    """See that the public gets the new release, start all of it, and watch it."""
+def _go_live(release: Release, seconds: int, access_log: AccessLog, cursor: str) -> None:
+    """Check that nginx serves the release, start all of its processes, and watch it."""
     check_public(release)
     stop_exclusive(release)
     systemd.systemctl("start", release.target)
@@ -139,13 +136,13 @@ def _hold(release: Release, seconds: int, access_log: AccessLog, cursor: str) ->
 
 
 def _watch(release: Release, seconds: int, access_log: AccessLog, cursor: str) -> None:
-    """Check a release while the previous one is still warm. Raises WentBadError if it is worse."""
+    """Watch a release while the previous one still runs. Raises UnhealthyError if it is worse."""
     seconds = resources.watch_time(seconds, *resources.memory())
-    log(f"Watching it for {seconds} s; stopping this command does not stop that")
+    log(f"Watching it for {seconds} s; this continues if you stop the command")
     before, misses, end = access_log.before(), 0, time.monotonic() + seconds
     units = release_units.services(release)
     while time.monotonic() < end:
-        time.sleep(LOOK)
+        time.sleep(WATCH_POLL)
         problem = answer_problem(release)
         misses = misses + 1 if problem else 0
         since = access_log.since()
@@ -155,12 +152,12 @@ def _watch(release: Release, seconds: int, access_log: AccessLog, cursor: str) -
             problem = f"{since.errors} of {since.total} requests failed"
             misses = MISSES
         if misses >= MISSES:
-            told = last_lines(systemd.journal(crashed or units[0], after=cursor))
-            raise UnhealthyError(f"Release {release} went bad: {problem}.\n{told}")
+            lines = last_lines(systemd.journal(crashed or units[0], after=cursor))
+            raise UnhealthyError(f"Release {release} became unhealthy: {problem}.\n{lines}")
 
 
 def _roll_back(app: App, before: Release | None) -> None:
-    """Make the release before live again, by the same rename."""
+    """Make the previous release live again, by the same rename."""
     if before:
         durable.point(app.current, f"releases/{before}")
         log(f"Rolled back to release {before}")
@@ -173,7 +170,7 @@ def _roll_back(app: App, before: Release | None) -> None:
 
 
 def check_public(release: Release) -> None:
-    """Ask through nginx, over HTTPS or, without a certificate, HTTP, until the release answers."""
+    """Send requests through nginx, by HTTPS or else HTTP, until the release answers."""
     domain = release.app.parameters.domains[0]
     path = release.health_path
 
@@ -185,17 +182,17 @@ def check_public(release: Release) -> None:
         )
         return over_tls if plain else ""
 
-    if found := _wait(problem, PUBLIC):
+    if found := _poll(problem, PUBLIC):
         raise ReleaseError(f"nginx is not serving release {release}: {found}.")
 
 
 def answer_problem(release: Release) -> str:
-    """Return what is wrong with a release's answer over its own socket, or nothing."""
+    """Return the problem of a release's health check over its own socket, or ""."""
     return unit_states.probe(release).problem
 
 
-def _wait(problem: Callable[[], str], seconds: float) -> str:
-    """Look until there is no problem; return the last one if it stays."""
+def _poll(problem: Callable[[], str], seconds: float) -> str:
+    """Poll until there is no problem; return the last one after `seconds`."""
     deadline = time.monotonic() + seconds
     while (found := problem()) and time.monotonic() < deadline:
         time.sleep(POLL)
@@ -203,17 +200,16 @@ def _wait(problem: Callable[[], str], seconds: float) -> str:
 
 
 def drain(socket: Path, seconds: float) -> None:
-    """Wait until a socket has no connections, or the time is over."""
-    _wait(lambda: "busy" if connections(socket) else "", seconds)
+    """Wait until a socket has no connections, for at most `seconds`."""
+    _poll(lambda: "busy" if connections(socket) else "", seconds)
 
 
 def connections(socket: Path) -> int:
-    """Return how many connections a socket has, those still waiting to be accepted too.
+    """Return a socket's number of connections, including those waiting to be accepted.
 
-    In /proc/net/unix a connection carries the path that it was made to, and no flags; the
-    listening socket has the flag 0x10000 (SO_ACCEPTCON, man 5 proc). The kernel prints names as
-    any app chose them, line breaks included: a line that one forges may be counted, which lets a
-    drain take its whole time, and no more.
+    In /proc/net/unix a connection has the path it was made to, and no flags; the listening socket
+    has the flag 0x10000 (SO_ACCEPTCON, man 5 proc). Names are printed raw, line breaks included, so
+    an app can forge a line; that only makes a drain take its full time.
     """
     lines = SOCKETS.read_bytes().split(b"\n")
     fields = (line.split(None, 7) for line in lines)

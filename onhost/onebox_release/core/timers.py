@@ -1,4 +1,4 @@
-"""What an app does by a timer: with the live release's code, one run at a time."""
+"""Run the app's timers: in the live release, one run at a time."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from onebox_release.host import durable, systemd
 from onebox_release.report import excerpt, log
 
 Run = dict[str, Any]
-"""When a run began, in which release, and how it ended."""
-LINES = 10  # of its own, for whoever is told that it failed
+"""A run's start, its release and its result."""
+LINES = 10  # lines of its log, for the notification
 
 
 def run(app: App, job: str) -> None:
-    """Run a job in the live release, wait for its end, and write down how it went.
+    """Run a timer's command in the live release, wait for it, and record its result.
 
-    While a deploy is under way nobody knows yet which release will stay, so it waits for that. A
-    release that is switched from meanwhile is kept until the job is through.
+    A deploy that is under way is waited for, as it may be rolled back. If the release is replaced
+    during the run, it is kept until the run ends.
     """
     if pause.is_paused(app):
-        log(f"{app.name} is paused: {job} is not run")
+        log(f"{job} did not run: {app.name} is paused")
         return
     systemd.wait_until_inactive(app.unit)
-    systemd.wait_until_inactive(f"{app.name}-{job}@*.service")  # somebody else started it
+    systemd.wait_until_inactive(f"{app.name}-{job}@*.service")  # started by hand
     release = app.live()
     if release is None:
-        log(f"No release of {app.name} is live: {job} has nothing to run in")
+        log(f"{job} did not run: no release of {app.name} is live")
         return
     unit, at, start = release.unit(job), datetime.now(UTC), time.monotonic()
     started = True
     try:
-        systemd.systemctl("start", unit, within=None)  # the unit's own timeout bounds it
+        systemd.systemctl("start", unit, timeout=None)  # the unit has a timeout
     except ReleaseError as error:
         started = False
         log(str(error))
     state = systemd.show(unit, "Result", "ExecMainStatus")
     result = state.get("Result", "success")
-    if not started and result == "success":  # systemd knows nothing of it, so it never ran
+    if not started and result == "success":  # systemd has no result, so it never ran
         result = "not started"
     entry = {
         "at": at.isoformat(timespec="seconds"),
@@ -54,7 +54,7 @@ def run(app: App, job: str) -> None:
     }
     if result != "success":
         entry["excerpt"] = excerpt(systemd.journal(unit, LINES * 4), LINES)
-        systemd.reset(unit)  # it is told as a job, not as a unit, too
+        systemd.reset(unit)  # the check `job` reports it, so not the check `unit` too
     durable.write(app.job(job), json.dumps(entry))
     log(f"{job}: {result}, {entry['seconds']} s")
     if result != "success":
@@ -62,7 +62,7 @@ def run(app: App, job: str) -> None:
 
 
 def last(app: App) -> dict[str, Run]:
-    """Return how each job's last run went; jobs that never ran have none."""
+    """Return each timer's last run; timers that never ran have none."""
     found: dict[str, Run] = {}
     for job in app.parameters.jobs:
         with suppress(OSError, ValueError):
@@ -71,7 +71,7 @@ def last(app: App) -> dict[str, Run]:
 
 
 def running(app: App) -> set[str]:
-    """Return the releases that a job runs in."""
+    """Return the releases in which a timer's run is active."""
     patterns = [f"{app.name}-{job}@*.service" for job in app.parameters.jobs]
     up = systemd.units("--state=activating,active,deactivating", *patterns) if patterns else []
     return {unit.partition("@")[2].rpartition(".")[0] for unit in up}

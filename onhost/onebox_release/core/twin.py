@@ -1,4 +1,4 @@
-"""A stand-in for a release, of the same files and environment, while that is started anew."""
+"""A twin of a release, with the same files and environment, serves while the release restarts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onebox_release.host import durable
 
 
 def create(release: Release) -> Release:
-    """Make the twin of a release, and return it."""
+    """Create and return the twin of a release."""
     twin = identity.twin(release)
     new = twin.folder.with_name(f".{twin}.new")
     remove(release)
@@ -27,7 +27,7 @@ def create(release: Release) -> Release:
 
 
 def remove(release: Release) -> None:
-    """Remove a release's twin, if it is there."""
+    """Delete a release's twin, if it exists."""
     twin = identity.twin(release)
     shutil.rmtree(twin.folder, ignore_errors=True)
     twin.environment.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What a release answers, and what systemd knows of its processes. Read-only."""
+"""A release's health and the state of its processes in systemd. Read-only."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from onebox_release.host import health, systemd
 
 FAILED, CRASHED = "it failed", "it crashed"
 KILLED = (
-    "it was killed (SIGKILL), for want of memory or by another process of this app. May the live"
-    " release be compromised? Then pause the app first: `fab pause`"
+    "it was killed (SIGKILL), by lack of memory or by another process of this app. If the live"
+    " release may be compromised, pause the app first: `fab pause`"
 )
-TRIES, PAUSE = 3, 0.5  # for a live release, which may be restarting a worker; seconds
-RESTARTING = 3  # seconds that hold one restart at least: RestartSec= is 2
+TRIES, PAUSE = 3, 0.5  # checks of a live release, which may be restarting a worker; seconds between
+RESTARTING = 3  # seconds that include at least one restart: RestartSec= is 2
 
 
 @dataclass(frozen=True)
 class Response:
-    """What is wrong with an answer, or nothing; and its HTTP status, 0 where there was none."""
+    """The problem of a health check, or "", and its HTTP status, 0 if there was no response."""
 
     problem: str
     status: int = 0
 
 
 def probe(release: Release, patience: float = health.PATIENCE) -> Response:
-    """Ask a release over its own socket."""
+    """Check a release's health over its own socket."""
     connection = health.UnixConnection(release.socket, release.app.parameters.domains[0], patience)
     return ask(connection, release.health_path, release.id)
 
 
 def ask(connection: http.client.HTTPConnection, path: str, release: str) -> Response:
-    """Ask for a release's health over a connection."""
+    """Check a release's health over a connection."""
     try:
         answer = health.ask(connection, path)
     except (OSError, http.client.HTTPException) as error:
         return Response(health.unanswered(connection, error))
     if answer.release is None:
-        problem = f"{path} answered {answer.summary}, which no release sent"
+        problem = f"{path} answered {answer.summary}, not from a release"
         return Response(problem, answer.status)
     if answer.release != release:
         return Response(f"release {answer.release} answered", answer.status)
@@ -50,9 +50,9 @@ def ask(connection: http.client.HTTPConnection, path: str, release: str) -> Resp
 
 
 def crash(unit: str) -> str:
-    """Return what systemd has seen of the end of a unit that was started lately, or nothing.
+    """Return how a recently started unit ended, or "".
 
-    A worker may end well, to be started afresh, but not again and again.
+    A worker may exit with success and be restarted once, but not repeatedly.
     """
     asked = ("NRestarts", "ActiveState", "SubState", "Result", "ExecMainStatus")
     state = systemd.show(unit, *asked)
@@ -61,15 +61,15 @@ def crash(unit: str) -> str:
     restarts = int(state.get("NRestarts") or 0)
     ending = state.get("SubState") == "auto-restart"
     if "-web@" in unit:
-        ways = {("signal", str(int(signal.SIGKILL))): KILLED}
-        way = ways.get((state.get("Result", ""), state.get("ExecMainStatus", "")), CRASHED)
-        return way if restarts or ending else ""
+        endings = {("signal", str(int(signal.SIGKILL))): KILLED}
+        key = state.get("Result", ""), state.get("ExecMainStatus", "")
+        return endings.get(key, CRASHED) if restarts or ending else ""
     return CRASHED if restarts > 1 or _ends_badly(state) else ""
 
 
 def keeps_crashing(unit: str) -> bool:
-    """Check whether a unit that may have run for long ends badly again and again: it has been
-    restarted before, and is seen between a crash and the restart."""
+    """Check whether a unit, possibly up for long, fails repeatedly: it has restarted before, and is
+    seen between a failure and its restart."""
     deadline = time.monotonic() + RESTARTING
     while True:
         state = systemd.show(unit, "NRestarts", "SubState", "Result")
@@ -83,7 +83,7 @@ def keeps_crashing(unit: str) -> bool:
 
 
 def live_problem(release: Release) -> str:
-    """Return why a live release does not serve, or nothing."""
+    """Return why a live release is unhealthy, or ""."""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE)

@@ -1,4 +1,4 @@
-"""Whether a release that just went live does worse than the one before."""
+"""Compare a new live release's error rate with the previous one's."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A line of the access log: the status, and the upstream's, "-" where nginx asked no upstream. Logs
-# of an older onebox do not have the latter.
+# A line of the access log: nginx's status, and the upstream's status, "-" if nginx sent no request
+# upstream. Logs of an older onebox lack the latter.
 ANSWER = re.compile(rb'" (\d{3}) \d+ "[^"]*" "[^"]*"(?: "([^"]*)")?')
-BEFORE = 256 * 1024  # bytes of the log that tell how it was before: some 2,000 requests
-PART = 1024 * 1024  # bytes that are read at a time
-# So few errors, or so small a share of all answers, happen on any day.
+BEFORE = 256 * 1024  # bytes of the log before the switch to compare with: some 2,000 requests
+PART = 1024 * 1024  # bytes per read
+# Fewer errors, or a smaller share, are normal; TIMES is the factor to the share before.
 ERRORS, SHARE, TIMES = 5, 0.05, 3
-MOST = 0.5  # however bad it was before: who makes the old release fail must not hide the new one's
+MOST = 0.5  # limit of the share before: a failing old release must not hide the new one's errors
 
 
 @dataclass(frozen=True)
 class Answers:
-    """How many requests were answered, and how many of them with 500 or above."""
+    """The number of responses, and of those with status 500 or above."""
 
     total: int
     errors: int
 
     @property
     def share(self) -> float:
-        """Return the errors' share of all answers, 0 to 1."""
+        """Return the share of errors, 0 to 1."""
         return self.errors / self.total if self.total else 0.0
 
     def is_worse_than(self, before: Answers) -> bool:
-        """Tell whether the error rate has jumped."""
+        """Check whether the error rate has jumped."""
         usual = min(MOST, TIMES * before.share)
         return self.errors >= ERRORS and self.share > max(SHARE, usual)
 
 
 def count(lines: Iterable[bytes]) -> Answers:
-    """Return the answers that lines of nginx's access log report.
+    """Count the responses in lines of nginx's access log.
 
-    What nginx answered without the app is not counted: a client can have any number of 501.
+    Responses that nginx gave without the app do not count: clients can cause any number of 501.
     """
     matches = (match for line in lines if (match := ANSWER.search(line)))
     found = [int(match[1]) for match in matches if match[2] != b"-"]
@@ -49,19 +49,18 @@ def count(lines: Iterable[bytes]) -> Answers:
 
 @dataclass
 class _Position:
-    """How far a file has been read; its inode finds it under the name that a rotation gives it."""
+    """How far a file has been read, by inode, as a rotation renames it."""
 
     inode: int
     offset: int
 
 
 class AccessLog:
-    """nginx's log of an app, from now on: each look reads on from where the last one ended, over
-    rotations too."""
+    """nginx's access log of an app from now on, read incrementally and across rotations."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._read: list[_Position] = []  # the file before the last rotation, and the one now
+        self._read: list[_Position] = []  # the rotated file, and the current one
         self._since = Answers(0, 0)
         size = 0
         if (state := _state(path)) is not None:
@@ -70,15 +69,15 @@ class AccessLog:
         self._before = count([*self._rotated(BEFORE - size), *_tail(path, size, BEFORE)])
 
     def before(self) -> Answers:
-        """Return the answers that stood there when this object was made."""
+        """Return the responses logged before this object was created."""
         return self._before
 
     def since(self) -> Answers:
-        """Return the answers that were added since this object was made."""
+        """Return the responses logged since this object was created."""
         state = _state(self.path)
         if state and (not self._read or self._read[-1].inode != state.st_ino):
             self._read = [*self._read[-1:], _Position(state.st_ino, 0)]
-        # nginx writes to the earlier one until it has opened the new one.
+        # nginx writes to the rotated file until it has opened the new one.
         for position in self._read:
             for lines in self._on(position):
                 found = count(lines)
@@ -88,13 +87,13 @@ class AccessLog:
         return self._since
 
     def _rotated(self, size: int) -> list[bytes]:
-        """Return the last lines of the file before this one, if there is room for them."""
+        """Return the last lines of the rotated file, up to `size` bytes."""
         earlier = self.path.with_name(f"{self.path.name}.1")
         state = _state(earlier) if size > 0 else None
         return _tail(earlier, state.st_size, size) if state else []
 
     def _on(self, position: _Position) -> Iterator[list[bytes]]:
-        """Yield the whole lines that a file has beyond a position, which moves behind them."""
+        """Yield a file's complete lines after a position, and advance the position."""
         path = self._path(position.inode)
         with suppress(FileNotFoundError), (path or self.path).open("rb") as file:
             state = os.fstat(file.fileno())
@@ -105,7 +104,7 @@ class AccessLog:
             file.seek(position.offset)
             while position.offset < state.st_size and (part := file.read(PART)):
                 whole = part.rfind(b"\n") + 1 or (len(part) if len(part) == PART else 0)
-                if not whole:  # nginx is writing it
+                if not whole:  # an incomplete line: nginx is writing it
                     return
                 position.offset += whole
                 file.seek(position.offset)
@@ -126,7 +125,7 @@ def _state(path: Path) -> os.stat_result | None:
 
 
 def _tail(path: Path, end: int, size: int) -> list[bytes]:
-    """Return the lines in the last bytes before `end`; the first one may be a half."""
+    """Return the lines in the last `size` bytes before `end`; the first may be incomplete."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, end - size))

@@ -1,1 +1,1 @@
-"""The server's programs, as far as releases need them: systemd, nginx, PostgreSQL, its disks."""
+"""The server's programs that releases use: systemd, nginx, PostgreSQL; its disks and memory."""

@@ -1,7 +1,7 @@
-"""What others wrote is parsed in a child process, whose memory and time are bounded.
+"""Parse untrusted files in a child process with bounded memory and CPU time.
 
-Parsers have inputs of some kB that take gigabytes or hours: Python 3.11's tomllib needs 1.5 GB for
-one dotted key of 20,000 parts. The child is the first that the kernel kills where memory is short.
+Some inputs of a few kB take a parser gigabytes or hours: Python 3.11's tomllib needs 1.5 GB for one
+dotted key of 20,000 parts. The kernel's OOM killer picks the child first.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any, NoReturn, TypeVar
 
 from onebox_release.errors import ReleaseError
 
-MEMORY = 1 << 30  # bytes of address space: a lock of 8 MiB takes 700 MB
-SECONDS = 120  # of CPU: that takes 10, and more on a slow server
-FIRST = "900"  # of 1000: how gladly the kernel kills the child where memory is short
+MEMORY = 1 << 30  # bytes of address space; a lock file of 8 MiB takes 700 MB
+SECONDS = 120  # of CPU; that lock file takes 10, and more on a slow server
+OOM_SCORE = "900"  # oom_score_adj (man 5 proc), at most 1000
 OUT_OF_MEMORY, FAILED = 3, 4
 
 T = TypeVar("T")
@@ -40,23 +40,23 @@ def bounded(what: str, parse: Callable[[], T]) -> T:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code == 0:
-        # Of our own code, in a process of our own: what was parsed is only values in it.
+        # Safe: our own code in a child process pickled it; parsed input is only data in it.
         result, error = pickle.loads(answer)  # noqa: S301
         if error is not None:
             raise error
         found: T = result
         return found
-    ways = {-signal.SIGXCPU: f"takes more than {SECONDS} s to read"}
-    ways |= dict.fromkeys((OUT_OF_MEMORY, -signal.SIGKILL), "takes too much memory to read")
-    raise ReleaseError(f"{what} {ways.get(code, f'cannot be read (exit code {code})')}.")
+    reasons = {-signal.SIGXCPU: f"takes more than {SECONDS} s to read"}
+    reasons |= dict.fromkeys((OUT_OF_MEMORY, -signal.SIGKILL), "takes too much memory to read")
+    raise ReleaseError(f"{what} {reasons.get(code, f'cannot be read (exit code {code})')}.")
 
 
 def _child(parse: Callable[[], Any], writing: int) -> NoReturn:
-    """Do it here, and end: nothing of the parent's may be run."""
+    """Parse and exit at once: the parent's exit handlers must not run here."""
     code = FAILED
     with suppress(BaseException):
         with suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(FIRST)
+            Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -77,5 +77,5 @@ def _outcome(parse: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return parse(), None
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+    except Exception as error:  # noqa: BLE001 - the parent raises it
         return None, error.with_traceback(None)

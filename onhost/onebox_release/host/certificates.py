@@ -1,4 +1,4 @@
-"""A certificate: how long it lasts yet and for which names. One rule for all that judges it."""
+"""A certificate's validity and domains, and the one rule for when it is late for renewal."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DAY = 24 * 3600
-# Of its life. certbot renews at a third, or at half of a life of less than ten days, twice a day;
-# a fixed number of days would be wrong for lives of 90, 45 and 6 days alike.
+# Share of the lifetime. certbot checks twice a day, and renews when a third of the lifetime is
+# left, or half if it is less than ten days. No fixed number of days fits lifetimes of 90, 45 and 6
+# days.
 LATE = 0.30
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """When it begins and ends, in seconds of the epoch, and the domains that it is for."""
+    """A certificate's validity, in seconds of the epoch, and its domains."""
 
     begin: float
     end: float
     domains: tuple[str, ...] = ()
 
     def left(self, now: float) -> float:
-        """Return how many days it lasts yet; less than 0 where it has ended."""
+        """Return the days until it expires; negative if it has expired."""
         return (self.end - now) / DAY
 
     def is_late(self, now: float) -> bool:
-        """Tell whether it should have been renewed by now."""
+        """Check whether it should have been renewed by now."""
         return self.end - now < LATE * (self.end - self.begin)
 
 
@@ -37,13 +38,13 @@ def of_file(path: Path) -> Certificate | None:
 
 
 def of_connection(der: bytes | None) -> Certificate | None:
-    """Return the certificate that a server presented; None if it is none."""
+    """Return the certificate that a server presented; None if it cannot be read."""
     return _read(["-inform", "der"], der or b"")
 
 
-def _read(source: list[str], given: bytes) -> Certificate | None:
+def _read(source: list[str], content: bytes) -> Certificate | None:
     command = ["openssl", "x509", "-noout", "-dates", "-ext", "subjectAltName", *source]
-    result = subprocess.run(command, input=given, capture_output=True, check=False)
+    result = subprocess.run(command, input=content, capture_output=True, check=False)
     text = result.stdout.decode(errors="replace")
     dates = [re.search(rf"^not{which}=(.*)$", text, re.MULTILINE) for which in ("Before", "After")]
     if None in dates:

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace a file's content."""
+    """Replace a file's content atomically."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
@@ -18,7 +18,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def append(path: Path, line: str) -> None:
-    """Add a line to a file, on a line of its own even where a power cut tore the last one."""
+    """Append a line to a file; start a new line if a power cut tore the last one."""
     is_new = not path.exists()
     with path.open("a+b") as file:
         file.seek(0, os.SEEK_END)
@@ -32,7 +32,7 @@ def append(path: Path, line: str) -> None:
 
 
 def point(link: Path, target: str) -> None:
-    """Make a symlink lead to `target`, by one rename."""
+    """Point a symlink at `target`, atomically."""
     new = link.with_name(f".{link.name}.new")
     new.unlink(missing_ok=True)
     new.symlink_to(target)
@@ -40,7 +40,7 @@ def point(link: Path, target: str) -> None:
 
 
 def rename(new: Path, path: Path) -> None:
-    """Rename, and wait until the folder that holds the name is on the disk."""
+    """Rename a file, and wait until its folder is on the disk."""
     new.rename(path)
     sync_folder(path.parent)
 
@@ -52,7 +52,7 @@ def sync(file: IO[Any]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until a folder's list of names is on the disk."""
+    """Wait until a folder's entries are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

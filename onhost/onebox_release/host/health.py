@@ -1,4 +1,4 @@
-"""Asking a release, over its own socket or through nginx."""
+"""Health requests to a release, over its own socket or through nginx."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from onebox_release.report import plain
 
-PATIENCE = 5  # seconds for one answer
-# Over its own socket, too, the app is asked as nginx asks: some rely on these.
+PATIENCE = 5  # seconds for one response
+# Requests over the app's own socket send nginx's headers too: some apps rely on them.
 AS_NGINX = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "https"}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the status, and which release says that it answered."""
+    """A response: its status, the release in its X-Release header, and its body."""
 
     status: int
     release: str | None
@@ -49,9 +49,9 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class NginxConnection(http.client.HTTPSConnection):
-    """HTTPS to this server's own nginx, under the name of an app's domain.
+    """HTTPS to this server's nginx, with the name of an app's domain.
 
-    Whether the certificate is trusted is not the question here, but who answers.
+    The certificate is not verified: the request only checks which release answers.
     """
 
     def __init__(self, host: str, source: str = "") -> None:
@@ -60,13 +60,13 @@ class NginxConnection(http.client.HTTPSConnection):
         self.source = (source, 0) if source else None
 
     def connect(self) -> None:
-        """Connect to the loopback address, and say the domain's name."""
+        """Connect to the loopback address, with the domain as server name (SNI)."""
         plain = socket.create_connection(("127.0.0.1", 443), self.timeout, self.source)
         self.sock = self.unverified.wrap_socket(plain, server_hostname=self.host)
 
 
 class NginxPlainConnection(http.client.HTTPConnection):
-    """HTTP to this server's own nginx, as long as there is no certificate."""
+    """HTTP to this server's nginx, while there is no certificate."""
 
     def __init__(self, host: str, source: str = "") -> None:
         super().__init__(host, timeout=PATIENCE)
@@ -78,7 +78,7 @@ class NginxPlainConnection(http.client.HTTPConnection):
 
 
 def unanswered(connection: http.client.HTTPConnection, error: Exception) -> str:
-    """Describe an exception of `ask`: who should have answered, and what happened instead."""
+    """Describe an exception of `ask`: what did not answer, and why."""
     if isinstance(connection, UnixConnection):
         who, where = "the release", f"socket {connection.path}"
     else:
@@ -93,37 +93,38 @@ def unanswered(connection: http.client.HTTPConnection, error: Exception) -> str:
         return f"{who} failed the TLS handshake on {where}: {error.reason or error}"
     if isinstance(error, ConnectionError | http.client.RemoteDisconnected):
         return f"{who} closed the connection without an answer"
-    return f"{who} could not be asked on {where}: {type(error).__name__}: {error}"
+    return f"the request to {who} on {where} failed: {type(error).__name__}: {error}"
 
 
 def ask(connection: http.client.HTTPConnection, path: str) -> Answer:
-    """Return the answer to a GET. Raises OSError or HTTPException where there is none."""
-    # The connection's own limit is for each packet: an answer may come byte by byte for hours.
-    over = threading.Event()
-    limit = threading.Timer(connection.timeout or PATIENCE, _cut, (connection, over))
+    """Return the response to a GET. Raises OSError or HTTPException if there is none."""
+    # The connection's timeout is per packet: a response could arrive byte by byte for hours.
+    expired = threading.Event()
+    limit = threading.Timer(connection.timeout or PATIENCE, _shut_down, (connection, expired))
     limit.daemon = True
     try:
         connection.connect()
-        limit.args = (connection.sock, over)
+        limit.args = (connection.sock, expired)
         limit.start()
         connection.request("GET", path, headers=AS_NGINX)
         response = connection.getresponse()
         body = plain(response.read(2000).decode(errors="replace"))
         release = response.getheader("x-release")
     except (OSError, http.client.HTTPException) as error:
-        raise (TimeoutError("timed out") if over.is_set() else error) from error
-    # http.client's, of what is no HTTP. Last: an untrusted certificate is a ValueError, too.
+        raise (TimeoutError("timed out") if expired.is_set() else error) from error
+    # http.client raises these for invalid HTTP. Last, as an untrusted certificate is a ValueError
+    # too.
     except (ValueError, RecursionError) as error:
-        raise http.client.HTTPException(f"no HTTP answer ({type(error).__name__})") from error
+        raise http.client.HTTPException(f"not an HTTP response ({type(error).__name__})") from error
     finally:
         limit.cancel()
         connection.close()
-    if over.is_set():
+    if expired.is_set():
         raise TimeoutError("timed out")
     return Answer(response.status, release if release is None else plain(release, 100), body)
 
 
-def _cut(connection: socket.socket, over: threading.Event) -> None:
-    over.set()
+def _shut_down(connection: socket.socket, expired: threading.Event) -> None:
+    expired.set()
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)

@@ -1,8 +1,9 @@
-"""Keeps the lock of a whole deploy for as long as the deployer at the other end is alive.
+"""Hold the server's deploy lock while the deployer at the other end of the connection is alive.
 
-The deployer sends this program over its own SSH connection, on a bare server too, and then a line
-a second; the last one is "end". Five seconds without one, or the end of the connection, and the
-lock is free. Where the connection was lost before an app was released, its history says so.
+The deployer sends this program over its SSH connection, to a bare server too, then a line a second
+as a heartbeat, and "end" last. The lock is released 5 seconds after the last heartbeat, or when the
+connection closes. If the connection is lost before an app is released, the app's history records
+it.
 """
 
 from __future__ import annotations
@@ -24,37 +25,37 @@ LOCK = Path("/run/onebox.lock")
 HOLD = Path("/var/lib/onebox/hold.json")
 STATE = Path("/var/lib/onebox")
 PATIENCE = 5  # seconds without a heartbeat
-WAIT = 600  # seconds to wait for others, by default
-EVERY = 15  # seconds between two lines that say so
+WAIT = 600  # seconds to wait for another deploy, by default
+EVERY = 15  # seconds between two messages about waiting
 END = b"end"
 LOCKED = 3
 
 
 def main(who: str, wait: float, apps: list[str]) -> int:
-    """Take the lock for `who` and keep it; return 3 with the reason where that can't be.
+    """Take the lock for `who` and hold it; print the reason and return 3 if it cannot be taken.
 
     `apps` are those that the deploy is about to release.
     """
     deployer = _Deployer()
-    with opened() as file:
+    with open_lock() as file:
         reason = acquire(file, who, wait, lambda text: print(text, flush=True), deployer.is_alive)
         if not deployer.alive:
             return 0
         print(reason or "locked", flush=True)
         if reason:
             return LOCKED
-        begun = time.time()
+        started = time.time()
         while deployer.is_alive(PATIENCE):
             pass
         if not deployer.ended:
             for app in apps:
                 with suppress(OSError, ValueError):
-                    record_interruption(STATE / app / "history.jsonl", app, who, begun)
+                    record_interruption(STATE / app / "history.jsonl", app, who, started)
     return 0
 
 
-def opened() -> TextIO:
-    """Open the lock's file: for root alone, as whoever can open it can keep deploys away."""
+def open_lock() -> TextIO:
+    """Open the lock file, which only root can: whoever opens it can block deploys."""
     return os.fdopen(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600), "r+")
 
 
@@ -65,20 +66,20 @@ def acquire(
     report: Callable[[str], object],
     pause: Callable[[float], bool],
 ) -> str:
-    """Lock the file for `who`, waiting up to `wait` seconds; return why that can't be, or nothing.
+    """Lock the file for `who`, waiting up to `wait` seconds; return why it failed, or "".
 
-    A hold is not waited for: a person ends it. `pause` waits so many seconds, and returns whether
-    there is any use in going on.
+    A hold fails at once: only an administrator ends it. `pause` waits that many seconds, and
+    returns whether to go on waiting.
     """
-    deadline, said = time.monotonic() + wait, -float(EVERY)
-    while not (reason := held()) and not take(file, who):
+    deadline, reported = time.monotonic() + wait, -float(EVERY)
+    while not (reason := hold_reason()) and not try_lock(file, who):
         now = time.monotonic()
-        reason = _taken(file)
+        reason = _describe_holder(file)
         if now >= deadline:
             return f"{reason}." + (f" Gave up after {wait:.0f} s." if wait else "")
-        if now - said >= EVERY:
-            report(f"{reason}. Waiting for at most {deadline - now:.0f} s; Ctrl-C ends that.")
-            said = now
+        if now - reported >= EVERY:
+            report(f"{reason}. Waiting for at most {deadline - now:.0f} s; Ctrl-C to stop.")
+            reported = now
         if not pause(min(1, deadline - now)):
             return reason
     return reason
@@ -86,13 +87,13 @@ def acquire(
 
 @contextmanager
 def locked(who: str) -> Iterator[str]:
-    """Hold the lock for `who` where nobody has it; or yield the reason why not."""
-    with opened() as file:
+    """Hold the lock for `who` if it is free; yield the reason if it is not."""
+    with open_lock() as file:
         yield acquire(file, who, 0, print, lambda _: False)
 
 
 def switching() -> list[str]:
-    """Return the apps whose release is being made or switched."""
+    """Return the apps with a deploy, rollback or restart under way."""
     command = ["systemctl", "list-units", "--plain", "--no-legend", "onebox-release-*.service"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     names = (line.split()[0] for line in result.stdout.splitlines())
@@ -100,43 +101,43 @@ def switching() -> list[str]:
 
 
 def wait_for_switches(wait: float, report: Callable[[str], object]) -> None:
-    """Wait until no app is switching releases, so many seconds at most."""
-    deadline, said = time.monotonic() + wait, -float(EVERY)
-    while (apps := switching()) and not held() and (left := deadline - time.monotonic()) > 0:
-        if time.monotonic() - said >= EVERY:
+    """Wait until no app is switching releases, for at most `wait` seconds."""
+    deadline, reported = time.monotonic() + wait, -float(EVERY)
+    while (apps := switching()) and not hold_reason() and (left := deadline - time.monotonic()) > 0:
+        if time.monotonic() - reported >= EVERY:
             report(f"A deploy of {', '.join(apps)} is under way. Waiting for at most {left:.0f} s.")
-            said = time.monotonic()
+            reported = time.monotonic()
         time.sleep(min(1, left))
 
 
 def wait_until_free(wait: float, report: Callable[[str], object]) -> None:
-    """Wait until no deploy has the lock, so many seconds at most, and take nothing."""
-    deadline, said = time.monotonic() + wait, -float(EVERY)
-    while (who := holder()) and not held() and (left := deadline - time.monotonic()) > 0:
-        if time.monotonic() - said >= EVERY:
+    """Wait until the lock is free, for at most `wait` seconds, without taking it."""
+    deadline, reported = time.monotonic() + wait, -float(EVERY)
+    while (who := holder()) and not hold_reason() and (left := deadline - time.monotonic()) > 0:
+        if time.monotonic() - reported >= EVERY:
             report(f"{who} is deploying to this server. Waiting for at most {left:.0f} s.")
-            said = time.monotonic()
+            reported = time.monotonic()
         time.sleep(min(1, left))
 
 
 def holder() -> str | None:
-    """Return who has the lock, or None. Only looked at: trying it would keep a deploy out."""
-    return (LOCK.read_text().strip() or "somebody") if is_locked(LOCK) else None
+    """Return the lock's holder, or None. Trying to lock it could fail a deploy."""
+    return (LOCK.read_text().strip() or "an unknown user") if is_locked(LOCK) else None
 
 
-def is_locked(path: Path, locks: Path = Path("/proc/locks")) -> bool:
-    """Check whether somebody holds a lock, without trying it: that would keep a deploy away."""
+def is_locked(path: Path, locks_file: Path = Path("/proc/locks")) -> bool:
+    """Check whether a file is locked, without trying it: that could fail a deploy."""
     try:
         file = path.stat()
-        held = locks.read_text()
+        locks_text = locks_file.read_text()
     except OSError:
         return False
     device = f"{os.major(file.st_dev):02x}:{os.minor(file.st_dev):02x}:{file.st_ino}"
-    return f" {device} " in held
+    return f" {device} " in locks_text
 
 
-def take(file: TextIO, who: str) -> bool:
-    """Lock the file and write down who has it; tell whether that went well."""
+def try_lock(file: TextIO, who: str) -> bool:
+    """Lock the file and write its holder to it; return whether it was free."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -148,8 +149,8 @@ def take(file: TextIO, who: str) -> bool:
     return True
 
 
-def held(*, named: bool = True) -> str:
-    """Return why deploys are on hold, and by whom if it is to be named; or nothing."""
+def hold_reason(*, named: bool = True) -> str:
+    """Return why deploys are on hold, with who set it if `named`; "" if they are not."""
     if not HOLD.exists():
         return ""
     hold = json.loads(HOLD.read_text())
@@ -158,22 +159,22 @@ def held(*, named: bool = True) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span as a person reads it."""
+    """Return a time span in seconds or minutes."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def record_interruption(history: Path, app: str, who: str, begun: float) -> None:
-    """Write to an app's history that a deploy was cut off, unless its release has begun.
+def record_interruption(history: Path, app: str, who: str, started: float) -> None:
+    """Record in an app's history that a deploy was interrupted, unless its release has begun.
 
-    What was released in this run has its line; a release that is under way writes its own.
+    A release of this run has its own entry; one that is under way writes its own.
     """
-    if not history.parent.is_dir() or _is_released(history, begun) or _is_under_way(app):
+    if not history.parent.is_dir() or _is_released(history, started) or _is_under_way(app):
         return
     entry = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "what": "deploy", "release": "", "before": "", "who": who, "result": "interrupted",
         "why": f"The deployer's connection was lost before {app} was released. Deploy again.",
-        "seconds": round(time.time() - begun, 1),
+        "seconds": round(time.time() - started, 1),
     }  # fmt: skip
     with os.fdopen(os.open(history, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b") as file:
         size = file.seek(0, os.SEEK_END)
@@ -184,11 +185,11 @@ def record_interruption(history: Path, app: str, who: str, begun: float) -> None
         os.fsync(file.fileno())
 
 
-def _is_released(history: Path, begun: float) -> bool:
+def _is_released(history: Path, started: float) -> bool:
     lines = history.read_text().splitlines()[-10:] if history.exists() else []
     for line in lines:
         with suppress(ValueError, KeyError):
-            if datetime.fromisoformat(json.loads(line)["at"]).timestamp() >= int(begun):
+            if datetime.fromisoformat(json.loads(line)["at"]).timestamp() >= int(started):
                 return True
     return False
 
@@ -198,10 +199,10 @@ def _is_under_way(app: str) -> bool:
     return subprocess.run(command, check=False, timeout=30).returncode == 0
 
 
-def _taken(file: TextIO) -> str:
-    """Return who has the lock, and for how long."""
+def _describe_holder(file: TextIO) -> str:
+    """Return the lock's holder, and for how long it has had the lock."""
     file.seek(0)
-    who = file.read().strip() or "Somebody"
+    who = file.read().strip() or "An unknown user"
     age = max(0, time.time() - os.fstat(file.fileno()).st_mtime)
     return f"{who} has been deploying to this server for {duration(age)}"
 
@@ -210,19 +211,18 @@ class _Deployer:
     """The other end of the connection."""
 
     def __init__(self) -> None:
-        self.heard = time.monotonic()
+        self.last_heartbeat = time.monotonic()
         self.alive = True
         self.ended = False
 
     def is_alive(self, seconds: float) -> bool:
-        """Wait for the next line, so many seconds at most; tell whether there is any use in going
-        on."""
+        """Wait up to `seconds` for the next line; return whether the deployer is alive."""
         if select.select([0], [], [], seconds)[0]:
-            said = os.read(0, 4096)
-            self.heard = time.monotonic()
-            self.ended = END in said
-            self.alive = bool(said) and not self.ended
-        elif time.monotonic() - self.heard >= PATIENCE:
+            data = os.read(0, 4096)
+            self.last_heartbeat = time.monotonic()
+            self.ended = END in data
+            self.alive = bool(data) and not self.ended
+        elif time.monotonic() - self.last_heartbeat >= PATIENCE:
             self.alive = False
         return self.alive
 

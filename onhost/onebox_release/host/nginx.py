@@ -1,4 +1,4 @@
-"""nginx's configuration, as far as an app leaves it."""
+"""Remove an app from nginx's configuration."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onebox_release.host import durable, systemd
 TEST = ["/usr/sbin/nginx", "-t", "-q", "-c"]
 
 
-def leave_out(app: App) -> None:
-    """Have nginx serve everything but an app.
+def remove_site(app: App) -> None:
+    """Remove an app's site from nginx's configuration, and reload nginx.
 
-    The new folder holds what a deploy without the app would place, so that one finds nothing to
-    do.
+    The new folder equals what a deploy without the app installs, so the next deploy changes
+    nothing.
     """
     link = app.nginx
     site = f"sites/{app.name}.conf"
@@ -43,5 +43,5 @@ def _install(link: Path, files: dict[str, str]) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         shutil.rmtree(new)
-        raise ReleaseError(f"nginx refuses a configuration without it: {result.stderr}")
+        raise ReleaseError(f"nginx rejects its configuration without the app: {result.stderr}")
     durable.point(link, str(new))

@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs, run as one of its roles: the system user of the same name."""
+"""PostgreSQL's client programs, run as one of its roles: the system user of the same name."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from onebox_release.host import durable
 from onebox_release.report import plain
 
 SUPERUSER = "postgres"
-ANSWER = 20  # seconds for a query of ours
-MOST = 1 << 20  # bytes of an answer; the app's own functions may make any answer of a table
-MEMORY = 256 << 20  # bytes that psql, which holds an answer as a whole, may take
+ANSWER = 20  # seconds for one query
+MOST = 1 << 20  # bytes of a result; the app's own functions can return any amount
+MEMORY = 256 << 20  # bytes of memory for psql, which buffers the whole result
 LOCK_WAIT = 60  # seconds that a dump waits for a table
-TIMED_OUT = (124, 137)  # exit codes of timeout(1), the second where it had to kill
-# An app's role or database may have settings of its own, which would be ours, too.
+TIMED_OUT = (124, 137)  # 137 after SIGKILL
+# Override settings that the app's role or database may have, and that would apply to us.
 OPTIONS = (
     "-c role=none -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
-    " -c local_preload_libraries="  # one that is missing ends each connection
+    " -c local_preload_libraries="  # a missing library fails each connection
 )
 TRUSTED = " -c search_path=pg_catalog"
 DATABASES_OF = """
@@ -38,7 +38,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class QueryError(ReleaseError):
-    """The database refused a query, or didn't answer; `state` is its SQLSTATE, if it gave one."""
+    """The database rejected a query or did not answer; `state` is the SQLSTATE, if any."""
 
     def __init__(self, message: str, state: str = "") -> None:
         super().__init__(message)
@@ -46,32 +46,32 @@ class QueryError(ReleaseError):
 
 
 def query(sql: str, *, role: str, database: str = "postgres", seconds: int = ANSWER) -> str:
-    """Return what a query answers. A superuser's sees no schema but PostgreSQL's own.
+    """Return a query's output. A superuser's search path has only PostgreSQL's own schema.
 
-    Raises QueryError where the database refuses, or doesn't answer in time. The superuser asks no
-    database of an app's: what an app made there could run as him.
+    Raises QueryError if the database rejects the query or does not answer in time. Do not query an
+    app's database as a superuser: what the app created there could run with those rights.
     """
     options = f"{OPTIONS} -c statement_timeout={seconds}s -c lock_timeout={seconds}s"
     options += TRUSTED if role == SUPERUSER else ""
     psql = ["psql", "-XqAt", "-v", "VERBOSITY=verbose", "-d", database, "-c", sql]
-    bounds = [*_within(seconds + 5), "prlimit", f"--data={MEMORY}"]
+    bounds = [*_timeout(seconds + 5), "prlimit", f"--data={MEMORY}"]
     result = captured(_as(role, "env", f"PGOPTIONS={options}", *bounds, *psql))
     if len(result.stdout) + len(result.stderr) > MOST:
-        raise QueryError(f"database: more than {MOST >> 20} MiB of answer to the role {role}.")
+        raise QueryError(f"database: the role {role} got a result of more than {MOST >> 20} MiB.")
     if result.returncode in TIMED_OUT:
-        raise QueryError(f"database: no answer within {seconds} s to the role {role}.")
+        raise QueryError(f"database: no answer to the role {role} within {seconds} s.")
     if result.returncode:
         found = SQLSTATE.search(result.stderr)
-        told = DETAIL.sub("", SQLSTATE.sub("", result.stderr)).strip()
+        message = DETAIL.sub("", SQLSTATE.sub("", result.stderr)).strip()
         raise QueryError(
-            f"database: the role {role} got an error from {database}: {plain(told, 500)}",
+            f"database: the role {role} got an error from {database}: {plain(message, 500)}",
             found[1] if found else "",
         )
     return result.stdout
 
 
 def captured(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command; return what it writes. Soon after MOST bytes it is cut off."""
+    """Run a command and return its output. It is stopped soon after MOST bytes."""
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, cwd="/") as process:
         files = [file for file in (process.stdout, process.stderr) if file]
@@ -92,17 +92,17 @@ def captured(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def exists(database: str) -> bool:
-    """Tell whether there is such a database. Raises ReleaseError where nobody answers."""
+    """Check whether a database exists. Raises ReleaseError if PostgreSQL does not answer."""
     return database in query("select datname from pg_database", role=SUPERUSER).split()
 
 
 def databases_of(role: str) -> list[str]:
-    """Return the databases in which a role owns something, or was granted something."""
+    """Return the databases in which a role owns objects or has privileges."""
     return query(DATABASES_OF.format(role=role), role=SUPERUSER).splitlines()
 
 
 def open_to_superuser(database: str) -> None:
-    """Undo what its owner can do to keep a database from being dumped or dropped."""
+    """Revert settings by which a database's owner can prevent its dump or drop."""
     sql = (
         f'alter database "{database}" allow_connections true connection limit -1 is_template false'
     )
@@ -110,13 +110,13 @@ def open_to_superuser(database: str) -> None:
 
 
 def dump(database: str, path: Path, seconds: int) -> None:
-    """Write a dump for pg_restore, which is there whole or not at all.
+    """Write a dump for pg_restore, atomically.
 
-    Raises ReleaseError where that fails, or takes longer.
+    Raises ReleaseError if it fails or takes longer than `seconds`.
     """
     new = path.with_suffix(".new")
     wait = f"--lock-wait-timeout={LOCK_WAIT}s"
-    options = ["env", f"PGOPTIONS={OPTIONS}", *_within(seconds)]
+    options = ["env", f"PGOPTIONS={OPTIONS}", *_timeout(seconds)]
     pg_dump = [*options, "pg_dump", "--format=custom", wait, database]
     with new.open("wb") as file:
         result = subprocess.run(
@@ -124,20 +124,20 @@ def dump(database: str, path: Path, seconds: int) -> None:
         )
         if result.returncode:
             new.unlink()
-            told = plain(result.stderr.decode(errors="replace").strip(), 1000)
+            message = plain(result.stderr.decode(errors="replace").strip(), 1000)
             if result.returncode in TIMED_OUT:
-                told = f"not done within {seconds} s (`migrate_timeout`). {told}"
-            raise ReleaseError(f"The dump of the database {database} failed: {told}")
+                message = f"not finished within {seconds} s (`migrate_timeout`). {message}"
+            raise ReleaseError(f"The dump of the database {database} failed: {message}")
         durable.sync(file)
     durable.rename(new, path)
 
 
 def prompt(database: str, *, role: str) -> bool:
-    """Run psql on this terminal or what is piped in; tell whether all of it went well.
+    """Run psql on this terminal or on piped input; return whether it succeeded.
 
-    It reads no file of the role's, which the app could have written.
+    It reads no files of the role, which the app could have written.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is psql's, to cancel a query
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql uses Ctrl-C to cancel a query
     environment = {name: os.environ[name] for name in TERMINAL if name in os.environ}
     environment |= {"PATH": PATH, "HOME": "/nonexistent", "PSQLRC": "/dev/null"}
     environment |= {"PSQL_HISTORY": "/dev/null", "PGSYSCONFDIR": "/nonexistent"}
@@ -149,5 +149,5 @@ def _as(role: str, *command: str) -> list[str]:
     return ["runuser", "-u", role, "--", *command]
 
 
-def _within(seconds: int) -> list[str]:
+def _timeout(seconds: int) -> list[str]:
     return ["timeout", "--kill-after=5", str(seconds)]

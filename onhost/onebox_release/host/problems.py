@@ -1,4 +1,4 @@
-"""What the server found when it looked at itself: onebox-watch keeps it."""
+"""The open problems that onebox-watch found."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from typing import Any
 from onebox_release.host import untrusted
 
 FILE = Path("/var/lib/onebox-watch/state.json")
-SPARE = Path("/run/onebox-watch/state.json")  # in memory: newer, while the disk takes nothing
+SPARE = Path("/run/onebox-watch/state.json")  # in tmpfs; newer, while the disk is full
 
 
 def newest(file: Path = FILE, spare: Path = SPARE) -> Path:
-    """Return where the last look was written down."""
+    """Return the file with the latest state."""
     return spare if spare.exists() else file
 
 
 def read(path: Path | None = None) -> dict[str, Any] | None:
-    """Return when it looked last (seconds of the epoch) and what is wrong; None if never."""
+    """Return when the checks last ran (seconds of the epoch) and the open problems; None if
+    never."""
     try:
-        # Its folder is the checks' user's, who has no other rights.
+        # The checks' unprivileged user owns the folder.
         data = json.loads(untrusted.read(path or newest()))["data"]
     except (OSError, ValueError, KeyError):
         return None
-    told = ("key", "what", "do", "since")
+    keys = ("key", "what", "do", "since")
     return {
         "at": data["at"],
-        "open": [{name: problem[name] for name in told} for problem in data["open"].values()],
+        "open": [{name: problem[name] for name in keys} for problem in data["open"].values()],
     }

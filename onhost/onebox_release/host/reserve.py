@@ -1,8 +1,8 @@
-"""The disk's last space, which only root and PostgreSQL may use.
+"""The disk's reserved blocks, for root and PostgreSQL only.
 
-ext4 reserves blocks for root and for one group: here PostgreSQL's. An app, nginx's workers or a
-build that fill the disk get an error, while PostgreSQL goes on writing its log (WAL): without that
-it stops and can't start again.
+ext4 reserves blocks for root and one group, here PostgreSQL's. If an app, nginx's workers or a
+build fill the disk, they get an error, while PostgreSQL can still write its log (WAL): without that
+it stops and cannot start again.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ SHARE = 0.05
 
 @dataclass(frozen=True)
 class Mount:
-    """A file system, where it is mounted."""
+    """A mounted file system."""
 
     device: str
-    """Its number, as in "8:1"."""
+    """Its device number, as in "8:1"."""
     path: str
     kind: str
     options: str
-    """Those of the mount, then those of the file system."""
+    """Mount options, then those of the file system."""
 
 
 def mount_of(path: Path, mounts: str) -> Mount:
-    """Return the mount that a path is on, out of the text of /proc/self/mountinfo."""
+    """Return the mount that a path is on, from the text of /proc/self/mountinfo."""
     found = Mount("", "/", "", "")
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
@@ -48,42 +48,42 @@ def mount_of(path: Path, mounts: str) -> Mount:
     return found
 
 
-def is_kept() -> bool:
-    """Tell whether the reserve is in effect, or can't be had on this file system."""
+def is_applied() -> bool:
+    """Check whether the reserve is set; also true if the file system has none."""
     mount = mount_of(DATA, MOUNTS.read_text())
-    return mount.kind != "ext4" or _is_for(mount, grp.getgrnam(GROUP).gr_gid)
+    return mount.kind != "ext4" or _has_group(mount, grp.getgrnam(GROUP).gr_gid)
 
 
-def keep() -> None:
-    """Have the file system of PostgreSQL's data keep its reserve for PostgreSQL, too.
+def apply() -> None:
+    """Reserve blocks for PostgreSQL on the file system of its data.
 
-    The size is written to the file system; the group lasts until it is mounted again.
+    The size is stored in the file system; the group lasts until the next mount.
     """
     mount = mount_of(DATA, MOUNTS.read_text())
     if mount.kind != "ext4":
-        log(f"{mount.path} is {mount.kind}, which keeps no reserve: watch how full the disk is")
+        log(f"{mount.path} is {mount.kind}, which has no reserved blocks: monitor its free space")
         return
     _enlarge(mount)
     group = grp.getgrnam(GROUP).gr_gid
-    if not _is_for(mount, group):
+    if not _has_group(mount, group):
         _run("mount", "-o", f"remount,resgid={group}", mount.path)
 
 
-def _is_for(mount: Mount, group: int) -> bool:
+def _has_group(mount: Mount, group: int) -> bool:
     return f"resgid={group}" in mount.options.split(",")
 
 
 def _enlarge(mount: Mount) -> None:
-    """Give a file system that was made with a small reserve, or none, one that is large enough."""
+    """Raise the reserve of a file system that was created with a small one or none."""
     disk = os.statvfs(mount.path)
-    wanted = int(min(MOST / disk.f_frsize, SHARE * disk.f_blocks))
-    # What is left of free blocks for others may be less than the reserve: 0 on a full disk.
-    if disk.f_bavail > 0 and disk.f_bfree - disk.f_bavail < wanted:
-        _run("tune2fs", "-r", str(wanted), f"/dev/block/{mount.device}")
+    needed = int(min(MOST / disk.f_frsize, SHARE * disk.f_blocks))
+    # On a full disk, f_bavail is 0 and hides the size of the reserve.
+    if disk.f_bavail > 0 and disk.f_bfree - disk.f_bavail < needed:
+        _run("tune2fs", "-r", str(needed), f"/dev/block/{mount.device}")
 
 
 def _run(*command: str) -> None:
-    """Run a command; what it says goes to the journal, for a container may allow less."""
+    """Run a command and log its error only: a container may not allow it."""
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         log(f"{' '.join(command)}: {result.stderr.strip()}")

@@ -1,7 +1,7 @@
-"""Files and folders that somebody else can write to, handled by root.
+"""Root's handling of files and folders that other users can write to.
 
-Whoever writes there may put a FIFO, a device, a link or a sparse terabyte where a file is expected,
-and exchange them at any moment.
+Their owner may put a FIFO, a device, a link or a sparse terabyte where a file is expected, and swap
+them at any moment.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from onebox_release.errors import ReleaseError
 
 MIB = 1024 * 1024
-DEEPEST = 100  # levels of folders; of a path of 4,096 bytes each could have 40
+DEEPEST = 100  # levels of folders; a path of 4,096 bytes leaves 40 bytes for each
 MEMORY = 1 << 30  # bytes of address space
 
 
 def read(path: str | Path, limit: int = MIB, *, links: bool = False) -> bytes:
-    """Return a regular file's content, `limit` bytes at most; never wait for anything.
+    """Return up to `limit` bytes of a regular file, without blocking.
 
-    Raises OSError where there is none: a link (unless `links`), a FIFO and a device are none.
+    Raises OSError for anything else: a link (unless `links`), a FIFO, a device.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags if links else flags | os.O_NOFOLLOW)
@@ -37,26 +37,25 @@ def read(path: str | Path, limit: int = MIB, *, links: bool = False) -> bytes:
 
 
 def delete(path: Path) -> None:
-    """Delete a file or a folder with all that is in it, however deep, and follow no link.
+    """Delete a file or folder of any depth, without following links.
 
-    rm, because shutil.rmtree ends at a thousand levels. Raises ReleaseError where it fails.
+    Uses rm, because shutil.rmtree fails below a thousand levels. Raises ReleaseError if it fails.
     """
     _run("rm", "-rf", "--", str(path))
 
 
 def archive(file: Path, *paths: Path, root: Path, most: int) -> bool:
-    """Write an archive of what is below `root`, for root alone, of `most` bytes; return whether
-    all is in it: folders below DEEPEST levels are left out.
+    """Write an archive of `paths` for root only, at most `most` bytes; return whether it is
+    complete: folders below DEEPEST levels are left out.
 
-    tar, because it opens no FIFO, follows no link, and passes over the holes of sparse files,
-    which tarfile reads as bytes. It writes the whole path of each file, and keeps that in memory:
-    of folders of 2,000 levels, 144 MB on the disk, it made 7 GB. Raises ReleaseError where it
-    fails.
+    Uses tar, because it opens no FIFO, follows no links and skips the holes of sparse files, which
+    tarfile reads as bytes. tar writes and buffers each file's whole path: 2,000 levels of folders,
+    144 MB on the disk, made 7 GB. Raises ReleaseError if it fails.
     """
     names = [str(path.relative_to(root)) for path in paths]
     find = ["find", *names, "-xdev"]
     tar = ["tar", "--create", "--gzip", "--sparse", "--numeric-owner", f"--file={file}"]
-    tar += ["--warning=no-file-ignored"]  # a socket is no data
+    tar += ["--warning=no-file-ignored"]  # it warns of sockets
     tar += ["--null", "--no-recursion", "--verbatim-files-from", "--files-from=-"]
     limits = ["prlimit", f"--fsize={most}", f"--as={MEMORY}"]
     os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
@@ -64,7 +63,7 @@ def archive(file: Path, *paths: Path, root: Path, most: int) -> bool:
         with subprocess.Popen(
             [*find, "-maxdepth", str(DEEPEST), "-print0"], cwd=root, stdout=subprocess.PIPE
         ) as listing:
-            _run(*tar, within=limits, cwd=root, stdin=listing.stdout)
+            _run(*tar, prefix=limits, cwd=root, stdin=listing.stdout)
     except ReleaseError:
         file.unlink()
         raise
@@ -75,9 +74,9 @@ def archive(file: Path, *paths: Path, root: Path, most: int) -> bool:
     return not subprocess.run(deeper, cwd=root, capture_output=True, check=False).stdout
 
 
-def _run(*command: str, within: Sequence[str] = (), **arguments: Any) -> None:
+def _run(*command: str, prefix: Sequence[str] = (), **arguments: Any) -> None:
     result = subprocess.run(
-        [*within, *command],
+        [*prefix, *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,1 +1,1 @@
-"""From an archive to a release's code and packages. All that comes in is hostile."""
+"""From an archive to a release's code and packages. All input is untrusted."""

@@ -1,8 +1,8 @@
-"""An app's archive, read as a stream, by a reader that knows plain files alone.
+"""An app's archive, read as a stream by a parser that accepts only regular files.
 
-Whoever has a deploy key writes it. Python's tarfile reads more kinds of header than a release
-needs, and in Debian 12's version its regular expressions and its recursion let a small archive keep
-root busy for hours.
+A holder of a deploy key can write any archive. Python's tarfile parses more header types than a
+release needs, and in Debian 12's version its regular expressions and recursion let a small archive
+keep root busy for hours.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ PLAIN, LONG_NAME, EXTENDED, GLOBAL = {b"0", b"\0"}, b"L", b"x", b"g"
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold."""
+    """The limits of an archive."""
 
     size: int
     """Bytes, packed and unpacked."""
     entries: int
-    """Files, and the folders that they need."""
+    """Files and their folders."""
 
 
-# A deploy key's. The sample app with its tests has 60 files. Django, the largest framework in one
-# piece, has 6,900 in 25 MiB; a built front end has hundreds. ext4 has one inode for 16 KiB, so a
-# small server's 10 GB disk 655,360: one release takes 3 % of them at most.
+# Limits for deploy keys. The sample app with its tests has 60 files. Django, the largest framework
+# in one package, has 6,900 in 25 MiB; a built front end has hundreds. ext4 has one inode for 16
+# KiB, so 655,360 on a small server's 10 GB disk: one release takes 3 % of them at most.
 BY_KEY = Limits(128 << 20, 20_000)
-# A person's, who is root: a mistake in `source` is to end in words.
+# Limits for administrators, who are root, so that a mistake in `source` ends in a message.
 BY_PERSON = Limits(4 << 30, 200_000)
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file of an archive."""
+    """A file in an archive."""
 
     name: str
     size: int
     executable: bool
     chunks: Callable[[], Iterator[bytes]]
-    """Yields the content, once, before the next member is asked for."""
+    """Yields the content, once, before the next member is read."""
 
 
 def check(path: Path, digest: str, limits: Limits) -> None:
-    """Raise RefusedError unless a file is the archive that was announced, within its limits."""
+    """Raise RefusedError unless a file is the announced archive and within its limits."""
     try:
         _check(path, digest, limits)
     except RefusedError:
@@ -73,10 +73,10 @@ def _check(path: Path, digest: str, limits: Limits) -> None:
     with opened(path) as file:
         total, size = hashlib.sha256(), 0
         while chunk := file.read(CHUNK):
-            size = within(size + len(chunk), limits.size)
+            size = check_size(size + len(chunk), limits.size)
             total.update(chunk)
     if total.hexdigest() != digest:
-        raise RefusedError("The archive is not the one that was announced. Submit it again.")
+        raise RefusedError("The archive does not match its announced SHA-256. Submit it again.")
     with opened(path) as file:
         for _ in members(file, limits):
             pass
@@ -84,19 +84,18 @@ def _check(path: Path, digest: str, limits: Limits) -> None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[gzip.GzipFile]:
-    """Yield what a file has packed. Raises ReleaseError where that can't be read."""
+    """Yield the unpacked content of a file. Raises ReleaseError if it cannot be read."""
     try:
         with gzip.open(path) as file:
             yield file
     except (OSError, EOFError, zlib.error) as error:
-        raise ReleaseError(f"The archive can't be read: {error}.") from error
+        raise ReleaseError(f"Cannot read the archive: {error}.") from error
 
 
 def members(file: IO[bytes] | gzip.GzipFile, limits: Limits) -> Iterator[Member]:
-    """Yield a tar archive's members, which must all be plain files below its top.
+    """Yield the members of a tar archive: regular files with relative paths.
 
-    Raises RefusedError where there is more than the limits, ReleaseError where there is anything
-    else.
+    Raises RefusedError if it exceeds the limits, ReleaseError if it contains anything else.
     """
     source = _Source(file, limits.size)
     files: set[str] = set()
@@ -112,7 +111,7 @@ def members(file: IO[bytes] | gzip.GzipFile, limits: Limits) -> Iterator[Member]
             elif kind == EXTENDED:
                 name = _extended(content) or name
             continue
-        path = _path(name or _short(header))
+        path = _path(name or _ustar_name(header))
         name = None
         if kind not in PLAIN:
             raise _not_plain(path)
@@ -128,7 +127,7 @@ def members(file: IO[bytes] | gzip.GzipFile, limits: Limits) -> Iterator[Member]
         ):
             raise ReleaseError(f"The archive has {path!r} as a file and as a folder.")
         source.begin(size)
-        # No other bit: root owns these files, and one with setuid would make root of anybody.
+        # No other mode bit: root owns these files, and setuid would run as root.
         yield Member(path, size, bool(_number(header[100:108]) & 0o100), source.chunks)
         source.skip()
     source.end()
@@ -142,15 +141,15 @@ class _Source:
         self.left = self.padding = 0
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes. Raises ReleaseError where the archive ends before."""
+        """Return `size` bytes. Raises ReleaseError if the archive ends before."""
         content = self.file.read(size)
-        self.count = within(self.count + len(content), self.most)
+        self.count = check_size(self.count + len(content), self.most)
         if len(content) < size:
             raise ReleaseError("The archive ends in the middle of a file.")
         return content
 
     def header(self) -> bytes:
-        """Return the next header, or nothing at the end."""
+        """Return the next header, or no bytes at the end."""
         header = self.read(BLOCK)
         if not header.strip(b"\0"):
             return b""
@@ -160,60 +159,61 @@ class _Source:
         return header
 
     def small(self, size: int) -> bytes:
-        """Return the content of a header that goes before another one."""
+        """Return the content of an extension header."""
         if size > HEADER:
-            raise ReleaseError(f"The archive has a header of {size} bytes, more than {HEADER}.")
+            raise ReleaseError(f"The archive has a header of {size} bytes; the limit is {HEADER}.")
         content = self.read(size)
         self.read(-size % BLOCK)
         return content
 
     def begin(self, size: int) -> None:
-        """Come to a member's content."""
-        within(self.count + size, self.most)  # claimed: told before a byte of it is read
+        """Start a member's content."""
+        # Fails by the claimed size, before a byte of it is read.
+        check_size(self.count + size, self.most)
         self.left, self.padding = size, -size % BLOCK
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield what is left of a member's content."""
+        """Yield the rest of a member's content."""
         while self.left:
             chunk = self.read(min(self.left, CHUNK))
             self.left -= len(chunk)
             yield chunk
 
     def skip(self) -> None:
-        """Pass over what is left of a member."""
+        """Skip the rest of a member."""
         for _ in self.chunks():
             pass
         self.read(self.padding)
 
     def end(self) -> None:
-        """Read what fills the archive's last record up. Raises ReleaseError where it is more."""
+        """Read the padding after the last member. Raises ReleaseError if it has data."""
         while chunk := self.file.read(CHUNK):
-            self.count = within(self.count + len(chunk), self.most)
+            self.count = check_size(self.count + len(chunk), self.most)
             if chunk.strip(b"\0"):
-                raise ReleaseError("The archive goes on behind its end.")
+                raise ReleaseError("The archive has data after its end.")
 
 
-def within(size: int, most: int) -> int:
-    """Return a size. Raises RefusedError where it is more than allowed."""
+def check_size(size: int, most: int) -> int:
+    """Return a size. Raises RefusedError if it exceeds the limit."""
     if size > most:
-        raise RefusedError(f"The archive has more than {most >> 20} MiB. Nothing was changed.")
+        raise RefusedError(f"The archive is larger than {most >> 20} MiB. Nothing was changed.")
     return size
 
 
 def _number(field: bytes) -> int:
     found = OCTAL.fullmatch(field)
     if not found:
-        raise ReleaseError("The archive has a header with a number that is none.")
+        raise ReleaseError("The archive has a header with an invalid number.")
     return int(found[1], 8)
 
 
-def _short(header: bytes) -> bytes:
+def _ustar_name(header: bytes) -> bytes:
     name, prefix = (header[a:b].partition(b"\0")[0] for a, b in ((0, 100), (345, 500)))
     return b"/".join(part for part in (prefix, name) if part)
 
 
 def _extended(content: bytes) -> bytes | None:
-    """Return the path in an extended header, which may say nothing else of weight."""
+    """Return the path in an extended header. Raises ReleaseError for sparse files and links."""
     path = None
     while content:
         found = RECORD.match(content)
@@ -230,7 +230,7 @@ def _extended(content: bytes) -> bytes | None:
 
 
 def _path(name: bytes) -> str:
-    """Return a member's path. Raises ReleaseError where it leads out or is too long."""
+    """Return a member's path. Raises ReleaseError if it leaves the folder or is too long."""
     path = os.fsdecode(name.removeprefix(b"./"))
     parts = path.split("/")
     if {"", ".", ".."} & set(parts) or CONTROL.search(path):

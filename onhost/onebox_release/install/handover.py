@@ -1,7 +1,7 @@
-"""What an unprivileged user made becomes root's, if there is nothing in it but plain files.
+"""Transfer an unprivileged user's files to root, if they are only regular files and safe links.
 
-By then no process of that user is left, so nothing changes while it is checked. Still nothing is
-opened by a path of more than one part, and no link is followed.
+No process of that user is left by then, so nothing changes during the check. Still, every open uses
+a path of one part, and no link is followed.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass
-class Taken:
-    """How much was handed over."""
+class Total:
+    """The size of what was transferred."""
 
     bytes: int = 0
     files: int = 0
 
 
-def take_over(folder: Path, interpreter: str) -> Taken:
-    """Make all that is in a folder root's, readable by everybody who gets into it.
+def transfer_to_root(folder: Path, interpreter: str) -> Total:
+    """Make root the owner of everything in a folder, readable by all who can enter it.
 
-    A link may lead to the interpreter, or to what is in the folder. Raises ReleaseError, which
-    names what is in the way, where there is anything but files, folders and such links.
+    A link may point to the interpreter, or into the folder. Raises ReleaseError, naming the path,
+    for anything but files, folders and such links.
     """
-    taken = Taken()
+    total = Total()
     top = os.open(folder, OPEN | os.O_DIRECTORY)
     try:
         device = os.fstat(top).st_dev
-        _take(top, 0o755)
-        _walk(top, device, interpreter, taken)
+        _make_roots(top, 0o755)
+        _walk(top, device, interpreter, total)
     finally:
         os.close(top)
-    return taken
+    return total
 
 
-def _walk(top: int, device: int, interpreter: str, taken: Taken) -> None:
+def _walk(top: int, device: int, interpreter: str, total: Total) -> None:
     rest: list[tuple[str, ...]] = [()]
     while rest:
         path = rest.pop()
@@ -57,16 +57,16 @@ def _walk(top: int, device: int, interpreter: str, taken: Taken) -> None:
             for name in os.listdir(folder):  # noqa: PTH208 - it has no path
                 whole = (*path, name)
                 if CONTROL.search(name) or len(whole) > MOST_DEEP:
-                    raise _refused(whole, "has a name that no package needs")
+                    raise _refused(whole, "has an invalid or too long path")
                 state = os.lstat(name, dir_fd=folder)
-                _count(taken, state, whole)
+                _count(total, state, whole)
                 if stat.S_ISLNK(state.st_mode):
                     _link(folder, name, whole, interpreter)
                 elif state.st_dev != device:
                     raise _refused(whole, "is on another file system")
                 elif stat.S_ISDIR(state.st_mode):
                     with _opened(folder, (name,)) as below:
-                        _take(below, 0o755)
+                        _make_roots(below, 0o755)
                     rest.append(whole)
                 elif stat.S_ISREG(state.st_mode):
                     _file(folder, name, state, whole)
@@ -74,26 +74,26 @@ def _walk(top: int, device: int, interpreter: str, taken: Taken) -> None:
                     raise _refused(whole, "is not a file, folder or link")
 
 
-def _count(taken: Taken, state: os.stat_result, path: tuple[str, ...]) -> None:
-    taken.bytes += max(state.st_size, state.st_blocks * 512)
-    taken.files += 1
-    if taken.bytes > MOST_BYTES or taken.files > MOST_FILES:
+def _count(total: Total, state: os.stat_result, path: tuple[str, ...]) -> None:
+    total.bytes += max(state.st_size, state.st_blocks * 512)
+    total.files += 1
+    if total.bytes > MOST_BYTES or total.files > MOST_FILES:
         raise _refused(
-            path, f"is one too many: an environment has at most {MOST_BYTES >> 30} GiB"
+            path, f"exceeds the limit of an environment: {MOST_BYTES >> 30} GiB"
             f" and {MOST_FILES} files"
         )  # fmt: skip
 
 
 def _file(folder: int, name: str, state: os.stat_result, path: tuple[str, ...]) -> None:
     if state.st_nlink != 1:
-        raise _refused(path, "is linked from elsewhere")
+        raise _refused(path, "has more than one hard link")
     if state.st_mode & (stat.S_ISUID | stat.S_ISGID):
-        raise _refused(path, "would run as another user")
+        raise _refused(path, "has a setuid or setgid bit")
     file = os.open(name, OPEN, dir_fd=folder)
     try:
         if os.fstat(file).st_ino != state.st_ino:
-            raise _refused(path, "changed meanwhile")
-        _take(file, 0o755 if state.st_mode & 0o111 else 0o644)
+            raise _refused(path, "changed during the check")
+        _make_roots(file, 0o755 if state.st_mode & 0o111 else 0o644)
     finally:
         os.close(file)
 
@@ -101,15 +101,15 @@ def _file(folder: int, name: str, state: os.stat_result, path: tuple[str, ...]) 
 def _link(folder: int, name: str, path: tuple[str, ...], interpreter: str) -> None:
     target = os.readlink(name, dir_fd=folder)
     if target != interpreter:
-        # By its words alone, as nothing else is a link to follow on the way: no "..", no root.
+        # Checked as text, which is enough as no other link is on its path: relative, without "..".
         parts = target.split("/")
         if CONTROL.search(target) or {"", ".", ".."} & set(parts):
-            raise _refused(path, "leads out of the environment")
+            raise _refused(path, "points out of the environment")
     os.chown(name, 0, 0, dir_fd=folder, follow_symlinks=False)
 
 
-def _take(file: int, mode: int) -> None:
-    """Make an open file root's: its rights are its mode alone, no list of others."""
+def _make_roots(file: int, mode: int) -> None:
+    """Make an open file root's, with this mode and without ACLs or other attributes."""
     os.fchown(file, 0, 0)
     for name in _attributes(file):
         os.removexattr(file, name)
@@ -125,7 +125,7 @@ def _attributes(file: int) -> list[str]:
 
 @contextmanager
 def _opened(top: int, path: tuple[str, ...]) -> Iterator[int]:
-    """Open a folder part by part."""
+    """Open a folder, one part of its path at a time."""
     current = os.dup(top)
     try:
         for part in path:
@@ -138,5 +138,5 @@ def _opened(top: int, path: tuple[str, ...]) -> Iterator[int]:
 
 
 def _refused(path: tuple[str, ...], why: str) -> ReleaseError:
-    told = CONTROL.sub("?", "/".join(path))[:200]
-    return ReleaseError(f"The packages make an environment in which {told} {why}.")
+    shown = CONTROL.sub("?", "/".join(path))[:200]
+    return ReleaseError(f"The packages' environment is not accepted: {shown} {why}.")

@@ -1,7 +1,7 @@
-"""Runs within the unit that installs packages, as a user who may do nothing else.
+"""Run the installation of packages within its unit, as an unprivileged user.
 
-A program of its own: nothing is imported from beside it. Standard input has what to run, and the
-credentials, which so reach no argument list and no property of the unit.
+A program of its own that imports nothing from beside it. Commands and credentials come on standard
+input, so they are in no argument list and no property of the unit.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ WITH_KEY = ["ssh-agent", "sh", "-c", 'ssh-add -q - && exec "$@"', "sh"]
 
 
 def main() -> int:
-    """Run the commands, as long as they succeed; return the exit code of the last."""
+    """Run the commands until one fails; return the last exit code."""
     job = json.load(sys.stdin)
     Path(os.environ["TMPDIR"]).mkdir(exist_ok=True)
     for command in job["commands"]:
-        # The key is in the memory of an agent alone, which ends with the command.
+        # The key is only in the memory of an agent, which ends with the command.
         result = subprocess.run(
             [*WITH_KEY, *command] if job["key"] else command,
             env={**os.environ, **job["environment"]},
@@ -30,7 +30,7 @@ def main() -> int:
         )
         if result.returncode:
             return result.returncode
-    for command in job["afterwards"]:  # none of a deploy's business where one fails
+    for command in job["afterwards"]:  # a failure does not matter to the deploy
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return 0
 

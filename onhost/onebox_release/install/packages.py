@@ -1,8 +1,8 @@
-"""What an archive says about the packages that it needs, and what of it uv is given.
+"""An archive's packages, and the files that uv gets to install them.
 
-uv obeys what lies beside a lock file: `[tool.uv]` and uv.toml could have it write anywhere, run
-code, or read any file. So uv sees none of the archive's files, but a project of our own making: the
-lock as it is, and of the rest what is on the lists below, each value of its kind.
+uv obeys the files beside a lock file: `[tool.uv]` and uv.toml could make it write anywhere, run
+code or read any file. So uv sees none of the archive's files but a generated project: the lock file
+unchanged, and the settings that are listed below, each checked by type.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from onebox_release.host.bounded import bounded
 from onebox_release.install import pins, toml
 
 LOCK, REQUIREMENTS, PROJECT, SETTINGS = "uv.lock", "requirements.txt", "pyproject.toml", "uv.toml"
-OURS = (LOCK, REQUIREMENTS, SETTINGS, PROJECT)
-MOST_MEMBERS, LARGEST_MEMBER = 200, 256 * 1024  # of a workspace; bytes of its pyproject.toml
+PACKAGE_FILES = (LOCK, REQUIREMENTS, SETTINGS, PROJECT)
+MOST_MEMBERS, LARGEST_MEMBER = 200, 256 * 1024  # of a workspace; bytes of each pyproject.toml
 PYPI = "https://pypi.org/simple"
-# Where an index keeps its files, if not beside its pages.
-FILES_OF = {
+# Hosts of an index's files, if not the index's own.
+FILE_HOSTS = {
     "pypi.org": {"files.pythonhosted.org"},
     "test.pypi.org": {"test-files.pythonhosted.org"},
     "download.pytorch.org": {"download-r2.pytorch.org"},
@@ -82,7 +82,7 @@ _source = _table(
     index=_text, workspace=_flag, git=_text, rev=_text, tag=_text, branch=_text,
     subdirectory=_below, marker=_text, extra=_text, group=_text,
 )  # fmt: skip
-# What says where packages come from, or which of them: the lock was made under it.
+# Settings of where packages come from, and which of them: the lock was made with these.
 INDEXES: Mapping[str, Check] = {
     "index": _list(_index),
     "index-url": _text,
@@ -96,7 +96,7 @@ INDEXES: Mapping[str, Check] = {
     "no-build-package": _texts,
     "no-binary-package": _texts,
 }
-WANTED: Mapping[str, Check] = {
+UV_SETTINGS: Mapping[str, Check] = {
     **INDEXES,
     "package": _flag,
     "default-groups": _either(_texts, _one_of("all")),
@@ -113,7 +113,7 @@ WANTED: Mapping[str, Check] = {
     "sources": _map(_either(_source, _list(_source))),
     "workspace": _table(members=_list(_below), exclude=_list(_below)),
 }
-OF_PROJECT: Mapping[str, Check] = {
+PROJECT_KEYS: Mapping[str, Check] = {
     "name": _text,
     "version": _text,
     "requires-python": _text,
@@ -126,24 +126,24 @@ GROUPS = _map(_list(_either(_text, _map(_text))))
 
 @dataclass(frozen=True)
 class Project:
-    """What uv is given."""
+    """The files and facts of a project for uv."""
 
     files: dict[str, bytes]
-    """By their paths in the project's folder."""
+    """The files, by path in the project's folder."""
     locked: bool
-    """By uv.lock; else by requirements.txt."""
+    """True for uv.lock, False for requirements.txt."""
     names: frozenset[str]
-    """The packages."""
+    """The names of the packages."""
     builds: bool
     """Whether source distributions and git dependencies are built."""
     wheels: dict[str, int]
-    """Bytes of what is fetched for each package that the lock gives a size of."""
-    passed_over: list[str]
-    """What of the archive's settings uv is not given."""
+    """Download bytes of each package whose size the lock has."""
+    ignored: list[str]
+    """Settings of the archive that uv does not get."""
 
     @property
     def key(self) -> bytes:
-        """Return what makes an environment the same."""
+        """Return the bytes that identify the environment."""
         parts = [str(self.builds).encode()]
         for name in sorted(self.files):
             parts += [name.encode(), self.files[name]]
@@ -152,73 +152,75 @@ class Project:
 
 @dataclass(frozen=True)
 class Rules:
-    """What an archive's packages may be."""
+    """The rules for an archive's packages."""
 
     build: bool
-    """Whether code may be built: else a git dependency is none that can be installed."""
+    """Whether code may be built; git dependencies need that."""
     by_key: bool
-    """Whether a deploy key brought it: all is pinned by a hash then, and comes over HTTPS."""
+    """Whether a deploy key submitted it: then all packages need hashes and HTTPS."""
     indexes: frozenset[str] = frozenset()
-    """What the server's own settings and the inventory name, beside PyPI."""
+    """Indexes besides PyPI that the server's uv.toml and the inventory name."""
     machine: str = "x86_64"
 
 
 def collect(files: Iterable[tuple[str, int, Callable[[], bytes]]]) -> dict[str, bytes]:
-    """Return those files of an archive that are about its packages, of all by name, size and
-    content. Raises ReleaseError where one is too large."""
+    """Return the files of an archive that define its packages, out of all files by name, size and
+    content. Raises ReleaseError if one is too large."""
     found: dict[str, bytes] = {}
     for name, size, content in files:
-        if name in OURS:
+        if name in PACKAGE_FILES:
             if size > toml.MOST:
-                raise ReleaseError(f"{name} has more than {toml.MOST >> 20} MiB.")
+                raise ReleaseError(f"{name} is larger than {toml.MOST >> 20} MiB.")
             found[name] = content()
-        # Further down it may be any file, of a test say: uv asks for what it misses.
+        # Deeper ones may be unrelated, such as test data; uv reports a member that is missing.
         elif name.endswith(f"/{PROJECT}") and size <= LARGEST_MEMBER and len(found) < MOST_MEMBERS:
             found[name] = content()
     return found
 
 
 def read(files: Mapping[str, bytes], rules: Rules) -> Project:
-    """Return what uv is given of an archive's files. Raises ReleaseError where that may not be."""
-    return bounded("What the archive says about its packages", lambda: _read(files, rules))
+    """Return the project for uv. Raises ReleaseError if the archive's files break the rules."""
+    return bounded("A package file of the archive", lambda: _read(files, rules))
 
 
 def _read(files: Mapping[str, bytes], rules: Rules) -> Project:
     if LOCK not in files and REQUIREMENTS not in files:
         raise ReleaseError(f"The archive has no {LOCK} and no {REQUIREMENTS}.")
-    passed_over: list[str] = []
-    made: dict[str, bytes] = {}
-    indexes = {_bare(PYPI), *map(_bare, rules.indexes)}
+    ignored: list[str] = []
+    generated: dict[str, bytes] = {}
+    indexes = {_normalised(PYPI), *map(_normalised, rules.indexes)}
     if SETTINGS in files:
-        settings = _allowed(toml.read(SETTINGS, files[SETTINGS]), INDEXES, SETTINGS, passed_over)
+        settings = _allowed(toml.read(SETTINGS, files[SETTINGS]), INDEXES, SETTINGS, ignored)
         indexes |= _indexes(settings, rules)
-        made[SETTINGS] = toml.document(settings)
+        generated[SETTINGS] = toml.dumps(settings)
     if LOCK in files:
         if PROJECT not in files:
             raise ReleaseError(f"The archive has {LOCK} and no {PROJECT}.")
-        project = _project(toml.read(PROJECT, files[PROJECT]), PROJECT, passed_over)
+        project = _project(toml.read(PROJECT, files[PROJECT]), PROJECT, ignored)
         indexes |= _indexes(project["tool"]["uv"], rules)
-        made[PROJECT] = toml.document(project)
-        made.update(_of_members(files, project["tool"]["uv"].get("workspace", {}), passed_over))
-        made[LOCK] = files[LOCK]
+        generated[PROJECT] = toml.dumps(project)
+        generated.update(_of_members(files, project["tool"]["uv"].get("workspace", {}), ignored))
+        generated[LOCK] = files[LOCK]
         names, wheels = _locked(toml.read(LOCK, files[LOCK]), rules, indexes)
     else:
-        text = pins.only(_decoded(files[REQUIREMENTS]), build=rules.build, hashed=rules.by_key)
-        made[REQUIREMENTS] = text.encode()
+        text = pins.pinned_lines(
+            _decoded(files[REQUIREMENTS]), build=rules.build, hashed=rules.by_key
+        )
+        generated[REQUIREMENTS] = text.encode()
         words = (re.match(pins.PACKAGE, line) for line in text.splitlines())
         names, wheels = {word["name"] for word in words if word}, {}
-    return Project(made, LOCK in files, frozenset(names), rules.build, wheels, passed_over)
+    return Project(generated, LOCK in files, frozenset(names), rules.build, wheels, ignored)
 
 
 def _of_members(
-    files: Mapping[str, bytes], workspace: Mapping[str, list[str]], passed_over: list[str]
+    files: Mapping[str, bytes], workspace: Mapping[str, list[str]], ignored: list[str]
 ) -> Iterator[tuple[str, bytes]]:
     for name, content in files.items():
         folder = name.removesuffix(f"/{PROJECT}")
         globs = workspace.get("members", [])
         if folder != name and any(fnmatchcase(folder, glob.rstrip("/")) for glob in globs):
-            with suppress(ReleaseError):  # not one of them, or uv misses it
-                yield name, toml.document(_project(toml.read(name, content), name, passed_over))
+            with suppress(ReleaseError):  # not a member, or uv reports it
+                yield name, toml.dumps(_project(toml.read(name, content), name, ignored))
 
 
 def _decoded(content: bytes) -> str:
@@ -229,46 +231,46 @@ def _decoded(content: bytes) -> str:
 
 
 def _allowed(
-    table: Mapping[str, Any], checks: Mapping[str, Check], where: str, passed_over: list[str]
+    table: Mapping[str, Any], checks: Mapping[str, Check], where: str, ignored: list[str]
 ) -> dict[str, Any]:
-    kept = {}
+    allowed = {}
     for key, value in table.items():
         if key in checks and checks[key](value):
-            kept[key] = value
+            allowed[key] = value
         else:
-            passed_over.append(f"{where}: {key}")
-    return kept
+            ignored.append(f"{where}: {key}")
+    return allowed
 
 
-def _project(document: dict[str, Any], where: str, passed_over: list[str]) -> dict[str, Any]:
+def _project(document: dict[str, Any], where: str, ignored: list[str]) -> dict[str, Any]:
     tool = document.get("tool")
     own = tool.get("uv", {}) if isinstance(tool, dict) else {}
     if not isinstance(own, dict):
         raise ReleaseError(f"{where}: [tool.uv] is not a table.")
-    settings = _allowed(own, WANTED, f"{where}, [tool.uv]", passed_over)
-    # Whether there is a package to build decides how the lock names it; nothing is built of it.
+    settings = _allowed(own, UV_SETTINGS, f"{where}, [tool.uv]", ignored)
+    # This decides how the lock names the project; nothing is built from it.
     settings.setdefault("package", "build-system" in document)
     found: dict[str, Any] = {}
     if isinstance(project := document.get("project"), dict):
-        found["project"] = _allowed(project, OF_PROJECT, where, [])
+        found["project"] = _allowed(project, PROJECT_KEYS, where, [])
     if GROUPS(groups := document.get("dependency-groups", {})):
         found["dependency-groups"] = groups
     return {**found, "tool": {"uv": settings}}
 
 
 def _indexes(settings: Mapping[str, Any], rules: Rules) -> set[str]:
-    """Return the addresses of a file's indexes. Raises ReleaseError where one is none."""
+    """Return the URLs of a file's indexes. Raises ReleaseError if one is invalid."""
     found = [index.get("url", "") for index in settings.get("index", [])]
     found += [settings.get("index-url", PYPI), *settings.get("extra-index-url", [])]
     for url in found:
-        _over_https(url, "an index", rules)
-    return set(map(_bare, found))
+        _check_https(url, "an index", rules)
+    return set(map(_normalised, found))
 
 
 def _locked(
     lock: dict[str, Any], rules: Rules, indexes: set[str]
 ) -> tuple[set[str], dict[str, int]]:
-    """Return the packages of a lock, and the bytes of what would be fetched of them."""
+    """Return the packages of a lock file, and their download bytes."""
     names: set[str] = set()
     sizes: dict[str, int] = {}
     members = _members(lock)
@@ -285,17 +287,17 @@ def _locked(
             raise ReleaseError(f"{LOCK}: {name} has no source.")
         if "registry" in source:
             registry = source["registry"]
-            _over_https(registry, name, rules)
-            if _bare(registry) not in indexes:
-                raise _wrong(name, "comes from an index that the project doesn't name")
+            _check_https(registry, name, rules)
+            if _normalised(registry) not in indexes:
+                raise _rejected(name, "comes from an index that the project does not name")
             if size := _files(package, name, registry, rules):
                 sizes[name] = sizes.get(name, 0) + size
         elif "git" in source:
-            _git(source["git"], name, rules)
+            _check_git(source["git"], name, rules)
         elif not _is_own(source, name, members):
-            raise _wrong(
-                name, "comes from a folder, a file or an address, not from an index. Publish it, or"
-                " move its code into that of the app"
+            raise _rejected(
+                name, "comes from a folder, a file or a URL, not from an index. Publish it, or move"
+                " its code into the app"
             )  # fmt: skip
     return names, sizes
 
@@ -307,76 +309,76 @@ def _members(lock: dict[str, Any]) -> set[str]:
 
 
 def _is_own(source: Mapping[str, str], name: str, members: set[str]) -> bool:
-    """Tell whether a package is the project, or a member of its workspace: neither is installed."""
+    """Check whether a package is the project or a workspace member, which are not installed."""
     [(kind, path), *more] = source.items()
     if more or kind not in {"virtual", "editable", "directory"}:
         return False
     return path == "." or (name in members and _below(path))
 
 
-def _git(url: str, name: str, rules: Rules) -> None:
+def _check_git(url: str, name: str, rules: Rules) -> None:
     if not rules.build:
-        raise _wrong(name, "comes from git, which needs `build` among the app's settings")
+        raise _rejected(name, "comes from git, which needs the app's setting `build`")
     address, _, commit = url.partition("#")
     if urlsplit(address).scheme not in {"https", "ssh"} or not COMMIT.fullmatch(commit):
-        raise _wrong(name, "comes from git, but not over HTTPS or SSH by a commit")
+        raise _rejected(name, "comes from git; it must be pinned to a commit over HTTPS or SSH")
 
 
 def _files(package: dict[str, Any], name: str, registry: str, rules: Rules) -> int:
-    """Check what could be fetched of a package; return how many bytes it would be, or 0."""
+    """Check a package's files; return the bytes to download, 0 if unknown."""
     wheels, sdist = package.get("wheels", []), package.get("sdist")
     if not _list(lambda wheel: isinstance(wheel, dict))(wheels):
-        raise _wrong(name, "has wheels that are not a list")
+        raise _rejected(name, "has a `wheels` that is not a list")
     for file in [*wheels, *([sdist] if sdist is not None else [])]:
         if not isinstance(file, dict) or not _text(file.get("url")) or "path" in file:
-            raise _wrong(name, "has a file without an address")
-        _over_https(file["url"], name, rules)
-        _at_home(file["url"], name, registry, rules)
+            raise _rejected(name, "has a file without a URL")
+        _check_https(file["url"], name, rules)
+        _check_host(file["url"], name, registry, rules)
         if rules.by_key and not (_text(file.get("hash")) and HASH.fullmatch(file["hash"])):
-            raise _wrong(name, "has a file without a hash, which a deploy key's must have")
+            raise _rejected(name, "has a file without a hash, which deploy keys require")
     fitting = [wheel for wheel in wheels if _fits(wheel["url"], rules.machine)]
     sizes = [file.get("size", 0) for file in fitting or ([sdist] if sdist else [])]
     return max((size for size in sizes if isinstance(size, int) and size > 0), default=0)
 
 
 def _fits(url: str, machine: str) -> bool:
-    """Tell whether a wheel could be one for this machine, by its name."""
+    """Check by its name whether a wheel can run on this machine."""
     tag = urlsplit(url).path.removesuffix(".whl").rpartition("-")[2]
     return tag == "any" or ("linux" in tag and machine in tag and "musl" not in tag)
 
 
-def _at_home(url: str, name: str, registry: str, rules: Rules) -> None:
-    """Raise ReleaseError where a file is not its index's: it would be another's under its name."""
+def _check_host(url: str, name: str, registry: str, rules: Rules) -> None:
+    """Raise ReleaseError if a file is not on its index's host: it could be another's."""
     home, host = urlsplit(registry).hostname or "", urlsplit(url).hostname
-    if host == home or host in FILES_OF.get(home, ()):
+    if host == home or host in FILE_HOSTS.get(home, ()):
         return
-    if home in FILES_OF or rules.by_key:
-        raise _wrong(name, f"is said to be {home}'s, and lies at another host")
+    if home in FILE_HOSTS or rules.by_key:
+        raise _rejected(name, f"comes from the index {home}, but has a file on another host")
 
 
-def _over_https(url: str, what: str, rules: Rules) -> None:
+def _check_https(url: str, what: str, rules: Rules) -> None:
     try:
         parts = urlsplit(url)
         good = bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    # A person may have an index of their own without TLS; whoever has a key may not.
+    # An administrator may use an index without TLS; deploy keys may not.
     if not good or parts.scheme not in {"https", *(() if rules.by_key else ("http",))}:
-        raise _wrong(what, "has an address that is none of HTTPS")
+        raise _rejected(what, "has a URL that is not HTTPS")
 
 
-def _bare(url: str) -> str:
-    """Return an index's address as one compares it: without user, password and last slash."""
+def _normalised(url: str) -> str:
+    """Return an index's URL without user, password and trailing slash, for comparison."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
 
 
-def _wrong(name: str, what: str) -> ReleaseError:
+def _rejected(name: str, what: str) -> ReleaseError:
     return ReleaseError(f"The archive's {LOCK} or {PROJECT}: {name} {what}.")
 
 
 def indexes_of(variables: Mapping[str, str]) -> Iterator[str]:
-    """Yield the addresses of the indexes that variables for uv name."""
+    """Yield the URLs of indexes in uv's environment variables."""
     for variable in INDEX_VARIABLES:
         for word in variables.get(variable, "").split():
             name, separator, url = word.partition("=")
@@ -384,7 +386,7 @@ def indexes_of(variables: Mapping[str, str]) -> Iterator[str]:
 
 
 def indexes_in(document: Mapping[str, Any]) -> Iterable[str]:
-    """Yield those of a server's own uv.toml."""
+    """Yield the URLs of indexes in the server's uv.toml."""
     for index in document.get("index", []):
         yield str(index.get("url", ""))
     yield from filter(None, [document.get("index-url"), *document.get("extra-index-url", [])])

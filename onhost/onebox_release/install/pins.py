@@ -1,7 +1,7 @@
-"""What uv is given of a requirements.txt: packages with their versions, and nothing else.
+"""Filter a requirements.txt for uv: packages with their versions, and nothing else.
 
-Whoever has a deploy key writes that file, and uv reads it as root. `-r` would show any file of the
-server in uv's complaints, and `-e` would run what the archive brings.
+A holder of a deploy key can write that file. `-r` would show any file in uv's errors, and `-e`
+would run code of the archive.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 
 from onebox_release.errors import ReleaseError
 
-# No two repetitions of white space side by side: a line of blanks would take hours.
+# No two adjacent repetitions of white space: a line of blanks would take hours.
 PACKAGE = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\]\s*)?"
-# As the deployer's own check in settings/source.py has it.
+# Same as the deployer's check in settings/source.py.
 GIT = r"@\s*git\+(https|ssh)://\S+@[0-9a-f]{40}(#\S+)?"
 PINNED = re.compile(rf"{PACKAGE}(===?\s*[\w.!+-]+|{GIT})\s*(;.*)?")
 HASH = re.compile(r"\s--hash=[a-z0-9]+:[0-9a-f]+(?=\s|$)")
@@ -20,31 +20,33 @@ LONGEST = 4096  # characters of a line without its hashes
 COMMENT = re.compile(r"(^|\s)#.*")
 
 
-def only(text: str, *, build: bool = True, hashed: bool = False) -> str:
-    """Return the lines that pin a package, with their hashes, each on a line of its own.
+def pinned_lines(text: str, *, build: bool = True, hashed: bool = False) -> str:
+    """Return the lines that pin a package, each with its hashes on one line.
 
-    Raises ReleaseError where there is anything else: what comes from git where nothing may be
-    built, or has no hash where each must be `hashed`.
+    Raises ReleaseError for any other line: a git URL without `build`, or a line without a hash if
+    `hashed`.
     """
     pinned = []
     for line in text.replace("\\\n", " ").splitlines():
         whole = COMMENT.sub("", line)
-        wanted = " ".join(HASH.sub("", whole).split())
-        if not wanted:
+        pin = " ".join(HASH.sub("", whole).split())
+        if not pin:
             continue
-        if "\\" in wanted or len(wanted) > LONGEST or not PINNED.fullmatch(wanted):
+        if "\\" in pin or len(pin) > LONGEST or not PINNED.fullmatch(pin):
             raise ReleaseError(
-                'requirements.txt has a line that is no "name==version".'
-                " Name what the app needs in requirements.in, and make it by `uv pip compile`."
+                'requirements.txt has a line that is not "name==version".'
+                " List the packages in requirements.in, and run `uv pip compile`."
             )
         hashes = HASH.findall(whole)
-        if re.search(r"@\s*git\+", wanted):  # pinned by its commit
+        if re.search(r"@\s*git\+", pin):  # pinned by its commit
             if not build:
-                raise ReleaseError("requirements.txt names git: that needs the app's `build`.")
+                raise ReleaseError(
+                    "requirements.txt has a git URL, which needs the setting `build`."
+                )
         elif hashed and not hashes:
             raise ReleaseError(
-                "requirements.txt has a line without a hash, which a deploy key's must have."
-                " Make it by `uv pip compile --generate-hashes`."
+                "requirements.txt has a line without a hash, which deploy keys require."
+                " Run `uv pip compile --generate-hashes`."
             )
-        pinned.append(wanted + "".join(hashes))
+        pinned.append(pin + "".join(hashes))
     return "".join(f"{line}\n" for line in pinned)

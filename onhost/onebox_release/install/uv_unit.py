@@ -1,8 +1,8 @@
-"""uv, run as a user of its own in a unit that sees nothing of the server's but its programs.
+"""Run uv as a user of its own, in a unit that sees only the server's programs.
 
-The unit's root is empty but for what is listed here. It can write to a new environment, which
-appears where it will be, and to a cache that no other app's deploy reads; another one is for what
-deploy keys bring.
+The unit's root is empty except for what is listed here. It can write to a new environment, mounted
+at its final path, and to a cache that no other app's deploy reads; deploy keys have a separate
+cache.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from onebox_release.install.packages import Project
 
 UV = "/usr/local/lib/onebox/uv/bin/uv"
 INSIDE = "/usr/local/lib/onebox/programs/onebox_release/install/inside.py"
-SHARED = Path("/var/cache/onebox/uv")  # an older onebox's cache, for all apps
+SHARED = Path("/var/cache/onebox/uv")  # a shared cache of an older onebox
 SSH = "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=/project/known_hosts"
 
-# Seconds: PyTorch's 3 GB by 25 Mbit/s take 1,000; a C++ library is compiled in less.
+# Seconds: PyTorch's 3 GB take 1,000 at 25 Mbit/s; compiling a C++ library takes less.
 LONGEST = 1800
-TASKS = 512  # uv has 50 connections and a thread a core; `make -j` some more
+TASKS = 512  # uv has 50 connections and a thread per core; `make -j` starts some more
 LARGEST = 4 << 30  # bytes of one file; PyTorch's largest has 2.5 GB
-# Of the server's memory. uv took 120 MB for the sample app; it is stopped before an app is.
+# Of the server's memory. uv used 120 MB for the sample app; it is killed before an app is.
 MEMORY = "50%"
-EVERY = 0.1  # seconds between two looks at the disk, in which one writes 100 MB or less
-TOLD = 64 * 1024  # bytes of what uv says, at the end
+EVERY = 0.1  # seconds between two checks of the disk, which writes at most 100 MB in that time
+OUTPUT = 64 * 1024  # bytes of the end of uv's output
 
 VISIBLE = (
     "/etc/alternatives", "/etc/ca-certificates", "/etc/gai.conf", "/etc/gitconfig", "/etc/group",
@@ -51,9 +51,8 @@ VISIBLE = (
     "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/uv",
 )  # fmt: skip
 LINKS = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")  # to /usr, in Debian since 12
-# Clouds answer there with what is the server's: its user data, its keys. Twice, because a kernel
-# may know no filter for a unit; names are asked for all the same, some clouds' servers for them are
-# link-local.
+# Clouds serve the server's user data and keys there. Blocked twice, because a kernel may lack the
+# filter for units. DNS is allowed, as some clouds' name servers are link-local.
 UNREACHABLE = ("link-local", "fd00:ec2::254", "100.100.100.200")
 FENCE = """
 table inet {table}
@@ -113,7 +112,7 @@ PROPERTIES = {
 
 @dataclass(frozen=True)
 class Builder:
-    """An app's user for this, its unit and its folders."""
+    """An app's build user, its unit and folders."""
 
     app: App
     by_key: bool
@@ -134,39 +133,45 @@ class Builder:
 
     @property
     def root(self) -> Path:
-        """Return the folder that the unit's root is made of."""
+        """Return the folder that holds the unit's root."""
         return self.app.root / "run" / f"onebox-build-{self.app.name}"
 
     @property
     def cache(self) -> Path:
-        """Return uv's cache. A person's deploy uses nothing that a deploy key brought."""
+        """Return uv's cache; an administrator's deploy uses nothing that a deploy key submitted."""
         return self.app.caches / ("by-key" if self.by_key else "by-person")
 
-    def install(self, project: Project, venv: Path, staging: Path, given: Credentials) -> None:
-        """Make an environment of a project's packages in `staging`, as if it were `venv`.
+    def install(
+        self, project: Project, venv: Path, staging: Path, credentials: Credentials
+    ) -> None:
+        """Install a project's packages in `staging`, as an environment with the path `venv`.
 
-        Raises ReleaseError where that fails. Afterwards no process of the user's is left.
+        Raises ReleaseError if that fails. No process of the user is left afterwards.
         """
         self.stop()
         with self._prepared(project, staging):
-            code, told, why = self._run(_job(project, venv, given), venv, staging)
+            code, output, why = self._run(_job(project, venv, credentials), venv, staging)
             self.stop()
         self._trim(staging)
         if code or why:
-            if self.by_key:  # what was built could have spoilt it
+            if self.by_key:  # built code could have poisoned it
                 remove(self.cache)
-            raise ReleaseError(failures.failed(told, why, project.names, given, self.by_key))
+            raise ReleaseError(
+                failures.message(output, why, project.names, credentials, self.by_key)
+            )
 
     def stop(self) -> None:
-        """End what the user still runs, of a deploy that was killed too."""
+        """Stop all processes of the user, including those of a killed deploy."""
         subprocess.run(["systemctl", "stop", self.unit], capture_output=True, check=False)
-        if left := _processes(_known(self.user).pw_uid):
-            raise ReleaseError(f"{self.user} still runs {left}. End it, and deploy again.")
+        if left := _processes(_lookup(self.user).pw_uid):
+            raise ReleaseError(
+                f"{self.user} still runs processes {left}. Kill them and deploy again."
+            )
 
     @contextmanager
     def _prepared(self, project: Project, staging: Path) -> Iterator[None]:
-        """Have the folders for one run."""
-        user = _known(self.user)
+        """Create the folders and firewall rules of one run, and remove them afterwards."""
+        user = _lookup(self.user)
         remove(self.root, SHARED)
         self.root.mkdir(mode=0o700)
         try:
@@ -193,7 +198,7 @@ class Builder:
             _nft(f"table inet {self._table}\ndelete table inet {self._table}\n")
 
     def _run(self, job: str, venv: Path, staging: Path) -> tuple[int, str, str]:
-        """Run the unit; return its exit code, what was said, and why it was stopped."""
+        """Run the unit; return its exit code, its output, and why it was stopped."""
         command = ["systemd-run", "--wait", "--collect", "--pipe", f"--unit={self.unit}"]
         command += [f"--property={line}" for line in self._properties(venv, staging)]
         command += ["/usr/bin/python3", "-I", "-B", "-S", INSIDE]
@@ -206,16 +211,16 @@ class Builder:
             writer = Thread(target=_write, args=(process.stdin, job.encode()), daemon=True)
             writer.start()
             why = self._watched(process, staging)
-            # The unit has ended: both ends of the pipes are closed, whatever it read or wrote.
+            # The unit has ended, so its ends of the pipes are closed.
             writer.join(timeout=10)
             reader.join(timeout=10)
-        told = tail.text()
-        if result := re.search(r"^Finished with result: ([a-z-]+)$", told, re.MULTILINE):
+        output = tail.text()
+        if result := re.search(r"^Finished with result: ([a-z-]+)$", output, re.MULTILINE):
             why = why or failures.STOPPED.get(result[1], "")
-        return process.returncode, told, why
+        return process.returncode, output, why
 
     def _watched(self, process: subprocess.Popen[bytes], staging: Path) -> str:
-        """Wait for the end; stop it before the disk is full. Return why it was stopped."""
+        """Wait for the end, and kill the unit before the disk is full. Return why it was killed."""
         end = time.monotonic() + LONGEST + 60
         why = ""
         while process.poll() is None:
@@ -251,13 +256,13 @@ class Builder:
         environment = {
             "PATH": "/usr/bin:/bin",
             "HOME": "/tmp",  # noqa: S108 - the unit's own
-            "TMPDIR": "/cache/tmp",  # a compiler may need more than memory has
+            "TMPDIR": "/cache/tmp",  # on disk: compilers may need more than fits in memory
             "UV_CACHE_DIR": "/cache",
             "UV_PROJECT_ENVIRONMENT": str(venv),
-            # By its version: an upgrade of the distribution leaves it, and releases that use it.
+            # A path with a version: a distribution upgrade keeps it for the releases that use it.
             "UV_PYTHON": interpreter(),
             "UV_PYTHON_DOWNLOADS": "never",
-            "UV_LINK_MODE": "copy",  # the cache stays the user's, the environment becomes root's
+            "UV_LINK_MODE": "copy",  # the user owns the cache, root the environment
             "UV_KEYRING_PROVIDER": "disabled",
             "UV_NO_PROGRESS": "1",
             "GIT_TERMINAL_PROMPT": "0",
@@ -267,15 +272,15 @@ class Builder:
         yield from (f'Environment="{name}={value}"' for name, value in environment.items())
 
     def _trim(self, staging: Path) -> None:
-        """Empty a cache that has outgrown what it is good for: the next lock's fewer downloads."""
-        is_large = resources.used(self.cache) > max(KEPT, 2 * resources.used(staging))
-        # Files without content take no bytes.
-        if is_large or resources.files(self.cache) > max(FILES_KEPT, 2 * resources.files(staging)):
+        """Empty a cache that is larger than its benefit: fewer downloads for the next lock file."""
+        is_large = resources.used(self.cache) > max(CACHE_BYTES, 2 * resources.used(staging))
+        # Empty files take no bytes, so files are counted too.
+        if is_large or resources.files(self.cache) > max(CACHE_FILES, 2 * resources.files(staging)):
             remove(self.cache)
 
 
-# Bytes and files of a cache; the sample app's has 100 MB and 2,600.
-KEPT, FILES_KEPT = 512 << 20, 50_000
+# Limits of a cache: bytes, files. The sample app's has 100 MB and 2,600 files.
+CACHE_BYTES, CACHE_FILES = 512 << 20, 50_000
 
 
 class Tail:
@@ -287,48 +292,48 @@ class Tail:
     def read(self, pipe: IO[bytes]) -> None:
         """Read to the end."""
         while chunk := pipe.read1(4096):  # type: ignore[attr-defined]
-            self.content = (self.content + chunk)[-TOLD:]
+            self.content = (self.content + chunk)[-OUTPUT:]
 
     def text(self) -> str:
-        """Return it, with nothing in it that a terminal obeys."""
-        return failures.escaped(self.content.decode(errors="replace"))
+        """Return the text with control characters escaped."""
+        return failures.escape(self.content.decode(errors="replace"))
 
 
 def interpreter() -> str:
-    """Return the Python that environments are made for."""
+    """Return the path of Python for environments."""
     return os.path.realpath("/usr/bin/python3")
 
 
 def machine() -> str:
-    """Return the architecture, as wheels name it."""
+    """Return the architecture, as in names of wheels."""
     return platform.machine()
 
 
 def remove(*paths: Path) -> None:
-    """Remove folders that others wrote: rm goes down any depth, and follows no link."""
-    there = [str(path) for path in paths if path.exists() or path.is_symlink()]
-    if there:
-        subprocess.run(["rm", "-rf", "--one-file-system", "--", *there], check=False)
+    """Delete folders that others wrote. By rm, which handles any depth and follows no links."""
+    existing = [str(path) for path in paths if path.exists() or path.is_symlink()]
+    if existing:
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", *existing], check=False)
 
 
-def _job(project: Project, venv: Path, given: Credentials) -> str:
+def _job(project: Project, venv: Path, credentials: Credentials) -> str:
     options = [] if project.builds else ["--no-build"]
     if project.locked:
-        # No code of the archive's is installed: building it would run it.
+        # The project itself is not installed: building it would run its code.
         alone = ["--no-install-project", "--no-install-workspace", "--no-dev"]
         commands = [[UV, "sync", "--locked", *alone, *options]]
     else:
         pip = [UV, "pip", "sync", "--python", str(venv), *options, "requirements.txt"]
         commands = [[UV, "venv", "--quiet", "--allow-existing", str(venv)], pip]
-    # Not by `uv sync --compile-bytecode`, which starts the environment's own Python.
+    # Instead of `uv sync --compile-bytecode`, which would run the environment's own Python.
     compiler = ["/usr/bin/python3", "-I", "-S", "-m", "compileall", "-qq", "-j", "0"]
     afterwards = [[*compiler, f"{venv}/lib"], [UV, "cache", "prune", "--quiet"]]
     job = {"commands": commands, "afterwards": afterwards}
-    return json.dumps({**job, "environment": given.environment, "key": given.key})
+    return json.dumps({**job, "environment": credentials.environment, "key": credentials.key})
 
 
 def _write(pipe: IO[bytes] | None, content: bytes) -> None:
-    # Where the unit did not start, what it said is told.
+    # If the unit does not start, its output has the reason.
     with suppress(OSError), pipe or nullcontext() as file:
         if file:
             file.write(content)
@@ -338,16 +343,14 @@ def _nft(rules: str) -> None:
     command = ["/usr/sbin/nft", "-f", "-"]
     result = subprocess.run(command, input=rules, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise ReleaseError(f"nft can't keep the packages' user in: {result.stderr.strip()[:500]}")
+        raise ReleaseError(f"nft cannot load the build user's rules: {result.stderr.strip()[:500]}")
 
 
-def _known(user: str) -> pwd.struct_passwd:
+def _lookup(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
     except KeyError:
-        raise ReleaseError(
-            f"There is no user {user}. Deploy the whole configuration once."
-        ) from None
+        raise ReleaseError(f"The user {user} does not exist. Run a full deploy once.") from None
 
 
 def _processes(user: int) -> list[int]:
@@ -357,13 +360,13 @@ def _processes(user: int) -> list[int]:
             try:
                 if path.stat().st_uid == user:
                     found.append(int(path.name))
-            except OSError:  # it ended meanwhile
+            except OSError:  # it has ended
                 continue
     return found
 
 
 def _name_servers() -> Iterator[str]:
-    """Yield those that would be out of reach: some clouds' are link-local."""
+    """Yield name servers that would be blocked: those of some clouds are link-local."""
     try:
         lines = Path("/etc/resolv.conf").read_text(errors="replace").splitlines()
     except OSError:

@@ -1,1 +1,1 @@
-"""What an administrator, a deploy and a deploy key type: commands and what they print."""
+"""Commands for administrators, deploys and deploy keys, and their output."""

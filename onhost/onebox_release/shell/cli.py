@@ -1,4 +1,4 @@
-"""The command onebox-release, as root types it and as `fab` does."""
+"""The command onebox-release, for root and for `fab`."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ EXAMPLES = """
 Show the live release and those to roll back to:  onebox-release status links
 Roll back to the previous release:                onebox-release rollback links
 
-The live release serves until another one answers.
+A deploy switches to a new release only when it is healthy.
 Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.
 """
 
-LIVE = "live"  # in place of an archive's digest
+LIVE = "live"  # an argument in place of an archive's digest
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[App, argparse.Namespace], int | None]
 
 
 def main() -> int:
-    """Run one command and return its exit code; what went wrong is told on stderr."""
+    """Run one command and return its exit code; log its error to stderr."""
     arguments = _parser().parse_args()
     if os.geteuid():
-        log("onebox-release must be run by root: put sudo in front.")
+        log("onebox-release must run as root: use sudo.")
         return ReleaseError.code
     return exit_code(lambda: _main(arguments))
 
@@ -65,17 +65,17 @@ def _main(arguments: argparse.Namespace) -> int:
         arguments.run(arguments)
         return 0
     app = App(arguments.app)
-    app.parameters  # noqa: B018 - an unknown app is refused here
+    app.parameters  # noqa: B018 - fails here if the app is unknown
     if arguments.in_unit and not arguments.inside:
         secret = sys.stdin.read() if "credentials" in arguments and arguments.credentials else ""
         is_removal = arguments.run is _remove
         if is_removal:
             lock.wait_until_free(arguments.wait, log)
-        # What is being removed must not be started again.
+        # After a removal, `recover` must not start the app again.
         return transient_unit.run(
             app,
             sys.argv[1:],
-            mend=not is_removal,
+            recover=not is_removal,
             wait=arguments.wait,
             secret=secret,
             check=partial(_may_begin, arguments),
@@ -84,17 +84,17 @@ def _main(arguments: argparse.Namespace) -> int:
         try:
             return arguments.run(app, arguments) or 0
         finally:
-            if arguments.in_unit:  # what came of it is told now
+            if arguments.in_unit:  # notify of the result now
                 systemd.run_checks()
 
 
 def _may_begin(arguments: argparse.Namespace) -> None:
-    """Raise where a deploy may not begin any more: it may have waited for others for long."""
+    """Raise if a deploy may no longer start: it may have waited for hours."""
     if arguments.run is not _deploy:
         return
     if arguments.by_key:
         keys.check(arguments.by_key, arguments.app)
-    elif reason := lock.held():
+    elif reason := lock.hold_reason():
         raise LockedError(reason)
 
 
@@ -102,7 +102,7 @@ def _deploy(app: App, arguments: argparse.Namespace) -> None:
     _may_begin(arguments)
     if arguments.upload:
         submit.move_upload(app, arguments.upload, arguments.digest)
-    app = app.having(by_key=bool(arguments.by_key))
+    app = app.with_parameters(by_key=bool(arguments.by_key))
     release.deploy(app, arguments.digest, consent=arguments.allow_incompatible)
 
 
@@ -115,8 +115,8 @@ def _job(app: App, arguments: argparse.Namespace) -> None:
 
 
 def _recover(app: App, _: argparse.Namespace) -> None:
-    if pause.is_paused(app):  # at a boot
-        log(f"{app.name} is paused and stays down: onebox-release resume {app.name}")
+    if pause.is_paused(app):  # at boot
+        log(f"{app.name} is paused, so not started. Start it: onebox-release resume {app.name}")
         return
     release.recover(app)
 
@@ -158,18 +158,18 @@ def _history(app: App, arguments: argparse.Namespace) -> None:
 
 
 def _logs(app: App, arguments: argparse.Namespace) -> None:
-    wanted = logs.finder(arguments.grep, arguments.request)
+    matches = logs.finder(arguments.grep, arguments.request)
     lines = logs.TAIL if arguments.follow else arguments.lines
-    found = logs.read(app, since=arguments.since, wanted=wanted, newest=lines)
+    found = logs.read(app, since=arguments.since, matches=matches, newest=lines)
     if arguments.json:
         print(document(app.name, [asdict(line) for line in found]))
         return
     for line in found:
         print(line)
     if not found and not arguments.follow:
-        log(f"Nothing found since {arguments.since}. Search further back, as in --since 7d.")
-    with suppress(KeyboardInterrupt):  # its usual end
-        for line in logs.follow(app, wanted) if arguments.follow else ():
+        log(f"No lines since {arguments.since}. Search further back, for example --since 7d.")
+    with suppress(KeyboardInterrupt):  # the usual way to end it
+        for line in logs.follow(app, matches) if arguments.follow else ():
             print(line, flush=True)
 
 
@@ -194,9 +194,9 @@ def _restart(app: App, _: argparse.Namespace) -> None:
 
 def _maintenance(app: App, arguments: argparse.Namespace) -> None:
     if arguments.switch == "on":
-        maintenance.on(app)
+        maintenance.enable(app)
     else:
-        maintenance.off(app)
+        maintenance.disable(app)
 
 
 def _pause(app: App, _: argparse.Namespace) -> None:
@@ -213,16 +213,16 @@ def _remove(app: App, arguments: argparse.Namespace) -> None:
     remove.remove(app, who, keep=not arguments.no_dump)
 
 
-def _show(app: App, arguments: argparse.Namespace, data: Any, told: Callable[[Any], str]) -> None:
-    """Print data for a person, or for a program."""
-    print(document(app.name, data) if arguments.json else told(data))
+def _show(app: App, arguments: argparse.Namespace, data: Any, render: Callable[[Any], str]) -> None:
+    """Print data as text, or as JSON with --json."""
+    print(document(app.name, data) if arguments.json else render(data))
 
 
 @contextmanager
 def _alone(app: App) -> Iterator[None]:
-    """Keep every other deploy, rollback and recovery of the app out; death lets go.
+    """Hold the app's lock, which excludes other deploys, rollbacks and recoveries.
 
-    Raises LockedError where another one goes on for too long.
+    The kernel releases it when the process exits. Raises LockedError after lock.WAIT seconds.
     """
     deadline = time.monotonic() + lock.WAIT
     with os.fdopen(os.open(app.lock, os.O_RDWR | os.O_CREAT, 0o600)) as file:
@@ -232,8 +232,8 @@ def _alone(app: App) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    told = f"A deploy of {app.name} is under way. Gave up after {lock.WAIT} s."
-                    raise LockedError(told) from None
+                    message = f"A deploy of {app.name} is under way. Gave up after {lock.WAIT} s."
+                    raise LockedError(message) from None
                 time.sleep(0.2)
         yield
 
@@ -254,16 +254,16 @@ def _unhold(_: argparse.Namespace) -> None:
 
 def _reserve(arguments: argparse.Namespace) -> None:
     if not arguments.check:
-        reserve.keep()
-    elif not reserve.is_kept():
-        raise ReleaseError("The disk's last space is not kept for PostgreSQL.")
+        reserve.apply()
+    elif not reserve.is_applied():
+        raise ReleaseError("PostgreSQL has no reserved disk blocks. Fix: onebox-release reserve")
 
 
 class Parser(argparse.ArgumentParser):
-    """Exits with 1 where a command is misspelt: 2 says drift."""
+    """Exits with 1 for invalid arguments: 2 means drift."""
 
     def error(self, message: str) -> NoReturn:
-        """Tell how the command is used."""
+        """Print the usage and the error."""
         self.print_usage(sys.stderr)
         self.exit(ReleaseError.code, f"{self.prog}: {message}\n")
 
@@ -276,10 +276,12 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _json(_command(commands, "status", _status, "say how the app and the server are"))
+    _json(_command(commands, "status", _status, "show the state of the app and the server"))
     _json(_command(commands, "releases", _releases, "list the releases to roll back to"))
-    _json(_command(commands, "history", _history, "list what was deployed when"))
-    _command(commands, "check", _check, "ask the live release through nginx; 0 if it answers")
+    _json(_command(commands, "history", _history, "show the history of deploys and rollbacks"))
+    _command(
+        commands, "check", _check, "check the live release through nginx; exit with 0 if healthy"
+    )
     back = _command(
         commands, "rollback", _rollback, "roll back to an earlier release", in_unit=True
     )
@@ -289,83 +291,93 @@ def _parser() -> Parser:
     back.add_argument(
         "--force",
         action="store_true",
-        help="even if it was altered, the database has moved on without it, or memory is short",
+        help="even if it was altered, may not run on the database, or lacks memory",
     )
-    _command(commands, "recover", _recover, "start what should be live, stop what should not be")
+    _command(commands, "recover", _recover, "start the live release and stop all others")
     deploy = _command(
-        commands, "deploy", _deploy, "release an archive that the deployer sent", in_unit=True
+        commands, "deploy", _deploy, "deploy an archive that the deployer sent", in_unit=True
     )
     deploy.add_argument("digest", help="SHA-256 of the archive")
     deploy.add_argument(
-        "--allow-incompatible", action="store_true", help="run migrations that disable rollback"
+        "--allow-incompatible", action="store_true", help="run migrations that prevent a rollback"
     )
     deploy.add_argument(
-        "--credentials", action="store_true", help="read those for uv and git from standard input"
+        "--credentials",
+        action="store_true",
+        help="read credentials for uv and git from standard input",
     )
     deploy.add_argument(
         "--by-key",
         metavar="KEY",
-        help="trust nothing of the archive: the deploy key with this fingerprint sent it",
+        help="fingerprint of the deploy key that sent the archive, which is then untrusted",
     )
-    deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the slot in which it waits
-    job = _command(commands, "job", _job, "run one of the app's timers now, and wait for it")
-    job.add_argument("job", help="its name")
-    plan = _command(commands, "plan", _plan, "name the release that an archive would become")
-    plan.add_argument("digest", help=f"its SHA-256, or `{LIVE}` for the live release's archive")
+    deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the archive's upload slot
+    job = _command(commands, "job", _job, "run one of the app's timers now and wait for it")
+    job.add_argument("job", help="the timer's name")
+    plan = _command(commands, "plan", _plan, "show the release id of an archive, and drift")
+    plan.add_argument("digest", help=f"SHA-256 of the archive, or `{LIVE}` for the live release's")
     _command(commands, "restart", _restart, "restart the live release", in_unit=True)
     _by_hand(commands)
-    hold = commands.add_parser("hold", help="keep deploys away from this server")
-    hold.add_argument("why", help="the reason, shown to those who try")
-    hold.add_argument("--who", help="the user to record instead of the one who runs this")
+    hold = commands.add_parser("hold", help="block deploys to this server")
+    hold.add_argument("why", help="the reason, shown to users who deploy")
+    hold.add_argument("--who", help="the user to record (default: the current one)")
     hold.set_defaults(run=_hold)
-    commands.add_parser("unhold", help="let deploys in again").set_defaults(run=_unhold)
-    kept = commands.add_parser("reserve", help="keep the disk's last space for PostgreSQL")
-    kept.add_argument("--check", action="store_true", help="only check; exits with 1 if it isn't")
-    kept.set_defaults(run=_reserve)
+    commands.add_parser("unhold", help="allow deploys again").set_defaults(run=_unhold)
+    blocks = commands.add_parser("reserve", help="reserve disk blocks for PostgreSQL")
+    blocks.add_argument("--check", action="store_true", help="only check; exit with 1 if not set")
+    blocks.set_defaults(run=_reserve)
     return parser
 
 
 def _by_hand(commands: Commands) -> None:
-    read = _json(_command(commands, "logs", _logs, "show what it wrote, with nginx and PostgreSQL"))
-    read.add_argument("--follow", action="store_true", help="go on as more is written")
+    read = _json(
+        _command(commands, "logs", _logs, "show the logs of the app, nginx and PostgreSQL")
+    )
+    read.add_argument("--follow", action="store_true", help="print new lines as they are written")
     read.add_argument("--since", default="1h", help='"15m", "2d" or a time in UTC (default: 1h)')
-    read.add_argument("--grep", default="", help="lines with this regular expression alone")
-    read.add_argument("--request", default="", help="lines with this request id alone")
-    read.add_argument("--lines", type=int, default=200, help="newest lines (default: 200)")
+    read.add_argument("--grep", default="", help="only lines that match this regular expression")
+    read.add_argument("--request", default="", help="only lines with this request id")
+    read.add_argument(
+        "--lines", type=int, default=200, help="number of newest lines (default: 200)"
+    )
     run = _command(commands, "run", _run, "run a command in the app's environment and sandbox")
     run.add_argument(
-        "command", nargs="?", default="", help="for a shell; none is a shell. sudo logs it"
+        "command", nargs="?", default="", help="a shell command, logged by sudo; default: a shell"
     )
-    # `fab run` sends a command that sudo doesn't see: first its text, on standard input.
+    # `fab run` first sends the command on standard input, so that sudo does not log it.
     run.add_argument("--put", type=_token, help=argparse.SUPPRESS)
     run.add_argument("--take", type=_token, help=argparse.SUPPRESS)
-    ask = _command(commands, "psql", _psql, "ask the app's database")
-    ask.add_argument("--owner", action="store_true", help="as the schema's owner")
-    page = _command(commands, "maintenance", _maintenance, "serve a maintenance page instead of it")
+    ask = _command(commands, "psql", _psql, "run psql on the app's database")
+    ask.add_argument("--owner", action="store_true", help="connect as the schema's owner")
+    page = _command(
+        commands, "maintenance", _maintenance, "serve a maintenance page instead of the app"
+    )
     page.add_argument("switch", choices=["on", "off"])
-    _command(commands, "pause", _pause, "stop its processes and timers, over reboots too")
-    _command(commands, "resume", _resume, "start its processes and timers again")
-    end = _command(commands, "remove", _remove, "take the app off this server", in_unit=True)
-    end.add_argument("--yes", action="store_true", required=True, help="that it is meant")
-    end.add_argument("--no-dump", action="store_true", help="keep no copy of its data")
-    end.add_argument("--who", help="the user to record instead of the one who runs this")
+    _command(commands, "pause", _pause, "stop the app's processes and timers, also after a reboot")
+    _command(commands, "resume", _resume, "start the app's processes and timers again")
+    end = _command(commands, "remove", _remove, "remove the app from this server", in_unit=True)
+    end.add_argument("--yes", action="store_true", required=True, help="confirm the removal")
+    end.add_argument("--no-dump", action="store_true", help="make no backup of its data")
+    end.add_argument("--who", help="the user to record (default: the current one)")
 
 
 def _token(text: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{32}", text):
-        raise argparse.ArgumentTypeError("it is 32 hexadecimal digits")
+        raise argparse.ArgumentTypeError("expected 32 hexadecimal digits")
     return text
 
 
 def _json(parser: Parser) -> Parser:
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 def _command(
-    commands: Commands, name: str, run: Run, does: str, *, in_unit: bool = False
+    commands: Commands, name: str, run: Run, help_text: str, *, in_unit: bool = False
 ) -> Parser:
-    parser = commands.add_parser(name, help=does, description=does.capitalize() + ".")
+    parser = commands.add_parser(
+        name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}."
+    )
     parser.add_argument("app", help="the app's name")
     parser.add_argument(transient_unit.INSIDE, action="store_true", help=argparse.SUPPRESS)
     if in_unit:
@@ -374,7 +386,7 @@ def _command(
             type=float,
             default=lock.WAIT,
             metavar="SECONDS",
-            help=f"to wait for another deploy; 0 does not wait (default: {lock.WAIT})",
+            help=f"wait for another deploy; 0 does not wait (default: {lock.WAIT})",
         )
     parser.set_defaults(
         run=run, in_unit=in_unit, alone=in_unit or run in (_recover, _pause, _resume)

@@ -1,4 +1,4 @@
-"""What an app, nginx and PostgreSQL wrote, and its history, in one order of time."""
+"""Logs of an app, nginx and PostgreSQL, and the app's history, merged by time."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from onebox_release.terminal import printable
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 INTERRUPT = b"\x03"  # what Ctrl-C sends over a connection without a terminal
-TAIL = 20  # lines that are told before the first that is followed
+TAIL = 20  # lines to show before following
 
 
 @dataclass(frozen=True, order=True)
 class Line:
-    """A line of a log; `at` is seconds of the epoch."""
+    """A log line; `at` is in seconds of the epoch."""
 
     at: float
     source: str
@@ -38,7 +38,7 @@ class Line:
 
     def __str__(self) -> str:
         at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
-        # An app may write an entry of several lines, and must not seem to write another's.
+        # An app's entry may have several lines, which must not look like other entries.
         text = printable(self.text).replace("\n", f"\n{'':36}")
         return f"{at.removesuffix('+00:00')}Z {self.source:10} {text}"
 
@@ -47,19 +47,19 @@ Parse = Callable[[str], Line | None]
 Filter = Callable[[str], object]
 
 
-def read(app: App, *, since: str, wanted: Filter, newest: int) -> list[Line]:
-    """Return the newest lines in which `wanted` is found."""
+def read(app: App, *, since: str, matches: Filter, newest: int) -> list[Line]:
+    """Return the newest lines for which `matches` is true."""
     start = moment(since)
     journal = [*_journal(app), f"--since=@{start:.0f}"]
     sources = [_parsed(_output(journal), journal_line(app.name), start)]
     for path, make in _files(app):
         sources += [_parsed(lines, make(), start) for lines in _rotations(path, start)]
     merged = heapq.merge(*sources, key=lambda line: line.at)
-    return list(deque((line for line in merged if wanted(line.text)), newest))
+    return list(deque((line for line in merged if matches(line.text)), newest))
 
 
-def follow(app: App, wanted: Filter) -> Iterator[Line]:
-    """Yield lines as they are written, until standard input ends or says Ctrl-C."""
+def follow(app: App, matches: Filter) -> Iterator[Line]:
+    """Yield lines as they are written, until standard input ends or sends Ctrl-C."""
     journal = [*_journal(app), "--follow", "--lines=0"]
     commands = [(journal, journal_line(app.name))]
     for path, make in _files(app):
@@ -88,17 +88,17 @@ def follow(app: App, wanted: Filter) -> Iterator[Line]:
                     parse, rest = outputs[ready]
                     *whole, rest[0] = (rest[0] + data).split(b"\n")
                     lines = (parse(text.decode(errors="replace")) for text in whole)
-                    yield from (line for line in lines if line and wanted(line.text))
+                    yield from (line for line in lines if line and matches(line.text))
                 elif not data or INTERRUPT in data:
                     return
 
 
 def finder(grep: str, request: str) -> Filter:
-    """Return what finds the lines that match `grep` and have the request's id in them."""
+    """Return a filter for lines that match `grep` and contain the request's id."""
     try:
         pattern = re.compile(grep)
     except re.error as error:
-        raise ReleaseError(f"{grep!r} is not a regular expression: {error}") from None
+        raise ReleaseError(f"--grep {grep!r} is not a regular expression: {error}") from None
     return lambda text: request in text and pattern.search(text)
 
 
@@ -110,17 +110,17 @@ def moment(text: str) -> float:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise ReleaseError(
-            f'{text!r} is not a time. Write "15m", "2h", "3d" or "2026-11-20 07:00" (UTC).'
+            f'--since {text!r} is not a time. Write "15m", "2h", "3d" or "2026-11-20 07:00" (UTC).'
         ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def journal_line(app: str) -> Parse:
-    """Return what reads a line of `journalctl -o json`."""
+    """Return a parser for lines of `journalctl -o json`."""
 
     def parse(text: str) -> Line | None:
         entry = json.loads(text)
-        # What begins with no "_" may be an app's own: systemd alone names other units.
+        # An app can set fields without a leading "_": only systemd (PID 1) may name other units.
         named = entry.get("UNIT", "") if entry.get("_PID") == "1" else ""
         unit = _text(named or entry.get("_SYSTEMD_UNIT", ""))
         source = unit.removeprefix(f"{app}-").partition("@")[0].removesuffix(".service")
@@ -134,8 +134,8 @@ def journal_line(app: str) -> Parse:
 
 
 def _text(value: object) -> str:
-    """Return a field of the journal: text, or bytes where it is none; a list of either where it was
-    given several times; null where it is too long."""
+    """Return a journal field's text. Fields that are not text are bytes, repeated fields are lists,
+    and fields that are too long are null."""
     if isinstance(value, list):
         if all(isinstance(byte, int) for byte in value):
             return bytes(value).decode(errors="replace")
@@ -144,17 +144,17 @@ def _text(value: object) -> str:
 
 
 def access_line(text: str) -> Line | None:
-    """Read a line of nginx's access log, which ends with its time.
+    """Parse a line of nginx's access log, which ends with its time.
 
-    That is cut off to milliseconds, and the journal has microseconds: taken for the end of its
-    millisecond, the line stands behind what the app wrote before it.
+    That time is truncated to milliseconds, and the journal's has microseconds: set to the end of
+    its millisecond, the line sorts after what the app logged before it.
     """
-    said, _, at = text.rpartition(" ")
-    return Line(float(f"{at}999"), "nginx", said) if re.fullmatch(r"\d+\.\d{3}", at) else None
+    message, _, at = text.rpartition(" ")
+    return Line(float(f"{at}999"), "nginx", message) if re.fullmatch(r"\d+\.\d{3}", at) else None
 
 
 def error_line(domain: str) -> Parse:
-    """Return what reads a line of nginx's error log, unless it is about another app."""
+    """Return a parser for nginx's error log that skips lines of other apps."""
 
     def parse(text: str) -> Line | None:
         match = re.fullmatch(r"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) (.*)", text)
@@ -166,11 +166,11 @@ def error_line(domain: str) -> Parse:
 
 
 def postgresql_line(app: str) -> Parse:
-    """Return what reads PostgreSQL's log: lines of the app's database, and of none."""
+    """Return a parser for PostgreSQL's log: lines of the app's database and of no database."""
     last: list[Line | None] = [None]
 
     def parse(text: str) -> Line | None:
-        if text.startswith("\t"):  # a line goes on
+        if text.startswith("\t"):  # a continuation line
             last[0] = last[0] and replace(last[0], text=text.strip())
             return last[0]
         match = re.fullmatch(
@@ -188,7 +188,7 @@ def postgresql_line(app: str) -> Parse:
 
 
 def history_line(text: str) -> Line | None:
-    """Read a line of the history."""
+    """Parse a line of the history."""
     try:
         entry = json.loads(text)
     except json.JSONDecodeError:  # torn by a power cut
@@ -213,7 +213,7 @@ def _journal(app: App) -> list[str]:
 
 
 def _files(app: App) -> list[tuple[Path, Callable[[], Parse]]]:
-    """Return the log files that may have lines of the app, and what reads each."""
+    """Return the log files with lines of the app, each with its parser."""
     files: list[tuple[Path, Callable[[], Parse]]] = [
         (app.access_log, lambda: access_line),
         (app.access_log.with_name("error.log"), lambda: error_line(app.parameters.domains[0])),
@@ -236,9 +236,9 @@ def _output(command: list[str]) -> Iterator[str]:
 
 
 def _rotations(path: Path, start: float) -> list[Iterator[str]]:
-    """Return the lines of a log and of its rotations that were written to since then.
+    """Return the lines of a log and its rotations that were written to since `start`.
 
-    All files are opened at once, each once: a rotation renames them while they are read.
+    All files are opened first, each once: a rotation renames them meanwhile.
     """
     opened: dict[int, Iterator[str]] = {}
     for name in sorted(path.parent.glob(f"{path.name}*")):  # .1, .2.gz and so on
@@ -262,5 +262,5 @@ def _content(file: BinaryIO, *, compressed: bool) -> Iterator[str]:
 
 
 def _local(text: str, form: str) -> float:
-    """Return seconds of the epoch for a time as this server's zone has it."""
+    """Return seconds of the epoch for a time in this server's time zone."""
     return datetime.strptime(text, form).astimezone().timestamp()

@@ -1,4 +1,4 @@
-"""How an app and its server are: the one state, which everything that shows it is made from."""
+"""The state of an app and its server, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OF_AN_APP = ("answer", "release", "certificate")  # checks
 
 
 def gather(app: App) -> dict[str, Any]:
-    """Return the state, for `status --json`. Sizes are bytes."""
+    """Return the state, for `status --json`. Sizes are in bytes."""
     serving, state = app.live(), observe(app)
     disk = os.statvfs(app.home)
     available, total = resources.memory()
@@ -55,8 +55,8 @@ def gather(app: App) -> dict[str, Any]:
 
 
 def for_key(app: App) -> dict[str, Any]:
-    """Return what of the state is a deploy key's business: its app's, and nothing of who else
-    deploys what, or of the server."""
+    """Return the state for a deploy key: only its app's, without other deployers' names and without
+    the server's."""
     state = gather(app)
     kept = (
         "live", "since", "health", "missing", "up", "units", "healthy", "deploying", "last",
@@ -73,7 +73,7 @@ def for_key(app: App) -> dict[str, Any]:
 
 
 def render(app: str, data: dict[str, Any]) -> str:
-    """Return the state on one screen."""
+    """Return the state as text for one screen."""
     name = ("app", f"{app} on {socket.gethostname()}", "")
     return rows([name, *_release(data), *_server(data)])
 
@@ -84,8 +84,12 @@ def _release(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         yield "live", data["live"] + since, ""
         yield "health", data["health"], GREEN if data["health"] == WELL else RED
     else:
-        gone = data["missing"]
-        why = f" (current points to release {gone}, which is missing: deploy again)" if gone else ""
+        missing = data["missing"]
+        why = (
+            f" (current points to release {missing}, which is missing: deploy again)"
+            if missing
+            else ""
+        )
         yield "live", f"nothing{why}", RED
     for unit in data["units"]:
         worse = YELLOW if unit["restarts"] else ""
@@ -132,10 +136,10 @@ def _server(data: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _health(release: Release) -> str:
-    seen = unit_states.probe(release)
-    if not seen.problem:
+    response = unit_states.probe(release)
+    if not response.problem:
         return WELL
-    return f"failing ({seen.problem})" if seen.status else f"down ({seen.problem})"
+    return f"failing ({response.problem})" if response.status else f"down ({response.problem})"
 
 
 def _by(who: str | None) -> str:

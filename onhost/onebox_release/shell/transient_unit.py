@@ -1,4 +1,4 @@
-"""A deploy runs in a unit of its own: two can't run, and a cut connection doesn't stop one."""
+"""Run a deploy in a unit of its own: it runs once at a time, and survives a lost connection."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from onebox_release.install import credentials
 from onebox_release.report import log
 
 PROGRAM = "/usr/local/bin/onebox-release"
-INSIDE = "--inside"  # says that the command runs in its unit already
-LOOK = 0.05  # seconds between two looks at the progress
+INSIDE = "--inside"  # marks a command that already runs in its unit
+POLL = 0.05  # seconds between two reads of the progress
 
 
 def run(
     app: App,
     arguments: list[str],
     *,
-    mend: bool = True,
+    recover: bool = True,
     wait: float = 0,
     secret: str = "",
     check: Callable[[], object] = lambda: None,
 ) -> int:
     """Run this program with these arguments in the app's unit; return its exit code.
 
-    What it says is followed here. If this process ends, by a cut connection say, the unit goes
-    on. Whatever ends the unit, systemd then has `recover` put things straight, if it may `mend`.
-    `secret` are credentials that the unit takes over.
+    Its output is followed here. If this process ends, by a lost connection for example, the unit
+    continues. Whenever the unit ends, systemd runs `recover` if `recover`. `secret` are credentials
+    for the unit.
 
-    Raises LockedError where the unit is running already, and goes on to for `wait` seconds; and
-    what `check` raises, which is called every second until then.
+    Raises LockedError if the unit is still running after `wait` seconds, and what `check` raises,
+    which is called every second until then.
     """
-    deadline, said = time.monotonic() + wait, -float(lock.EVERY)
+    deadline, reported = time.monotonic() + wait, -float(lock.EVERY)
     try:
         check()
-        while (code := _run(app, arguments, mend=mend, secret=secret)) is None:
+        while (code := _run(app, arguments, recover=recover, secret=secret)) is None:
             now = time.monotonic()
             if now >= deadline:
                 gave_up = f" Gave up after {wait:.0f} s." if wait else ""
                 follow = f"Follow it: journalctl -fu {app.unit}"
                 raise LockedError(f"{_under_way(app)}.{gave_up} {follow}")
-            if now - said >= lock.EVERY:
+            if now - reported >= lock.EVERY:
                 log(f"{_under_way(app)}. Waiting for at most {deadline - now:.0f} s.")
-                said = now
+                reported = now
             time.sleep(min(1, deadline - now))
             check()
     except KeyboardInterrupt:
@@ -60,22 +60,22 @@ def run(
     return code
 
 
-def _run(app: App, arguments: list[str], *, mend: bool, secret: str) -> int | None:
-    """Do so, unless the unit is running: then return None."""
+def _run(app: App, arguments: list[str], *, recover: bool, secret: str) -> int | None:
+    """Run it; return None if the unit is already running."""
     progress = app.progress(os.getpid())
     os.close(os.open(progress, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
     properties = {
         "Type": "exec",
         "StandardError": f"append:{progress}",
-        **({"ExecStopPost": f"{PROGRAM} recover {app.name} {INSIDE}"} if mend else {}),
+        **({"ExecStopPost": f"{PROGRAM} recover {app.name} {INSIDE}"} if recover else {}),
         "TimeoutStopSec": "infinity",
         "SyslogIdentifier": "onebox-release",
     }
-    if "deploy" in arguments[:1]:  # requests first; a rollback is wanted at once
+    if "deploy" in arguments[:1]:  # web requests have priority; a rollback is urgent
         properties["Nice"] = "5"
     options = [f"--property={name}={value}" for name, value in properties.items()]
     options.append(f"--setenv={requester.VARIABLE}={requester.requester()}")
-    if secret:  # in a file of its own: others may wait for the unit, too
+    if secret:  # in a file per process, as others may wait for the unit too
         file = credentials.store(app, secret)
         options.append(f"--setenv={credentials.VARIABLE}={file}")
     command = ["systemd-run", "--quiet", "--wait", "--collect", f"--unit={app.unit}", *options]
@@ -84,33 +84,33 @@ def _run(app: App, arguments: list[str], *, mend: bool, secret: str) -> int | No
             [*command, PROGRAM, *arguments, INSIDE], stderr=subprocess.PIPE, text=True
         ) as process:
             _follow(progress, process)
-            told = process.stderr.read() if process.stderr else ""
+            errors = process.stderr.read() if process.stderr else ""
     except KeyboardInterrupt:
-        log(f"The server goes on by itself. Follow it: journalctl -fu {app.unit}")
+        log(f"The deploy continues on the server. Follow it: journalctl -fu {app.unit}")
         return ReleaseError.code
     finally:
         progress.unlink()
         if secret:
-            file.unlink(missing_ok=True)  # where the unit never got so far
-    if "already" in told:  # loaded: systemd has a unit of this name, so a deploy is under way
+            file.unlink(missing_ok=True)  # if the unit did not take it
+    if "already" in errors:  # systemd: the unit is already loaded, so a deploy is under way
         return None
-    if told:
-        log(told.strip())
+    if errors:
+        log(errors.strip())
     return process.returncode
 
 
 def _under_way(app: App) -> str:
-    """Return what the app's unit is at, since when, and for whom."""
+    """Return a message about the running unit: its requester and since when."""
     state = systemd.show(app.unit, "ActiveEnterTimestamp", "Environment")
     found = re.search(rf"{requester.VARIABLE}=([^\"]+)", state.get("Environment", ""))
     by = f" by {found[1].split(f' {credentials.VARIABLE}=')[0]}" if found else ""
-    begun = (state.get("ActiveEnterTimestamp") or "").removeprefix("@")
-    age = f", for {lock.duration(time.time() - float(begun))}" if begun else ""
+    started = (state.get("ActiveEnterTimestamp") or "").removeprefix("@")
+    age = f", for {lock.duration(time.time() - float(started))}" if started else ""
     return f"A deploy of {app.name}{by} is under way{age}"
 
 
 def _follow(path: Path, process: subprocess.Popen[str]) -> None:
-    """Copy what is written to a file, until a process ends."""
+    """Print what is appended to a file, until a process ends."""
     with path.open() as file:
         ended = False
         while True:
@@ -119,5 +119,5 @@ def _follow(path: Path, process: subprocess.Popen[str]) -> None:
             elif ended:
                 return
             else:
-                time.sleep(LOOK)
+                time.sleep(POLL)
             ended = process.poll() is not None

@@ -1,4 +1,4 @@
-"""A server that answers as told, and remembers in which order it was asked."""
+"""A fake server with configured answers, which records the order of calls."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Server:
 
     # What the code under test calls.
 
-    def systemctl(self, *arguments: str, within: float | None = 0) -> None:
-        del within
+    def systemctl(self, *arguments: str, timeout: float | None = 0) -> None:
+        del timeout
         call = " ".join(arguments)
         self.calls.append(call)
         if any(refused in call for refused in self.refuses):

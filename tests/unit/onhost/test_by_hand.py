@@ -81,7 +81,7 @@ def test_a_command_that_waits_is_taken_once(app: App) -> None:
     sandbox.store_command(app, "0" * 32, "echo secret")
     assert app.command("0" * 32).stat().st_mode & 0o777 == 0o600
     assert sandbox.take_command(app, "0" * 32) == "echo secret"
-    with pytest.raises(RefusedError, match="No command waits"):
+    with pytest.raises(RefusedError, match="no command was stored"):
         sandbox.take_command(app, "0" * 32)
 
 
@@ -94,20 +94,20 @@ def answering(monkeypatch: pytest.MonkeyPatch, status: int, release: str | None)
     monkeypatch.setattr(health, "ask", lambda *_: Answer(status, release, ""))
 
 
-def test_the_page_is_one_file_that_a_visitor_must_see(
+def test_the_page_is_one_file_and_clients_must_get_it(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app.state.mkdir(exist_ok=True)
     answering(monkeypatch, 503, None)
     assert maintenance.since(app) is None
-    maintenance.on(app)
+    maintenance.enable(app)
     since = maintenance.since(app)
     assert since
     assert app.maintenance.stat().st_mode & 0o777 == 0o644, "nginx looks for it as www-data"
-    maintenance.on(app)
+    maintenance.enable(app)
     assert maintenance.since(app) == since
-    maintenance.off(app)
-    maintenance.off(app)
+    maintenance.disable(app)
+    maintenance.disable(app)
     assert maintenance.since(app) is None
 
 
@@ -116,8 +116,8 @@ def test_a_page_that_is_not_shown_is_not_left_switched_on(
     app: App, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str | None]
 ) -> None:
     answering(monkeypatch, *answer)
-    with pytest.raises(ReleaseError, match="Deploy once"):
-        maintenance.on(app)
+    with pytest.raises(ReleaseError, match="deploy once"):
+        maintenance.enable(app)
     assert not app.maintenance.exists()
 
 
@@ -140,7 +140,7 @@ def test_nginx_without_an_app_is_what_the_deployer_would_place(
     reloads: list[str] = []
     monkeypatch.setattr(systemd, "systemctl", lambda *words: reloads.append(" ".join(words)))
     for _ in range(2):
-        nginx.leave_out(app)
+        nginx.remove_site(app)
         assert looked(path) == wanted
     assert reloads == ["reload nginx.service"] * 2, "the first may have died before its reload"
 
@@ -152,8 +152,8 @@ def test_nginx_stays_as_it_is_where_it_refuses(app: App, monkeypatch: pytest.Mon
     run(command)
     before = app.nginx.readlink()
     monkeypatch.setattr(nginx, "TEST", ["false"])
-    with pytest.raises(ReleaseError, match="refuses"):
-        nginx.leave_out(app)
+    with pytest.raises(ReleaseError, match="rejects"):
+        nginx.remove_site(app)
     assert app.nginx.readlink() == before
 
 
@@ -207,7 +207,7 @@ def end(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Remo
     monkeypatch.setattr(grp, "getgrnam", forgotten)
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
     monkeypatch.setattr(lock, "HOLD", tmp_path / "hold")
-    monkeypatch.setattr(nginx, "leave_out", lambda _: server.calls.append("nginx"))
+    monkeypatch.setattr(nginx, "remove_site", lambda _: server.calls.append("nginx"))
     monkeypatch.setattr(postgresql, "exists", lambda _: "dropped" not in server.calls)
 
     def query(sql: str, **_: object) -> str:
@@ -259,7 +259,7 @@ def test_a_role_that_others_granted_something_is_dropped_all_the_same(
     assert {("other", 'drop owned by "links"'), ("third", 'drop owned by "links"')} <= {*asked}
     assert ("postgres", 'alter role "links" nologin') in asked
     assert ("postgres", 'drop role if exists "links-migrate"') in asked
-    assert "links could not be dropped and is called links-removed-" in capsys.readouterr().err
+    assert "Could not drop the role links; renamed it to links-removed-" in capsys.readouterr().err
     assert not app.parameters_file.exists()
 
 
@@ -341,7 +341,7 @@ def test_an_end_waits_for_deploys_and_holds(end: Remove, server: Server) -> None
         end()
     lock.HOLD.unlink()
     with lock.LOCK.open("w+") as file:
-        assert lock.take(file, "bob at home")
+        assert lock.try_lock(file, "bob at home")
         with pytest.raises(LockedError, match="bob at home"):
             end()
     assert server.calls == []

@@ -1,4 +1,4 @@
-"""Places to stop dead, for tests alone."""
+"""Points at which tests stop a deploy."""
 
 from __future__ import annotations
 

@@ -18,16 +18,16 @@ def test_parameters_are_read_as_they_were_written(app: App) -> None:
     assert parameters.read(app.parameters_file) == PARAMETERS
 
 
-def test_an_unknown_app_is_told_which_there_are(app: App) -> None:
-    with pytest.raises(ReleaseError, match=r"no app 'links' on this server. There are: none\.$"):
+def test_an_unknown_app_is_reported_with_the_known_ones(app: App) -> None:
+    with pytest.raises(ReleaseError, match=r"no app 'links'. Its apps: none\.$"):
         parameters.read(app.parameters_file)
     for name in ("shop", "blog"):
         app.parameters_file.with_name(f"{name}.json").touch()
-    with pytest.raises(ReleaseError, match=r"There are: blog, shop\.$"):
+    with pytest.raises(ReleaseError, match=r"Its apps: blog, shop\.$"):
         parameters.read(app.parameters_file)
 
 
 def test_a_newer_schema_is_refused(app: App) -> None:
     app.parameters_file.write_text('{"schema": 2, "data": {}}')
-    with pytest.raises(ReleaseError, match=r"links\.json has schema 2, this program knows 1\."):
+    with pytest.raises(ReleaseError, match=r"links\.json has schema 2, expected 1\."):
         parameters.read(app.parameters_file)

@@ -1,4 +1,4 @@
-"""What of a log is told: why it ended, and not all that came after."""
+"""Excerpts of logs: the cause, without what came after it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ links-web@1-2.service: Failed with result 'exit-code'.
 """
 
 
-def test_why_a_release_crashed_is_told_and_not_gunicorns_own_end() -> None:
+def test_the_cause_of_a_crash_is_reported_and_not_gunicorns_shutdown() -> None:
     assert excerpt(LOG).splitlines() == [
         "Started links-web@1-2.service - links, release 1-2.",
         "Traceback (most recent call last):",
@@ -48,19 +48,19 @@ def test_why_a_release_crashed_is_told_and_not_gunicorns_own_end() -> None:
     assert cause(LOG) == ": ModuleNotFoundError: No module named 'nowhere'"
 
 
-def test_a_log_of_which_nothing_says_why_is_told_as_it_is() -> None:
+def test_a_log_without_a_cause_is_shown_unchanged() -> None:
     log = "links-web@1-2.service: Main process exited, code=killed, status=9/KILL"
     assert (excerpt(log), cause(log)) == (log, "")
 
 
-def test_a_traceback_in_json_is_told_line_by_line() -> None:
+def test_a_traceback_in_json_is_shown_line_by_line() -> None:
     found = {"message": "Exception in worker", "exception": LOG.partition("process\n")[2][:600]}
     log = f'{json.dumps(found)}\n{{"message": "Worker exiting"}}'
     assert cause(log) == ": ModuleNotFoundError: No module named 'nowhere'"
     assert excerpt(log).splitlines()[-1] == '{"message": "Worker exiting"}'
 
 
-def test_the_last_lines_are_told() -> None:
+def test_the_last_lines_are_reported() -> None:
     assert excerpt("\n".join(map(str, range(30))), 3) == "27\n28\n29"
 
 
@@ -94,7 +94,7 @@ def test_long_lines_are_cut_and_so_is_the_whole() -> None:
     assert short("brief") == "brief"
 
 
-def test_a_line_that_only_begins_like_json_is_told_as_it_is() -> None:
+def test_a_line_that_only_begins_like_json_is_shown_unchanged() -> None:
     line = '{"a":' + "[" * 20_000
     assert excerpt(line) == f"{line[:LINE]}..."
 

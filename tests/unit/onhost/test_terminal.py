@@ -28,7 +28,7 @@ def test_what_an_app_wrote_is_shown_and_not_obeyed(text: str, shown: str) -> Non
     assert terminal.printable(text) == shown
 
 
-def test_every_place_for_people_shows_it(
+def test_every_output_for_users_shows_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("syslog.syslog", lambda _: None)

@@ -1,4 +1,4 @@
-"""Libraries that an update replaced: who runs on them, and how each is restarted."""
+"""Libraries that an update replaced: which units use them, and how each is restarted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_root_wrote_is_what_a_round_reads(
 def test_a_finding_names_units_and_files() -> None:
     seen = Observation(at=0, libraries={"nginx.service": ["/usr/lib/x/libssl.so.3"]})
     [finding] = rules._libraries(seen, rules.Past(set(), {}, {}))
-    assert "nginx still run on the old libssl.so.3" in finding.what
+    assert "nginx still use the old libssl.so.3" in finding.what
     assert not finding.urgent
 
 
@@ -111,7 +111,7 @@ def test_an_app_that_is_being_deployed_keeps_nothing_else_on_old_files(
     locked("", monkeypatch)
     assert restarts.run(replace(SETTINGS, apps={"links": [], "shop": []})) == 0
     assert ran == ["switch shop", "hand over"]
-    assert "Not restarted, as a deploy of it is under way: links\n" in capsys.readouterr().err
+    assert "Not restarted, as a deploy is under way: links\n" in capsys.readouterr().err
 
 
 def test_nothing_is_restarted_during_a_deploy_or_on_hold(
@@ -120,7 +120,7 @@ def test_nothing_is_restarted_during_a_deploy_or_on_hold(
     locked("Deploys are on hold", monkeypatch)
     assert restarts.run(SETTINGS) == 0
     assert ran == []
-    assert "Nothing is restarted: Deploys are on hold" in capsys.readouterr().err
+    assert "Nothing was restarted: Deploys are on hold" in capsys.readouterr().err
 
 
 def test_an_old_nginx_stays_where_no_new_one_starts(

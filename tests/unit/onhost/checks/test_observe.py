@@ -48,7 +48,7 @@ def test_the_rules_and_what_they_close(
     loaded.write_text(TABLE)
     if now is not None:
         (tmp_path / "onebox-firewall.now").write_text(now)
-    assert observe.rules(loaded) == found
+    assert observe.firewall_state(loaded) == found
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A round: who is told, how often, and what stays untold."""
+"""A round: which notifications are sent, how often, and which are kept for later."""
 
 from __future__ import annotations
 
@@ -73,19 +73,19 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> World:
     return made
 
 
-def test_a_problem_is_told_once_and_then_its_end(world: World) -> None:
+def test_a_problem_is_reported_once_and_then_its_resolution(world: World) -> None:
     world.round(1000)
     world.round(1300)
     assert [message.subject for message in world.sent] == [
-        "[box] The job report of links failed: exit-code"
+        "[box] The timer report of links failed: exit-code"
     ]
     world.seen = Observation(at=0, apps=[App("links", "links.test")])
     world.round(1600)
-    assert world.sent[-1].subject == "[box] resolved: The job report of links failed: exit-code"
+    assert world.sent[-1].subject == "[box] resolved: The timer report of links failed: exit-code"
     assert world.pings == 3
 
 
-def test_what_could_not_be_told_is_told_in_the_next_round(world: World) -> None:
+def test_an_undelivered_notification_is_sent_in_the_next_round(world: World) -> None:
     world.answer = {"webhook": "answered 503"}
     world.round(1000)
     assert world.pings == 0, "silence says that nobody could be told"
@@ -103,7 +103,7 @@ def test_one_way_of_two_is_enough(world: World) -> None:
     assert state.load().undelivered == {"webhook": "answered 503"}
 
 
-def test_too_many_messages_are_told_together_later(world: World) -> None:
+def test_too_many_messages_are_sent_together_later(world: World) -> None:
     kept = state.load()
     kept.sent = [900.0] * SETTINGS.hourly
     state.save(kept)
@@ -125,7 +125,7 @@ def test_failed_deploys_do_not_use_up_what_an_outage_needs(world: World) -> None
     assert state.load().sent_urgent == [1300]
 
 
-def test_deploys_are_told_where_that_is_wanted_and_never_those_before(world: World) -> None:
+def test_deploys_are_reported_if_configured_and_never_earlier_ones(world: World) -> None:
     entry = {"at": "a", "what": "deploy", "release": "r1", "result": "live", "who": "ann"}
     world.seen = Observation(at=0, apps=[App("links", "links.test", last=entry)])
     world.round(1000, deploys=True)
@@ -151,10 +151,10 @@ def test_a_message_says_what_where_since_when_and_what_to_do() -> None:
     assert message.text in document["text"]
 
 
-def test_status_is_for_people() -> None:
+def test_status_is_text() -> None:
     kept = state.State()
-    assert "No round yet" in messages.status(kept)
-    state.take(kept, [Finding("job", "a", "x failed", "y", patient=False)], set(), 0, 300)
+    assert "The checks have not run yet" in messages.status(kept)
+    state.update(kept, [Finding("job", "a", "x failed", "y", patient=False)], set(), 0, 300)
     kept.at, kept.undelivered = 1795161600.0, {"email": "refused"}
     assert messages.status(kept).splitlines() == [
         "Last round 2026-11-20 08:00 UTC: 1 open",
@@ -174,7 +174,7 @@ def test_nothing_that_goes_wrong_names_a_secret() -> None:
     assert HIDDEN not in str(notified)
 
 
-def test_a_refusal_is_told_without_the_address() -> None:
+def test_an_error_is_reported_without_the_address() -> None:
     class Refuses(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.send_error(403, "no such hook")
@@ -188,7 +188,7 @@ def test_a_refusal_is_told_without_the_address() -> None:
     assert notified == "answered 403 no such hook"
 
 
-def test_a_command_gets_json_and_its_failure_is_told(tmp_path: Path) -> None:
+def test_a_command_gets_json_and_its_failure_is_returned(tmp_path: Path) -> None:
     body = Message("head", "text").document("box")
     assert channels.run(f"cat > {tmp_path / 'got'}", body) == ""
     assert json.loads((tmp_path / "got").read_text())["text"] == "head\n\ntext"
@@ -203,7 +203,7 @@ def test_a_command_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_settings_of_a_newer_onebox_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "settings.json"
     path.write_text('{"schema": 2}')
-    with pytest.raises(ValueError, match="has schema 2, this program knows 1"):
+    with pytest.raises(ValueError, match="has schema 2, expected 1"):
         configuration.read(path)
 
 

@@ -44,7 +44,7 @@ def keys(seen: Observation, past: Past = NONE) -> list[str]:
     return [finding.key for finding in rules.judge(seen, past)]
 
 
-def test_a_server_that_is_well_has_nothing_to_tell() -> None:
+def test_a_healthy_server_has_no_findings() -> None:
     assert keys(FINE) == []
 
 
@@ -109,7 +109,7 @@ def test_what_happens_on_any_day_is_nothing(seen: Observation) -> None:
     assert keys(seen) == []
 
 
-def test_a_failed_unit_of_ours_is_told_once() -> None:
+def test_a_failed_unit_of_ours_is_reported_once() -> None:
     assert keys(replace(FINE, failed=["nginx.service"], stopped=["nginx.service"])) == [
         "unit:nginx.service"
     ]
@@ -128,7 +128,7 @@ def test_a_deploy_under_way_hides_what_it_does_itself(*, whole: bool) -> None:
 
 def test_what_an_app_says_at_length_is_cut() -> None:
     """It is in one message with all that is new, which its receiver may else refuse."""
-    why = "Release 1 went bad: it crashed.\n" + "x" * 5_000_000 + "the end"
+    why = "Release 1 became unhealthy: it crashed.\n" + "x" * 5_000_000 + "the end"
     [finding] = rules.judge(last(result="failed", why=why), Past(set(), {}, {}))
     assert len(finding.what) < 2 * rules.LONGEST
     assert "it crashed." in finding.what
@@ -162,7 +162,7 @@ def filling(*free: float) -> Past:
     )
 
 
-def test_a_disk_that_fills_is_told_half_a_day_before() -> None:
+def test_a_disk_that_fills_is_reported_half_a_day_before() -> None:
     fast = filling(*(5 + 0.5 * (12 - i) / 12 for i in range(12)))  # 0.5 GiB an hour
     assert keys(FINE, fast) == ["disk:/"]
     slow = filling(*(5 + 0.4 * (12 - i) / 12 for i in range(12)))
@@ -171,7 +171,7 @@ def test_a_disk_that_fills_is_told_half_a_day_before() -> None:
 
 def test_one_large_file_is_no_pace() -> None:
     assert keys(FINE, filling(*[8.0] * 6, *[5.0] * 6)) == []
-    assert keys(FINE, filling(*[5.5] * 3, *[5.0] * 3)) == []  # too short a time to tell
+    assert keys(FINE, filling(*[5.5] * 3, *[5.0] * 3)) == []  # too few samples
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ JOB = Finding("job", "links-report", "failed", "mend it", patient=False, urgent=
 def rounds(*looks: list[Finding], unknown: frozenset[str] = frozenset()) -> State:
     kept = State()
     for number, findings in enumerate(looks):
-        state.take(kept, findings, set(unknown), number * EVERY, EVERY)
+        state.update(kept, findings, set(unknown), number * EVERY, EVERY)
         for problem in kept.open.values():
             problem.notified = True
     return kept
@@ -40,10 +40,10 @@ def test_what_is_over_in_the_next_round_was_nothing() -> None:
     assert (kept.open, kept.suspected, kept.resolved) == ({}, {}, [])
 
 
-def test_a_look_in_between_is_no_round() -> None:
+def test_a_check_in_between_is_no_round() -> None:
     kept = State()
     for at in (0, 1, 2):
-        state.take(kept, [BAD], set(), at, EVERY)
+        state.update(kept, [BAD], set(), at, EVERY)
     assert kept.open == {}
 
 
@@ -59,25 +59,25 @@ def test_a_cure_must_last_too() -> None:
     assert (kept.open, [p.key for p in kept.resolved]) == ({}, ["disk:/"])
 
 
-def test_nobody_is_told_of_the_end_of_what_they_never_knew() -> None:
+def test_no_resolution_is_sent_of_an_unreported_problem() -> None:
     kept = State()
-    state.take(kept, [JOB], set(), 0, EVERY)
-    state.take(kept, [], set(), 1, EVERY)
+    state.update(kept, [JOB], set(), 0, EVERY)
+    state.update(kept, [], set(), 1, EVERY)
     assert (kept.open, kept.resolved) == ({}, [])
 
 
-def test_what_can_not_be_looked_at_stays() -> None:
+def test_a_problem_stays_while_it_cannot_be_checked() -> None:
     kept = rounds([BAD], [BAD])
     for at in (2, 3, 4):
-        state.take(kept, [], {"disk"}, at * EVERY, EVERY)
+        state.update(kept, [], {"disk"}, at * EVERY, EVERY)
     assert list(kept.open) == ["disk:/"]
 
 
-def test_what_can_not_be_looked_at_of_one_stays() -> None:
+def test_a_problem_of_one_app_stays_while_it_cannot_be_checked() -> None:
     other = replace(BAD, of="/srv")
     kept = rounds([BAD, other], [BAD, other])
     for at in (2, 3, 4):
-        state.take(kept, [], {"disk:/"}, at * EVERY, EVERY)
+        state.update(kept, [], {"disk:/"}, at * EVERY, EVERY)
     assert list(kept.open) == ["disk:/"]
 
 
@@ -86,17 +86,17 @@ def test_the_words_of_an_open_problem_are_the_newest() -> None:
     assert rounds([BAD], [BAD], [worse]).open["disk:/"].what == "fuller"
 
 
-def test_a_problem_that_happens_anew_is_told_anew() -> None:
+def test_a_problem_that_happens_again_is_reported_again() -> None:
     first, again = (
         Finding("deploy", "links", "failed", "x", patient=False, mark=mark) for mark in "ab"
     )
     kept = rounds([first])
-    state.take(kept, [again], set(), EVERY, EVERY)
+    state.update(kept, [again], set(), EVERY, EVERY)
     assert kept.open["deploy:links"].notified is False
     assert kept.open["deploy:links"].since == EVERY
 
 
-def test_the_ping_stays_away_for_what_is_urgent_or_untold() -> None:
+def test_no_ping_is_sent_while_a_problem_is_urgent_or_unreported() -> None:
     assert State().is_good
     assert rounds([JOB]).is_good
     assert not rounds([BAD], [BAD]).is_good
@@ -126,9 +126,9 @@ def test_figures_are_kept_once_a_round_and_for_an_hour() -> None:
         disk = Disk("/", 100, number, 0, 0)
         app = App("links", "d", restarts={"w": number})
         for at in (number * EVERY, number * EVERY + 5):
-            state.sample(kept, Observation(at=at, disks=[disk], apps=[app]), EVERY)
+            state.record_samples(kept, Observation(at=at, disks=[disk], apps=[app]), EVERY)
     assert [free for _, free in kept.free["/"]] == list(range(28, 40))
-    state.sample(kept, Observation(at=41 * EVERY), EVERY)
+    state.record_samples(kept, Observation(at=41 * EVERY), EVERY)
     assert (kept.free, kept.restarts) == ({}, {})
 
 

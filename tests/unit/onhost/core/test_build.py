@@ -58,7 +58,7 @@ def uv(monkeypatch: pytest.MonkeyPatch) -> list[Installation]:
         (staging / ".lock").touch()
 
     monkeypatch.setattr(Builder, "install", install)
-    monkeypatch.setattr(handover, "take_over", lambda *_: None)
+    monkeypatch.setattr(handover, "transfer_to_root", lambda *_: None)
     monkeypatch.setattr(resources, "check_disk", lambda *_, **__: None)
     monkeypatch.setattr(build, "SERVERS", Path("/nonexistent"))
     monkeypatch.setattr(os, "sync", lambda: None)
@@ -146,12 +146,12 @@ def test_requirements_stand_in_for_a_lock(configured: App, uv: list[Installation
     assert installation.project.files == {"requirements.txt": b"fastapi==1.2\n"}
 
 
-def test_what_of_the_settings_is_not_read_is_told(
+def test_ignored_settings_are_reported(
     configured: App, uv: list[Installation], capsys: pytest.CaptureFixture[str]
 ) -> None:
     del uv
     make(configured, arrive(configured))
-    assert "Not read on the server: 'pyproject.toml, [tool.uv]: keyring-provider'" in (
+    assert "Settings that the server ignores: 'pyproject.toml, [tool.uv]: keyring-provider'" in (
         capsys.readouterr().err
     )
 
@@ -159,7 +159,7 @@ def test_what_of_the_settings_is_not_read_is_told(
 def test_a_deploy_keys_environment_is_no_persons(configured: App, uv: list[Installation]) -> None:
     files = {"requirements.txt": b"fastapi==1.2 --hash=sha256:" + b"ab" * 32}
     for release, by_key in (("a-1", True), ("a-2", False)):
-        app = configured.having(by_key=by_key)
+        app = configured.with_parameters(by_key=by_key)
         build.build(app.release(release), arrive(configured, files), Credentials())
     assert [installation.by_key for installation in uv] == [True, False]
     assert uv[0].venv != uv[1].venv
@@ -187,18 +187,18 @@ def test_folders_for_nginx_get_a_public_twin(configured: App, uv: list[Installat
     assert (folder / "static").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_folder_for_nginx_that_is_not_there_is_told(
-    configured: App, uv: list[Installation]
-) -> None:
+def test_a_missing_static_folder_is_reported(configured: App, uv: list[Installation]) -> None:
     del uv
     (configured.configuration / "static").write_text("assets dist\n")
-    with pytest.raises(ReleaseError, match=r"no folder dist to serve. What git ignores"):
+    with pytest.raises(
+        ReleaseError, match=r"no folder dist to serve. It has no files that git ignores"
+    ):
         make(configured, arrive(configured))
     assert not configured.release("a-1").folder.exists()
 
 
 def test_building_from_source_is_a_setting(configured: App, uv: list[Installation]) -> None:
-    app = configured.having(build=True)
+    app = configured.with_parameters(build=True)
     build.build(app.release("a-1"), arrive(configured), Credentials())
     assert [uv[0].project.builds, uv[0].venv] == [True, environment(configured, FILES, build=True)]
 
@@ -277,8 +277,8 @@ def test_without_room_nothing_is_unpacked(configured: App, monkeypatch: pytest.M
     assert list((configured.home / "releases").iterdir()) == []
 
 
-def test_an_archive_that_is_not_here_is_said_to_be_absent(configured: App) -> None:
-    with pytest.raises(ReleaseError, match=r"The archive can't be read.* \(abc"):
+def test_a_missing_archive_is_reported_as_absent(configured: App) -> None:
+    with pytest.raises(ReleaseError, match=r"Cannot read the archive.* \(abc"):
         make(configured, "abc")
 
 
@@ -287,24 +287,24 @@ def test_a_cut_archive_is_refused(configured: App, cut: int) -> None:
     digest = arrive(configured)
     path = configured.incoming(digest)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(ReleaseError, match="can't be read"):
+    with pytest.raises(ReleaseError, match="Cannot read"):
         make(configured, digest)
 
 
 def test_another_archive_is_refused(configured: App) -> None:
     configured.incoming("abc").write_bytes(gzip.compress(b"other"))
-    with pytest.raises(ReleaseError, match="not the one that was announced"):
+    with pytest.raises(ReleaseError, match="does not match its announced SHA-256"):
         make(configured, "abc")
 
 
 def test_a_damaged_archive_is_an_error_in_words(configured: App) -> None:
     configured.incoming("abc").write_bytes(gzip.compress(b"")[:10] + b"\xff" * 20)
-    with pytest.raises(ReleaseError, match=r"The archive can't be read.* \(abc"):
+    with pytest.raises(ReleaseError, match=r"Cannot read the archive.* \(abc"):
         make(configured, "abc")
 
 
 @pytest.mark.usefixtures("uv")
-@pytest.mark.parametrize("step", [(Builder, "install"), (handover, "take_over")])
+@pytest.mark.parametrize("step", [(Builder, "install"), (handover, "transfer_to_root")])
 def test_packages_that_can_not_be_had_leave_no_environment(
     configured: App, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
 ) -> None:
@@ -330,7 +330,7 @@ def test_a_full_disk_leaves_no_release(configured: App, monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("uv")
-def test_what_an_earlier_death_left_half_made_is_made_anew(configured: App) -> None:
+def test_what_a_killed_deploy_left_unfinished_is_rebuilt(configured: App) -> None:
     half = configured.home / "releases/.a-1.new/app"
     half.mkdir(parents=True)
     (half / "stale.py").touch()

@@ -84,7 +84,7 @@ def test_where_that_one_is_no_more_it_is_the_one_before_that(server: Server) -> 
     assert history.previous(server.app, "c") == "a"
 
 
-def test_what_was_gone_back_from_is_not_gone_back_to(server: Server) -> None:
+def test_what_was_rolled_back_from_is_not_rolled_back_to(server: Server) -> None:
     server.make("a", "b", "c")
     remember(server, "deploy a live", "deploy b live", "rollback a live", "deploy c live")
     assert history.previous(server.app, "c") == "a"
@@ -114,7 +114,7 @@ def test_the_successor_is_what_was_last_deployed_over_a_release(server: Server) 
     assert successors == {"a": "c", "b": None, "c": "d", "d": None, "x": None}
 
 
-def test_a_release_whose_folder_is_gone_is_none_to_go_back_to(server: Server) -> None:
+def test_a_release_whose_folder_is_gone_is_none_to_roll_back_to(server: Server) -> None:
     server.make("a")
     server.remember(("deploy", "gone", "live"), ("deploy", "a", "live"))
     assert history.healthy(server.app) == ["a"]
@@ -210,7 +210,7 @@ def test_the_live_release_is_never_pruned_whatever_the_history_says(
 def test_what_a_death_while_pruning_left_is_not_in_the_way_of_the_next(
     server: Server, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
-    """Meanwhile `a` was deployed anew; a disk lists names in any order."""
+    """Meanwhile `a` was deployed again; a disk lists names in any order."""
     iterdir = Path.iterdir
 
     def listed(folder: Path) -> list[Path]:
@@ -251,7 +251,7 @@ def test_a_death_while_pruning_leaves_nothing_half_under_a_name_that_counts(
         else server.app.home / "venvs/for-a/.complete"
     ).exists()
     if kind == "releases":
-        server.app.release("a").folder.mkdir()  # deployed anew meanwhile
+        server.app.release("a").folder.mkdir()  # deployed again meanwhile
     history.prune(server.app, 1, {"b"}, "digest")
     assert names(server.app.home / "releases") == ["b"]
     assert names(server.app.home / "venvs") == ["for-b"]

@@ -71,7 +71,7 @@ def test_bytecode_that_root_left_is_no_change(release: App) -> None:
     assert integrity.altered(release.release("a-1")) == []
 
 
-def test_a_release_of_an_older_onebox_can_not_be_told(server: Server) -> None:
+def test_a_release_of_an_older_onebox_has_no_manifest_to_compare(server: Server) -> None:
     server.make("a-1")
     assert integrity.altered(server.app.release("a-1")) == []
     assert integrity.altered(server.app.release("gone")) == []
@@ -117,11 +117,11 @@ def test_the_unit_of_a_process_that_is_no_more_is_swept(
     kept = [
         unit(app, "links-queue@.service"),
         unit(app, "links-x-web@.service"),  # of the app links-x
-        unit(app, "links-backup@.service", "[Unit]\n"),  # somebody's own
+        unit(app, "links-backup@.service", "[Unit]\n"),  # an administrator's own
     ]
     gone = unit(app, "links-mailer@.service")
     assert integrity.leftovers(app) == [gone]
-    assert integrity.leftovers(app.having(units=[])) == []
+    assert integrity.leftovers(app.with_parameters(units=[])) == []
     integrity.sweep(app)
     integrity.sweep(app)
     assert calls == ["daemon-reload"]
@@ -130,7 +130,7 @@ def test_the_unit_of_a_process_that_is_no_more_is_swept(
 
 
 @pytest.mark.parametrize(("started", "told"), [("@1000", True), ("@3000", False), ("", False)])
-def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
+def test_a_process_that_was_started_before_its_unit_was_repaired_is_reported(
     release: App, monkeypatch: pytest.MonkeyPatch, started: str, *, told: bool
 ) -> None:
     path = unit(release, "links-web@.service")
@@ -142,7 +142,7 @@ def test_a_process_that_was_started_before_its_unit_was_mended_is_told(
     assert found == [(name, words) for name in names] * told
 
 
-def test_a_live_release_that_does_not_answer_is_told(server: Server) -> None:
+def test_a_live_release_that_does_not_answer_is_reported(server: Server) -> None:
     server.make("a-1", live="a-1")
     assert integrity.not_serving(server.app.release("a-1")) == []
     server.up = set()
@@ -151,7 +151,7 @@ def test_a_live_release_that_does_not_answer_is_told(server: Server) -> None:
     assert f"the release does not listen on socket {server.app.release('a-1').socket}" in how
 
 
-def test_a_live_release_whose_process_keeps_crashing_is_told(
+def test_a_live_release_whose_process_keeps_crashing_is_reported(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.make("a-1", live="a-1")

@@ -79,18 +79,18 @@ def migrate(
     consent: bool = False,
     parameters: Parameters = PARAMETERS,
 ) -> bool:
-    app = replace(server.app, given=parameters)
+    app = replace(server.app, override=parameters)
     old = app.release(before) if before else None
     return migrations.migrate(app.release("a-2"), old, consent=consent)
 
 
-def test_an_app_without_migrations_can_always_go_back(server: Server) -> None:
+def test_an_app_without_migrations_can_always_roll_back(server: Server) -> None:
     assert migrate(server, parameters=replace(PARAMETERS, migrates=False))
     assert server.calls == []
 
 
 @pytest.mark.parametrize("before", [None, "a-1", "b-1"])
-def test_nothing_pending_runs_the_command_all_the_same_and_asks_nobody(
+def test_nothing_pending_still_runs_the_command_without_consent(
     server: Server, psql: dict[str, Any], before: str | None
 ) -> None:
     """It may do more than its revisions say."""
@@ -120,12 +120,12 @@ def test_an_unmarked_one_is_refused_by_name_before_anything_ran(
     with pytest.raises(RefusedError) as error:
         migrate(server)
     assert str(error.value) == (
-        f"The live release may not be able to run on r2. {migrations.CONSENT}"
+        f"The live release may not run on the schema after r2. {migrations.CONSENT}"
     )
     assert server.calls == []
 
 
-def test_with_consent_it_is_run_after_a_dump_and_going_back_is_off(
+def test_with_consent_it_is_run_after_a_dump_and_rollback_is_off(
     server: Server, psql: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     project(server, "a-2", "r1", "r2!")
@@ -140,7 +140,8 @@ def test_with_consent_it_is_run_after_a_dump_and_going_back_is_off(
     assert server.app.dumps.stat().st_mode & 0o777 == 0o700
     told = capsys.readouterr().err
     assert (
-        "AUTOMATIC ROLLBACK IS DISABLED: The live release may not be able to run on r2.\n" in told
+        "AUTOMATIC ROLLBACK IS DISABLED: The live release may not run on the schema after r2.\n"
+        in told
     )
 
 
@@ -211,7 +212,7 @@ def test_an_external_database_is_not_dumped(server: Server, psql: dict[str, Any]
     assert psql["ran"] == []
 
 
-def test_the_first_release_has_nobody_to_be_compatible_with(
+def test_the_first_release_has_none_to_be_compatible_with(
     server: Server, psql: dict[str, Any]
 ) -> None:
     project(server, "a-2", "r1!")
@@ -226,8 +227,8 @@ def test_a_database_ahead_of_a_release_is_refused(server: Server, psql: dict[str
     with pytest.raises(RefusedError) as error:
         migrate(server, consent=True)
     assert str(error.value) == (
-        "The database is at r2, and this release does not know r2."
-        " Deploy code that has these revisions."
+        "The database is at r2; this release does not have the revisions r2."
+        " Deploy code that has them."
     )
     assert server.calls == []
 
@@ -239,7 +240,7 @@ def test_one_that_is_marked_may_be_ahead(server: Server, psql: dict[str, Any]) -
     assert migrate(server)
 
 
-def test_a_failing_migration_tells_revision_database_and_last_lines(
+def test_a_failed_migration_reports_revision_database_and_last_lines(
     server: Server, psql: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = "Running upgrade  -> r1, one\nRunning upgrade r1 -> r2, two\ncolumn exists\n"
@@ -319,20 +320,24 @@ def test_a_migration_that_takes_too_long_names_the_setting(
     server.refuses, server.results = {f"start {MIGRATION}"}, {MIGRATION: "timeout"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError) as error:
-        migrations._run(server.app.having(migrate_timeout=7).release("a-2"))
+        migrations._run(server.app.with_parameters(migrate_timeout=7).release("a-2"))
     assert str(error.value).startswith(
-        "The migration was not done after 7 s (`migrate_timeout`), and was stopped.\n"
+        "The migration was stopped after 7 s (`migrate_timeout`).\n"
         "The database is at r0.\n"
-        "Set `migrate_timeout` higher, or move the slow part out of the migration.\n"
+        "Raise `migrate_timeout`, or move the slow part out of the migration.\n"
     )
     told = capsys.readouterr().err
-    assert f"for 7 s at most (`migrate_timeout`); its progress: journalctl -fu {MIGRATION}" in told
+    assert (
+        f"for at most 7 s (`migrate_timeout`). Follow its log: journalctl -fu {MIGRATION}" in told
+    )
 
 
 def test_a_dump_that_takes_too_long_names_the_setting(server: Server, psql: dict[str, Any]) -> None:
     project(server, "a-2", "r1!")
     psql["dump"] = 124
-    with pytest.raises(ReleaseError, match=r"links failed: not done within 1800 s \(`migrate_time"):
+    with pytest.raises(
+        ReleaseError, match=r"links failed: not finished within 1800 s \(`migrate_time"
+    ):
         migrate(server, consent=True)
     assert not list(server.app.dumps.iterdir())
 
@@ -353,7 +358,7 @@ def test_what_an_archive_names_reaches_no_terminal_as_it_is(
     assert "and 492 more" in told
 
 
-# Layouts that are not understood: the command runs, and nobody takes them for "no migrations".
+# Layouts that are not supported: the command runs, and they do not count as "no migrations".
 
 LAYOUTS = {
     "recursive_version_locations": {"ini": "recursive_version_locations = true\n"},
@@ -394,12 +399,13 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
     with pytest.raises(RefusedError) as error:
         migrate(server, before="b-1", parameters=parameters)
     told = str(error.value)
-    assert "which can't be read: " in told
-    assert "--data allow_incompatible=true: a dump is taken first" in told
+    assert "whose revisions cannot be read: " in told
+    assert "--data allow_incompatible=true: it dumps the database first" in told
     assert server.calls == []
-    given = replace(server.app, given=parameters)
-    with pytest.raises(RefusedError, match="Whether release b-1 runs on today's database is unk"):
-        migrations.check_rollback(given.release("b-1"), given.release("a-2"))
+    with_command = replace(server.app, override=parameters)
+    back, live = with_command.release("b-1"), with_command.release("a-2")
+    with pytest.raises(RefusedError, match="Unknown whether release b-1 runs on the current data"):
+        migrations.check_rollback(back, live)
 
     assert migrate(server, before=None, parameters=parameters), "a first deploy"
     assert migrate(server, before="a-1", parameters=parameters), "the same code"
@@ -418,7 +424,7 @@ def test_tables_without_a_recorded_revision_are_unknown(
     project(server, "b-1", "r1!")
     project(server, "a-2", "r1!")
     psql |= {"heads": "", "tables": "t", "after": ""}
-    with pytest.raises(RefusedError, match="the database links has tables, and no revision in"):
+    with pytest.raises(RefusedError, match="the database links has tables but no revision in"):
         migrate(server, before="b-1")
     assert migrate(server, before="a-1")
     assert migrate(server, before=None)
@@ -465,10 +471,11 @@ def test_it_needs_consent_where_the_setting_does_not_vouch_for_it(
     with pytest.raises(RefusedError) as error:
         migrate(server, before="b-1", parameters=parameters)
     assert str(error.value).startswith(
-        "The live release may not be able to run on what `migrate` leaves, which can't be read: "
+        "The live release may not run on the schema after `migrate`, whose revisions cannot be"
+        " read: "
     )
     assert server.calls == psql["ran"] == []
-    assert ("a dump is taken first" in str(error.value)) == (kind == "local")
+    assert ("it dumps the database first" in str(error.value)) == (kind == "local")
     assert "set `migrations_compatible`" in str(error.value)
     assert not migrate(server, before="b-1", consent=True, parameters=parameters)
     assert ("pg_dump" in psql["ran"]) == (kind == "local")
@@ -512,11 +519,13 @@ def test_a_database_that_never_answers_is_an_error_too(
     server: Server, psql: dict[str, Any]
 ) -> None:
     psql |= {"error": "killed", "code": 124}
-    with pytest.raises(ReleaseError, match="database: no answer within 20 s to the role links-mi"):
+    with pytest.raises(
+        ReleaseError, match="database: no answer to the role links-migrate within 20 s"
+    ):
         migrations.database_heads(server.app)
 
 
-def test_a_table_of_another_role_is_told_as_what_it_is(
+def test_a_table_of_another_role_is_reported_with_the_fix(
     server: Server, psql: dict[str, Any]
 ) -> None:
     psql["error"] = DENIED
@@ -524,8 +533,8 @@ def test_a_table_of_another_role_is_told_as_what_it_is(
         migrations.database_heads(server.app)
     assert str(error.value) == (
         "database: the role links-migrate cannot read the table alembic_version (permission"
-        " denied): it belongs to another role, or the schema does. A deploy from the inventory"
-        " hands what is in the database to links-migrate: pyinfra -y inventory.py deploy.py"
+        " denied): another role owns it or its schema. A deploy from the inventory makes"
+        " links-migrate the owner: pyinfra -y inventory.py deploy.py"
     )
 
 
@@ -558,7 +567,9 @@ def test_no_setting_of_an_apps_reaches_our_queries(
 def test_an_endless_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch, to: int) -> None:
     """What answers may be a function of the app's."""
     monkeypatch.setattr(postgresql, "_as", lambda *_: ["sh", "-c", f"yes >&{to}"])
-    with pytest.raises(postgresql.QueryError, match="more than 1 MiB of answer to the role links"):
+    with pytest.raises(
+        postgresql.QueryError, match="the role links got a result of more than 1 MiB"
+    ):
         postgresql.query("select 1", role="links", database="links")
 
 
@@ -568,10 +579,10 @@ def test_an_answer_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert postgresql.query("select 1", role="links") == "a" + "0" * 100_000 + "b\n"
 
 
-# What can be gone back to.
+# Which releases can be rolled back to.
 
 
-def test_going_back_stays_off_when_the_deploy_after_has_nothing_to_migrate(
+def test_automatic_rollback_stays_off_when_the_next_deploy_has_nothing_to_migrate(
     server: Server, psql: dict[str, Any]
 ) -> None:
     """The first try migrated with consent, and its candidate did not get ready."""
@@ -589,7 +600,7 @@ def test_a_mark_does_not_speak_of_a_live_release_that_is_further_behind(
     project(server, "a-1", "r1")
     project(server, "a-2", "r1", "r2!", "r3")
     psql["heads"] = "r2\n"
-    with pytest.raises(RefusedError, match="may not be able to run on r2"):
+    with pytest.raises(RefusedError, match="may not run on the schema after r2"):
         migrate(server)
 
 
@@ -605,7 +616,7 @@ def three(server: Server, psql: dict[str, Any]) -> Server:
 
 
 def back(server: Server, to: str, **changes: Any) -> None:
-    app = server.app.having(**changes)
+    app = server.app.with_parameters(**changes)
     migrations.check_rollback(app.release(to), app.release("three-1"))
 
 
@@ -614,10 +625,10 @@ def test_a_contraction_is_not_readable_two_releases_back(three: Server) -> None:
     with pytest.raises(RefusedError) as error:
         back(three, "one")
     assert str(error.value) == (
-        "Release one may not run on today's database, which has moved on since: contract came"
-        " after it, and nothing there says that it can live with that. (A revision with"
-        " `onebox_compatible = True` says so, of the release right before it.) Go back to a newer"
-        " release, or to this one all the same with --force."
+        "Release one may not run on the current database: it has the later revisions contract,"
+        " which are not marked as compatible with this release. (`onebox_compatible = True` in a"
+        " revision covers only the release right before it.) Roll back to a newer release, or to"
+        " this one with --force."
     )
 
 
@@ -628,7 +639,7 @@ def test_what_was_not_marked_is_not_readable_one_release_back(
     project(server, "two", "base", "drop!")
     server.remember(("deploy", "one", "live"), ("deploy", "two", "live"))
     psql["heads"] = "drop\n"
-    with pytest.raises(RefusedError, match="has moved on since: drop came"):
+    with pytest.raises(RefusedError, match="it has the later revisions drop, which"):
         back(server, "one")
     psql["heads"] = "base\n"
     back(server, "one")
@@ -666,18 +677,20 @@ def test_another_external_database_is_not_rolled_back_to_unasked(
     assert "u:p" not in str(error.value)
 
 
-def test_an_app_without_migrations_can_go_back_to_any(server: Server, psql: dict[str, Any]) -> None:
+def test_an_app_without_migrations_can_roll_back_to_any(
+    server: Server, psql: dict[str, Any]
+) -> None:
     back(server, "one", migrates=False)
     assert psql["ran"] == []
 
 
 @pytest.mark.parametrize("kind", ["local", "external"])
-def test_where_nobody_can_look_the_same_artifact_and_the_setting_speak_for_a_release(
+def test_without_readable_revisions_the_artifact_or_the_setting_decides(
     server: Server, psql: dict[str, Any], kind: str
 ) -> None:
     if kind == "external":
         project(server, "one-1", "base")
-    with pytest.raises(RefusedError, match="Whether release one-1 runs on today's"):
+    with pytest.raises(RefusedError, match="Unknown whether release one-1 runs"):
         back(server, "one-1", database=kind)
     back(server, "one-1", database=kind, migrations_compatible=True)
     back(server, "three-2", database=kind)

@@ -20,7 +20,7 @@ def test_all_that_an_app_runs_is_stopped_after_no_job_can_begin(
     server: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.make("r1", live="r1")
-    pause.pause(replace(server.app, given=WITH))
+    pause.pause(replace(server.app, override=WITH))
     assert pause.is_paused(server.app)
     assert server.waited == [("links-report@*.service", 0)]
     assert server.patience == pause.PATIENCE
@@ -40,7 +40,7 @@ def test_a_job_that_does_not_end_is_stopped(
         raise ReleaseError("still running")
 
     monkeypatch.setattr(systemd, "wait_until_inactive", busy)
-    pause.pause(replace(server.app, given=WITH))
+    pause.pause(replace(server.app, override=WITH))
     assert "links-report@*.service" in server.calls[-1]
 
 
@@ -49,7 +49,7 @@ def test_no_job_of_a_paused_app_is_run(server: Server, capsys: pytest.CaptureFix
     server.app.paused.touch()
     timers.run(server.app, "report")
     assert server.calls == []
-    assert "links is paused: report is not run" in capsys.readouterr().err
+    assert "report did not run: links is paused" in capsys.readouterr().err
 
 
 def test_a_boot_leaves_a_paused_app_down_and_resume_starts_it(

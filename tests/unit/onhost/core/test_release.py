@@ -112,7 +112,7 @@ def test_the_live_release_again_is_nothing_to_do(server: Server, steps: list[str
 
 
 @pytest.mark.parametrize("what", ["altered", "runtime_differences"])
-def test_an_altered_release_is_made_anew_and_gone_back_to_no_more(
+def test_an_altered_release_is_rebuilt_and_rolled_back_to_no_more(
     server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     server.make("old", live="old")
@@ -184,7 +184,7 @@ def test_a_first_release_that_failed_and_stays_live_is_recorded_once_it_holds(
     assert history.healthy(server.app) == ([] if crashing else ["new"])
 
 
-def test_going_back_without_a_live_release_is_to_the_newest_that_held(
+def test_a_rollback_without_a_live_release_is_to_the_newest_healthy_one(
     server: Server, steps: list[str]
 ) -> None:
     server.make("older", "old")
@@ -199,7 +199,7 @@ def test_going_back_without_a_live_release_is_to_the_newest_that_held(
 def test_a_release_whose_configuration_changed_meanwhile_is_not_switched_to(
     server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, *, is_new: bool
 ) -> None:
-    """A whole deploy places files while a deploy key's release is made of them."""
+    """A full deploy installs files while a deploy key's release is built from them."""
     server.make("old", *[] if is_new else ["new"], live="old")
     names = chain(["new"] * 2, repeat("another"))
     monkeypatch.setattr(identity, "release_of", lambda app, _: app.release(next(names)))
@@ -207,7 +207,7 @@ def test_a_release_whose_configuration_changed_meanwhile_is_not_switched_to(
         deploy(server)
         assert "switch True" in steps
         return
-    with pytest.raises(ReleaseError, match="configuration of links changed while"):
+    with pytest.raises(ReleaseError, match="configuration of links changed during the build"):
         deploy(server)
     assert "switch True" not in steps
     assert not server.app.release("new").folder.exists()
@@ -244,7 +244,7 @@ def test_memory_is_asked_for_as_much_as_all_processes_take(
 
 
 @pytest.mark.usefixtures("steps")
-def test_one_that_leaks_can_be_released_over_and_gone_back_from(
+def test_one_that_leaks_can_be_replaced_and_rolled_back_from(
     three: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[object] = []
@@ -278,17 +278,17 @@ def test_one_that_leaks_can_be_released_over_and_gone_back_from(
         (RefusedError("no"), 4, "refused", "no"),
         (
             OSError(errno.ENOSPC, "no"), 1, "failed",
-            "The server's system refused: [Errno 28] no",
+            "The operating system reported: [Errno 28] no",
         ),
         (
             OSError(errno.EROFS, "no"), 1, "failed",
-            "The server's system refused: [Errno 30] no",
+            "The operating system reported: [Errno 30] no",
         ),
         (KeyError("no"), 1, "failed", "KeyError('no')"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("steps")
-def test_a_step_that_fails_leaves_the_old_release_and_says_so(
+def test_a_step_that_fails_leaves_the_old_release_and_reports_it(
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
     step: str,
@@ -305,9 +305,7 @@ def test_a_step_that_fails_leaves_the_old_release_and_says_so(
     with pytest.raises(ReleaseError) as raised:
         deploy(server)
     assert raised.value.code == code
-    assert str(raised.value) == (
-        f"{told}\nRelease old serves, as before. Fix the app and deploy again."
-    )
+    assert str(raised.value) == (f"{told}\nRelease old still serves. Fix the app and deploy again.")
     last = history.read(server.app)[-1]
     assert (last["what"], last["release"], last["before"]) == ("deploy", "new", "old")
     assert (last["result"], last["why"]) == (result, told)
@@ -317,29 +315,31 @@ def test_a_step_that_fails_leaves_the_old_release_and_says_so(
 
 
 @pytest.mark.usefixtures("steps")
-def test_a_first_release_that_fails_says_that_nothing_serves(
+def test_a_first_release_that_fails_reports_that_none_serves(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release, "switch", failing(ReleaseError("no")))
-    with pytest.raises(ReleaseError, match="Nothing serves: there is no previous release"):
+    with pytest.raises(ReleaseError, match="No release serves: there is no previous one"):
         deploy(server)
 
 
 @pytest.mark.usefixtures("steps")
-def test_a_failed_release_that_stays_live_is_not_said_to_serve_as_before(
+def test_a_failed_release_that_stays_live_is_not_reported_as_still_serving(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.make("old", live="old")
 
     def stays(*_: object, **__: object) -> None:
         durable.point(server.app.current, "releases/new")
-        raise ReleaseError("It stays live: the database has moved on.")
+        raise ReleaseError(
+            "It stays live: the previous release may not run on the migrated database."
+        )
 
     monkeypatch.setattr(release, "switch", stays)
     with pytest.raises(ReleaseError) as error:
         deploy(server)
     assert str(error.value) == (
-        "It stays live: the database has moved on.\n"
+        "It stays live: the previous release may not run on the migrated database.\n"
         "Release new serves. Fix the app and deploy again."
     )
 
@@ -373,7 +373,7 @@ def test_the_release_before_is_there_until_it_is_stopped(
 
 
 @pytest.mark.usefixtures("steps")
-def test_the_release_before_can_be_gone_back_to_whatever_its_age(server: Server) -> None:
+def test_the_previous_release_can_be_rolled_back_to_at_any_age(server: Server) -> None:
     server.make("one", "two", "three", live="one")
     server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
     deploy(server)
@@ -399,7 +399,7 @@ def test_what_failed_deploys_left_does_not_keep_the_next_one_out(
     assert server.pointer() == "new"
 
 
-# Going back.
+# Rollback.
 
 
 @pytest.fixture
@@ -423,7 +423,7 @@ def test_a_rollback_goes_through_the_same_gate(three: Server, steps: list[str]) 
 
 
 @pytest.mark.usefixtures("steps")
-def test_who_goes_back_is_told_what_the_next_deploy_does(
+def test_a_rollback_reports_what_the_next_deploy_does(
     three: Server,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -431,14 +431,14 @@ def test_who_goes_back_is_told_what_the_next_deploy_does(
 ) -> None:
     monkeypatch.setattr(lock, "HOLD", tmp_path / "hold")
     rollback(three)
-    assert "The next deploy of the same code brings three again" in capsys.readouterr().err
+    assert "The next deploy of the same code makes three live again" in capsys.readouterr().err
     lock.HOLD.touch()
     rollback(three)
     assert "hold" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("steps")
-def test_two_rollbacks_go_back_by_two(three: Server) -> None:
+def test_two_rollbacks_go_two_releases_back(three: Server) -> None:
     rollback(three)
     rollback(three)
     assert three.pointer() == "one"
@@ -463,7 +463,7 @@ def test_a_release_that_the_database_left_behind_is_refused_unless_forced(
 
 
 @pytest.mark.usefixtures("steps")
-def test_an_altered_release_is_gone_back_to_by_force_alone(
+def test_an_altered_release_is_rolled_back_to_by_force_only(
     three: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(integrity, "altered", lambda *_: [("main.py", "was altered")])
@@ -477,17 +477,19 @@ def test_an_altered_release_is_gone_back_to_by_force_alone(
 
 
 @pytest.mark.usefixtures("steps")
-def test_what_can_not_be_gone_back_to_is_refused_with_what_can(three: Server) -> None:
-    with pytest.raises(RefusedError, match=r"no such release\..* named: two, one\."):
+def test_what_cannot_be_rolled_back_to_is_refused_with_what_can(three: Server) -> None:
+    with pytest.raises(
+        RefusedError, match=r"four is not available\. Releases to roll back to: two, one\."
+    ):
         rollback(three, "four")
     with pytest.raises(RefusedError, match="three is live already"):
         rollback(three, "three")
 
 
 @pytest.mark.usefixtures("steps")
-def test_without_an_earlier_release_there_is_none_to_go_back_to(server: Server) -> None:
+def test_without_an_earlier_release_there_is_none_to_roll_back_to(server: Server) -> None:
     server.make("one", live="one")
-    with pytest.raises(RefusedError, match=r"Nothing was live before one\..*: none"):
+    with pytest.raises(RefusedError, match=r"No release was live before one\..*: none"):
         rollback(server)
 
 
@@ -512,7 +514,7 @@ def test_a_failed_rollback_does_not_throw_its_release_away(
 
 
 @pytest.mark.usefixtures("steps")
-def test_a_rollback_goes_to_what_served_before_not_to_what_was_gone_back_from(
+def test_a_rollback_goes_to_what_served_before_not_to_what_was_rolled_back_from(
     three: Server,
 ) -> None:
     rollback(three)
@@ -584,7 +586,7 @@ def test_a_restart_that_failed_says_nothing_against_its_release(server: Server) 
     assert history.healthy(server.app) == ["one"]
 
 
-def test_nothing_can_not_be_started_anew(server: Server) -> None:
+def test_without_a_release_nothing_is_restarted(server: Server) -> None:
     with pytest.raises(RefusedError, match="Deploy first"):
         release.restart(server.app)
 
@@ -621,7 +623,7 @@ def test_a_death_in_between_leaves_no_two_processes_that_must_run_alone(server: 
     ]  # fmt: skip
 
 
-def test_after_a_death_past_the_switch_the_release_before_can_be_gone_back_to(
+def test_after_a_kill_past_the_switch_the_previous_release_can_be_rolled_back_to(
     server: Server,
 ) -> None:
     server.make("older", "old", "new", live="new")
@@ -679,8 +681,8 @@ def hooked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which hooks were run, within which release, about which result."""
     ran: list[str] = []
 
-    def run(*plain: object, within: str | None, **told: str) -> None:
-        ran.append(f"{plain[-1]} within {within}: {told.get('RESULT', '')}".rstrip(": "))
+    def run(*plain: object, release: str | None, **variables: str) -> None:
+        ran.append(f"{plain[-1]} within {release}: {variables.get('RESULT', '')}".rstrip(": "))
 
     monkeypatch.setattr(release.hooks, "run", run)  # type: ignore[attr-defined]
     return ran

@@ -52,7 +52,7 @@ def test_a_twin_has_what_its_release_has(app: App, units: Path) -> None:
 
 def test_a_release_has_the_processes_that_it_was_made_with(app: App, units: Path) -> None:
     release_units.write(app.release("a-1"))
-    later = app.having(processes=["mailer"])
+    later = app.with_parameters(processes=["mailer"])
     (units / "links@.target").write_text(TARGET.replace("queue", "mailer"))
     (units / "links-mailer@.service").touch()
     release_units.write(later.release("b-2"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from onebox_release.core import revisions
-from onebox_release.core.revisions import Read, Revision, Unknown, ancestors, in_the_way, pending
+from onebox_release.core.revisions import Read, Revision, Unknown, ancestors, incompatible, pending
 from onebox_release.core.revisions import read as read_by
 from onebox_release.errors import ReleaseError
 
@@ -16,7 +16,7 @@ def read(folder: Path, command: str | None = "alembic upgrade head") -> Read:
 
 
 def why(folder: Path, command: str | None = "alembic upgrade head") -> str:
-    """Return why nobody can tell a project's revisions."""
+    """Return why a project's revisions are unknown."""
     found = read(folder, command)
     assert isinstance(found, Unknown)
     return found.why
@@ -75,14 +75,14 @@ def test_alembics_upgrade_alone_is_understood(project: Path, command: str | None
 )  # fmt: skip
 def test_any_other_command_is_not(project: Path, command: str) -> None:
     write(project, 'revision = "b"\n')
-    assert why(project, command).startswith(f"`migrate` is {command!r}, more or other than")
+    assert why(project, command).startswith(f"`migrate` is {command!r}, not `alembic upgrade head`")
 
 
 @pytest.mark.parametrize("path", ["/etc/alembic.ini", "../alembic.ini"])
 def test_no_file_outside_of_the_release_is_read(project: Path, path: str) -> None:
-    assert "leads out of the release's folder" in why(project, f"alembic -c {path} upgrade head")
+    assert "is outside the release's folder" in why(project, f"alembic -c {path} upgrade head")
     (project / "alembic.ini").write_text(f"[alembic]\nscript_location = {path}\n")
-    assert "leads out of the release's folder" in why(project)
+    assert "is outside the release's folder" in why(project)
 
 
 def test_a_configuration_in_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_options_that_move_revisions_are_not_understood(
 ) -> None:
     with (project / "alembic.ini").open("a") as file:
         file.write(f"{line}\n")
-    assert why(project) == f"alembic.ini sets {named}; only its default is understood"
+    assert why(project) == f"alembic.ini sets {named}; only its default is supported"
 
 
 def test_options_at_their_defaults_are(project: Path) -> None:
@@ -129,7 +129,7 @@ def test_alembics_table_in_pyproject_is_not_understood(project: Path) -> None:
     (project / "pyproject.toml").write_text("[tool.alembic]\nscript_location = 'x'\n")
     assert why(project).startswith("pyproject.toml has a [tool.alembic]")
     (project / "pyproject.toml").write_text("[")
-    assert why(project) == "pyproject.toml can't be read"
+    assert why(project) == "pyproject.toml is not valid TOML"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_revision_that_says_too_little_is_not_understood(
 def test_two_files_with_one_name_are_not_understood(project: Path) -> None:
     write(project, 'revision = "a"\n', "a.py")
     write(project, 'revision = "a"\n', "b.py")
-    assert why(project) == "two files are the revision a"
+    assert why(project) == "two files have the revision a"
 
 
 @pytest.mark.parametrize("name", ["__init__.py", ".#a.py"])
@@ -167,10 +167,10 @@ def test_what_alembic_passes_over_is_none(project: Path, name: str) -> None:
 def test_settings_that_expand_to_much_fill_no_memory(project: Path) -> None:
     levels = "".join(f"a{n} = {f'%(a{n + 1})s' * 50}\n" for n in range(9))
     (project / "alembic.ini").write_text(f"[alembic]\n{levels}a9 = x\nscript_location = %(a0)s\n")
-    assert "is no plain path" in why(project)
+    assert "is not a plain path" in why(project)
 
 
-def test_what_is_told_of_a_project_is_short_and_plain(project: Path) -> None:
+def test_messages_about_a_project_are_short_and_plain(project: Path) -> None:
     (project / "alembic.ini").write_text(f"[alembic]\nscript_location = :\x1b[2J{'x' * 9999}\n")
     assert "\x1b" not in why(project)
     assert len(why(project)) < 300
@@ -258,14 +258,14 @@ def test_pending_is_what_the_database_lacks(heads: list[str], names: str) -> Non
 def test_only_marked_revisions_do_not_stand_in_a_releases_way(
     own: dict[str, Revision], applied: str, way: list[str]
 ) -> None:
-    assert in_the_way(own, LINE, applied) == way
+    assert incompatible(own, LINE, applied) == way
 
 
 def test_a_mark_speaks_of_the_release_right_before_alone() -> None:
     one, two = made("a"), made("a", "b a")
-    assert in_the_way(one, two, "ab") == []
-    assert in_the_way(one, two, "abc") == ["c"]  # a release after the successor brought c
-    assert in_the_way(one, {}, "ab") == ["b"]
+    assert incompatible(one, two, "ab") == []
+    assert incompatible(one, two, "abc") == ["c"]  # a release after the successor brought c
+    assert incompatible(one, {}, "ab") == ["b"]
 
 
 @pytest.mark.parametrize("text", ["def upgrade(:\n", "<<<<<<< HEAD\n"])
@@ -284,8 +284,8 @@ def test_settings_that_do_not_parse_are_not_understood(project: Path, text: str)
 @pytest.mark.parametrize(
     ("location", "told"),
     [
-        ("links:migrations", "script_location = links:migrations is no plain path"),
-        ("%(x)s/migrations", "script_location = %(x)s/migrations is no plain path"),
+        ("links:migrations", "script_location = links:migrations is not a plain path"),
+        ("%(x)s/migrations", "script_location = %(x)s/migrations is not a plain path"),
         ("%(here)s/typo", "there is no folder typo/versions"),
         ("", "alembic.ini has no script_location"),
     ],
@@ -311,7 +311,7 @@ def test_files_that_would_fill_the_memory_are_not_read(
 ) -> None:
     write(project, 'revision = "a"\n', "a.py")
     write(project, "#" * (2 << 20), "b.py")
-    assert why(project) == "b.py has more than 1 MiB"
+    assert why(project) == "b.py is larger than 1 MiB"
     monkeypatch.setattr(revisions, "MOST", 1)
     assert why(project).startswith("there are more than 1 revisions")
 
@@ -319,4 +319,4 @@ def test_files_that_would_fill_the_memory_are_not_read(
 @pytest.mark.parametrize("name", ["alembic.ini", "pyproject.toml"])
 def test_settings_that_would_fill_the_memory_are_not_read(project: Path, name: str) -> None:
     (project / name).write_text("#" * (2 << 20))
-    assert why(project) == f"{name} has more than 1 MiB"
+    assert why(project) == f"{name} is larger than 1 MiB"

@@ -95,7 +95,7 @@ def test_the_first_release_is_watched_for_as_long_as_its_processes_take_to_start
 ) -> None:
     monkeypatch.setattr(resources, "memory", lambda: (1000, 1000))
     server.make("new")
-    switch(server.app.having(watch=watch).release("new"), can_roll_back=True)
+    switch(server.app.with_parameters(watch=watch).release("new"), can_roll_back=True)
     assert server.pointer() == "new"
     assert least <= server.now - PARAMETERS.settle < least + 3
 
@@ -109,7 +109,7 @@ def test_a_first_release_whose_process_crashes_fails_and_goes_on_serving(
     with pytest.raises(ReleaseError) as error:
         go(server)
     assert str(error.value) == (
-        "Release new went bad: links-queue@new.service died.\n"
+        "Release new became unhealthy: links-queue@new.service died.\n"
         "Its last lines:\n  | last words of links-queue@new.service\n"
         "It stays live: there is no previous release to roll back to."
     )
@@ -119,7 +119,7 @@ def test_a_first_release_whose_process_crashes_fails_and_goes_on_serving(
 def test_a_release_that_goes_bad_is_not_rolled_back_to_one_that_does_not_serve(two: Server) -> None:
     two.answers["old"] = lambda: 503
     two.answers["new"] = after(two, 1, 500)
-    with pytest.raises(ReleaseError, match=r"It stays live: the previous release, old, does not"):
+    with pytest.raises(ReleaseError, match=r"It stays live: the previous release old is unhealthy"):
         go(two)
     assert two.pointer() == "new"
 
@@ -168,9 +168,9 @@ def test_going_back_never_fails_for_slowness_alone(two: Server) -> None:
 @pytest.mark.parametrize(
     ("status", "hint"),
     [
-        (404, "`health` names a path that the app does not have: set `health` (now '/health')"),
-        (400, "its allowed hosts (Django: ALLOWED_HOSTS) need links.test, or set `health`"),
-        (401, "`health` must name a path that answers 200 without a login: set `health`"),
+        (404, "The app has no such path: set `health` (now '/health')"),
+        (400, "add links.test to its allowed hosts (Django: ALLOWED_HOSTS), or set `health`"),
+        (401, "Set `health` to a path that answers 200 without a login (now '/health')"),
     ],
 )
 def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
@@ -178,7 +178,7 @@ def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
 ) -> None:
     two.answers["new"] = lambda: status
     with pytest.raises(ReleaseError) as error:
-        switch(two.app.having(start_timeout=60).release("new"), can_roll_back=True)
+        switch(two.app.with_parameters(start_timeout=60).release("new"), can_roll_back=True)
     assert f"/health answered {status}" in str(error.value)
     assert hint in str(error.value)
     assert 5 <= two.now < 6
@@ -189,17 +189,19 @@ def test_a_steady_refusal_is_a_verdict_long_before_the_time_is_up(
 def test_refusals_while_it_starts_are_none(two: Server, status: int) -> None:
     until = {404: 4.5, 429: 20}[status]
     two.answers["new"] = lambda: status if two.now < until else 200
-    switch(two.app.having(start_timeout=60).release("new"), can_roll_back=True)
+    switch(two.app.with_parameters(start_timeout=60).release("new"), can_roll_back=True)
     assert two.pointer() == "new"
 
 
-def test_a_worker_killed_while_it_starts_is_told_with_its_setting(
+def test_a_worker_killed_while_it_starts_is_reported_with_its_setting(
     two: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = "[CRITICAL] WORKER TIMEOUT (pid:7)\n"
     monkeypatch.setattr(systemd, "journal", lambda *_, **__: log)
     slow(two, math.inf, cpu=0)
-    with pytest.raises(ReleaseError, match="killed a worker after `timeout` of `web`"):
+    with pytest.raises(
+        ReleaseError, match="killed a worker that was unresponsive for the `timeout` of"
+    ):
         go(two)
 
 
@@ -303,7 +305,7 @@ def test_a_first_release_that_nginx_does_not_reach_leaves_no_pointer(server: Ser
     assert server.up == set()
 
 
-def test_processes_that_systemd_refuses_to_start_put_back(two: Server) -> None:
+def test_processes_that_systemd_does_not_start_are_rolled_back(two: Server) -> None:
     two.refuses = {"start links@new.target"}
     with pytest.raises(RolledBackError, match="refused"):
         go(two)
@@ -323,7 +325,7 @@ def test_a_process_that_dies_while_watched_puts_back(two: Server, process: str) 
     with pytest.raises(RolledBackError) as error:
         go(two)
     assert str(error.value) == (
-        f"Release new went bad: {unit} died.\nIts last lines:\n  | last words of {unit}"
+        f"Release new became unhealthy: {unit} died.\nIts last lines:\n  | last words of {unit}"
     )
     assert_old_serves(two)
 
@@ -356,9 +358,9 @@ def test_a_starting_release_is_waited_for_a_second_at_a_time_and_a_settled_one_l
     assert set(patience) == {(False, 1), (True, health.PATIENCE)}
 
 
-def test_three_misses_in_a_row_put_back(two: Server) -> None:
+def test_three_failed_checks_in_a_row_roll_back(two: Server) -> None:
     two.answers["new"] = after(two, 4, 500)
-    with pytest.raises(RolledBackError, match="went bad: /health answered 500"):
+    with pytest.raises(RolledBackError, match="became unhealthy: /health answered 500"):
         go(two)
     assert_old_serves(two)
 
@@ -381,7 +383,7 @@ def test_a_jump_of_the_error_rate_puts_back(two: Server) -> None:
         return 200
 
     two.answers["new"] = answer
-    with pytest.raises(RolledBackError, match=r"went bad: 5 of \d requests failed"):
+    with pytest.raises(RolledBackError, match=r"became unhealthy: 5 of \d requests failed"):
         go(two)
     assert_old_serves(two)
 
@@ -395,14 +397,16 @@ def test_little_memory_shortens_the_watch(two: Server, monkeypatch: pytest.Monke
 
 def test_what_the_old_one_can_not_run_on_stays_live_though_bad(two: Server) -> None:
     two.answers["new"] = after(two, 1, 500)
-    with pytest.raises(ReleaseError, match="It stays live: the database has moved on") as error:
+    with pytest.raises(
+        ReleaseError, match="It stays live: the previous release may not run on the migrated"
+    ) as error:
         go(two, can_roll_back=False)
     assert type(error.value) is ReleaseError, "it was not put back"
     assert two.pointer() == "new"
     assert two.up == {"old", "new"}
 
 
-def test_one_that_never_went_live_is_stopped_though_there_is_no_going_back(two: Server) -> None:
+def test_one_that_never_went_live_is_stopped_though_there_is_no_rollback(two: Server) -> None:
     two.answers["new"] = lambda: 503
     with pytest.raises(ReleaseError, match="did not become ready"):
         go(two, can_roll_back=False)
@@ -475,15 +479,17 @@ def test_last_lines_that_are_not_utf8_do_not_keep_a_bad_release(
     assert_old_serves(two)
 
 
-@pytest.mark.parametrize("step", ["start", "hold"])
-def test_an_error_that_nobody_thought_of_leaves_the_old_release(
+@pytest.mark.parametrize("step", ["_start", "_go_live"])
+def test_an_unexpected_error_leaves_the_old_release(
     two: Server, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def surprise(*_: object, **__: object) -> None:
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr(f"onebox_release.core.switch._{step}", surprise)
-    with pytest.raises(RolledBackError if step == "hold" else ZeroDivisionError, match="surprise"):
+    monkeypatch.setattr(f"onebox_release.core.switch.{step}", surprise)
+    with pytest.raises(
+        RolledBackError if step == "_go_live" else ZeroDivisionError, match="surprise"
+    ):
         go(two)
     assert_old_serves(two)
 
@@ -512,7 +518,7 @@ def test_all_but_the_live_release_are_stopped(server: Server) -> None:
 def test_a_candidate_that_never_went_live_is_not_waited_for(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our own questions may wait in its socket's queue; nobody else has asked it anything."""
+    """Only our own health checks can be waiting in its socket's queue: it has no clients."""
 
     def fail(*_: object, **__: object) -> None:
         raise ReleaseError("not ready")

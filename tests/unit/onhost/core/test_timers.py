@@ -1,4 +1,4 @@
-"""Jobs, hooks, who asked, and what the checks found."""
+"""Timers, hooks, requesters, and the checks' problems."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ def test_a_job_runs_in_the_live_release_and_is_written_down(
     ], "no deploy is under way, and no other run"
     run = json.loads(app.job("report").read_text())
     assert (run["result"], run["release"]) == ("success", "r1")
-    assert timers.last(replace(app, given=WITH)) == {"report": run}
+    assert timers.last(replace(app, override=WITH)) == {"report": run}
     assert looked == []
 
 
-def test_a_job_that_fails_is_looked_at_at_once(server: Server, looked: list[str], app: App) -> None:
+def test_a_failed_timer_starts_the_checks_at_once(
+    server: Server, looked: list[str], app: App
+) -> None:
     server.make("r1", live="r1")
     server.crashed.add(UNIT)
     timers.run(app, "report")
@@ -67,7 +69,7 @@ def test_without_a_live_release_there_is_nothing_to_run_in(
     server: Server, looked: list[str], app: App
 ) -> None:
     timers.run(app, "report")
-    assert (server.calls, looked, timers.last(replace(app, given=WITH))) == ([], [], {})
+    assert (server.calls, looked, timers.last(replace(app, override=WITH))) == ([], [], {})
 
 
 def test_releases_that_a_job_runs_in(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,26 +80,28 @@ def test_releases_that_a_job_runs_in(app: App, monkeypatch: pytest.MonkeyPatch) 
         return [UNIT, "links-report@r1.0.service"]
 
     monkeypatch.setattr(systemd, "units", units)
-    assert timers.running(replace(app, given=WITH)) == {"r1", "r1.0"}
+    assert timers.running(replace(app, override=WITH)) == {"r1", "r1.0"}
     assert asked == [("--state=activating,active,deactivating", "links-report@*.service")]
     assert timers.running(app) == set()
 
 
-def test_a_hook_is_told_all_and_runs_in_the_release(
+def test_a_hook_gets_all_variables_and_runs_in_the_release(
     server: Server, looked: list[str], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.make("r1", live="r1")
     why = 'two\nlines of "$HOME"'
     placed: dict[str, str] = {}
 
-    def start(*arguments: str, within: float | None = 0) -> None:
-        del within
+    def start(*arguments: str, timeout: float | None = 0) -> None:
+        del timeout
         server.calls.append(" ".join(arguments))
         placed["text"] = app.hook.read_text()
         placed["mode"] = f"{app.hook.stat().st_mode & 0o777:o}"
 
     monkeypatch.setattr(systemd, "systemctl", start)
-    hooks.run(replace(app, given=WITH), "after", within=app.release("r1"), RELEASE="r1", WHY=why)
+    hooks.run(
+        replace(app, override=WITH), "after", release=app.release("r1"), RELEASE="r1", WHY=why
+    )
     assert server.calls == ["start links-hook@r1.service"]
     text = placed["text"]
     assert 'ONEBOX_HOOK_COMMAND="true"\n' in text
@@ -110,17 +114,17 @@ def test_a_hook_is_told_all_and_runs_in_the_release(
 def test_a_hook_that_fails_changes_nothing(server: Server, looked: list[str], app: App) -> None:
     server.make("r1", live="r1")
     server.refuses.add("links-hook")
-    hooks.run(replace(app, given=WITH), "after", within=app.release("r1"))
+    hooks.run(replace(app, override=WITH), "after", release=app.release("r1"))
     assert looked == ["reset links-hook@r1.service"]
 
 
 @pytest.mark.parametrize(
-    ("event", "within"), [("rollback", "r1"), ("failed", None), ("failed", "gone")]
+    ("event", "release"), [("rollback", "r1"), ("failed", None), ("failed", "gone")]
 )
 def test_a_hook_that_is_not_there_or_has_no_release_is_passed_over(
-    server: Server, app: App, event: str, within: str | None
+    server: Server, app: App, event: str, release: str | None
 ) -> None:
-    hooks.run(replace(app, given=WITH), event, within=app.release(within) if within else None)
+    hooks.run(replace(app, override=WITH), event, release=app.release(release) if release else None)
     assert server.calls == []
 
 

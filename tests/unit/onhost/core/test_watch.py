@@ -1,4 +1,4 @@
-"""When a release does worse than the one before."""
+"""When a release is worse than the previous one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lines(*statuses: int) -> str:
         (Answers(100, 30), Answers(100, 10), False),
         (Answers(100, 31), Answers(100, 10), True),
         (Answers(100, 50), Answers(100, 34), False),
-        (Answers(100, 51), Answers(100, 34), True),  # somebody made many fail before
+        (Answers(100, 51), Answers(100, 34), True),  # many failed before
     ],
 )
 def test_it_takes_five_errors_and_a_share_above_5_percent_and_three_times_before(
@@ -51,7 +51,7 @@ def test_a_path_that_looks_like_a_status_is_none() -> None:
     assert count([LINE.format(path="a 500 b", status=200).encode()]) == Answers(1, 0)
 
 
-def test_the_log_is_told_apart_at_the_moment_of_looking(tmp_path: Path) -> None:
+def test_the_log_is_split_at_the_moment_of_the_switch(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text(lines(200, 500))
     log = AccessLog(path)
@@ -83,7 +83,7 @@ def test_what_was_read_is_not_read_again(tmp_path: Path) -> None:
 
 
 def test_lines_of_a_rotation_are_counted_once(tmp_path: Path) -> None:
-    """nginx writes to the old file until it has been told of the new one."""
+    """nginx writes to the old file until it reopens its logs."""
     path = tmp_path / "log"
     path.write_text(lines(200))
     log = AccessLog(path)

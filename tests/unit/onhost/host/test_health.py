@@ -111,7 +111,7 @@ def test_nginx_is_asked_on_the_loopback_by_the_domains_name(
         (ConnectionResetError(), "the release closed the connection without an answer"),
         (
             PermissionError(13),
-            "the release could not be asked on socket /run/x/web.sock: PermissionError: 13",
+            "the request to the release on socket /run/x/web.sock failed: PermissionError: 13",
         ),
     ],
 )

@@ -93,7 +93,7 @@ def test_a_killed_holder_frees_it(start: Start) -> None:
     assert first_line(start()) == "locked"
 
 
-def test_silence_frees_it_and_beats_keep_it(start: Start) -> None:
+def test_missing_heartbeats_release_it_and_heartbeats_hold_it(start: Start) -> None:
     first = start()
     first_line(first)
     assert first.stdin
@@ -122,7 +122,7 @@ def test_the_second_waits_and_says_for_whom(start: Start) -> None:
     second = start("bob at work", 20)
     told = first_line(second)
     assert told.startswith("ann at home has been deploying to this server for ")
-    assert told.endswith(" s. Waiting for at most 20 s; Ctrl-C ends that.")
+    assert told.endswith(" s. Waiting for at most 20 s; Ctrl-C to stop.")
     beat(first, "end")
     first.wait(5)
     beat(second)
@@ -213,12 +213,12 @@ def test_a_release_that_is_under_way_writes_its_own_line(start: Start, tmp_path:
     assert history(tmp_path, "links") == []
 
 
-def test_another_app_s_release_keeps_nobody_out(start: Start, tmp_path: Path) -> None:
+def test_another_app_s_release_blocks_no_deploy(start: Start, tmp_path: Path) -> None:
     is_active(tmp_path, code=0)
     assert first_line(start()) == "locked"
 
 
-def test_nobody_but_root_can_open_the_lock(start: Start, tmp_path: Path) -> None:
+def test_only_root_can_open_the_lock(start: Start, tmp_path: Path) -> None:
     before = os.umask(0o022)
     first_line(start())
     os.umask(before)

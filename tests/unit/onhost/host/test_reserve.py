@@ -60,29 +60,29 @@ def mounted(kind: str, options: str) -> None:
 
 def test_the_reserve_is_made_large_enough_and_postgresqls(ran: list[str]) -> None:
     mounted("ext4", "")
-    assert not reserve.is_kept()
-    reserve.keep()
+    assert not reserve.is_applied()
+    reserve.apply()
     assert ran == ["tune2fs -r 13107 /dev/block/8:1", "mount -o remount,resgid=104 /"]
 
 
 def test_a_reserve_that_is_kept_is_left_alone(ran: list[str]) -> None:
     mounted("ext4", ",resgid=104")
-    assert reserve.is_kept()
+    assert reserve.is_applied()
     vars(os.statvfs("/")).update(f_bavail=100)
-    reserve.keep()
+    reserve.apply()
     assert ran == []
 
 
 def test_a_full_disk_says_nothing_about_its_reserve(ran: list[str]) -> None:
     mounted("ext4", ",resgid=104")
     vars(os.statvfs("/")).update(f_bavail=0, f_bfree=2)
-    reserve.keep()
+    reserve.apply()
     assert ran == []
 
 
 def test_another_file_system_has_none(ran: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     mounted("xfs", "")
-    assert reserve.is_kept()
-    reserve.keep()
+    assert reserve.is_applied()
+    reserve.apply()
     assert ran == []
-    assert "/ is xfs, which keeps no reserve" in capsys.readouterr().err
+    assert "/ is xfs, which has no reserved blocks" in capsys.readouterr().err

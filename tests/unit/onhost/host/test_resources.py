@@ -35,9 +35,9 @@ def test_room_enough_is_let_through(
 @pytest.mark.parametrize(
     ("free", "inodes", "environment", "told"),
     [
-        (107, 9999, False, "The disk has 107 MiB free, a release needs 108. Free some, or keep"),
+        (107, 9999, False, "The disk has 107 MiB free; a release needs 108. Free some, or keep"),
         (407, 99_999, True, "a release needs 408"),
-        (999, 1999, False, "The disk has 1999 inodes free, a release needs 2000"),
+        (999, 1999, False, "The disk has 1999 inodes free; a release needs 2000"),
         (999, 11_999, True, "needs 12000"),
     ],
 )
@@ -68,7 +68,7 @@ def test_a_dump_needs_as_much_as_the_database(app: App, monkeypatch: pytest.Monk
     resources.check_disk(app, dump=True)
     disk(monkeypatch, free=149, inodes=2000)
     resources.check_disk(app)
-    with pytest.raises(RefusedError, match="has 149 MiB free, a dump of the database needs 150"):
+    with pytest.raises(RefusedError, match="has 149 MiB free; a dump of the database needs 150"):
         resources.check_disk(app, dump=True)
 
 
@@ -83,7 +83,7 @@ def test_a_database_that_can_not_be_measured_is_not_dumped(
 def test_memory_for_two_releases_must_be_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources, "memory", lambda: (100 * MIB, 1000 * MIB))
     resources.check_memory(100 * MIB)
-    with pytest.raises(RefusedError, match="need 101 MiB more memory, 100 MiB are there"):
+    with pytest.raises(RefusedError, match="need 101 MiB more memory; 100 MiB are available"):
         resources.check_memory(101 * MIB)
 
 
@@ -131,7 +131,7 @@ def test_a_dump_is_measured_where_it_is_written(app: App, monkeypatch: pytest.Mo
         return SimpleNamespace(f_bavail=free[path], f_frsize=MIB, f_favail=9999, f_files=1)
 
     monkeypatch.setattr(os, "statvfs", statvfs)
-    with pytest.raises(RefusedError, match="has 149 MiB free, a dump of the database needs 150"):
+    with pytest.raises(RefusedError, match="has 149 MiB free; a dump of the database needs 150"):
         resources.check_disk(app, dump=True)
     free[app.state] = 150
     resources.check_disk(app, dump=True)
@@ -147,7 +147,7 @@ def test_a_last_copy_is_measured_where_it_is_written(
     app.copies.mkdir(parents=True)
     disk(monkeypatch, free=160, inodes=9999)
     resources.check_copy(app, 10 * MIB, dump=True)
-    with pytest.raises(RefusedError, match=r"a last copy needs 161.*--no-dump"):
+    with pytest.raises(RefusedError, match=r"a final backup needs 161.*--no-dump"):
         resources.check_copy(app, 11 * MIB, dump=True)
     resources.check_copy(app, 60 * MIB, dump=False)
 

@@ -30,7 +30,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
     return put
 
 
-def test_a_refusal_is_told_in_systemds_words(program: Programs) -> None:
+def test_a_failure_is_reported_with_systemds_message(program: Programs) -> None:
     asked = program("systemctl", "echo Unit x not found. >&2; exit 5")
     with pytest.raises(ReleaseError, match=r"^systemctl start x: Unit x not found\.$"):
         systemd.systemctl("start", "x")
@@ -89,7 +89,7 @@ def test_units_are_waited_for_until_none_is_left(
     ]  # fmt: skip
     assert asked.read_text().split() == listing * 3
     assert [seconds for seconds in slept if seconds >= 0.5] == [0.5, 0.5]  # others are Python's
-    assert capsys.readouterr().err == f"Waiting for {unit}, which an earlier deploy left\n"
+    assert capsys.readouterr().err == f"Waiting for {unit}, which an earlier deploy started\n"
 
 
 def test_last_lines_are_of_the_last_start_without_time_stamps(program: Programs) -> None:

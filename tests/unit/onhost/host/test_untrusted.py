@@ -1,4 +1,4 @@
-"""What root does with files that somebody else can write to."""
+"""Root's handling of files that other users can write to."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_link_is_deleted_and_what_it_leads_to_is_not(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["kept"]  # noqa: PTH208
 
 
-def test_an_archive_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_an_archive_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="find failed"):
         untrusted.archive(tmp_path / "a.tar.gz", tmp_path / "nothing", root=tmp_path, most=1 << 20)
     assert not list(tmp_path.iterdir()), "half of one would fill the disk"

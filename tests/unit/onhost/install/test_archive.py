@@ -127,7 +127,7 @@ def test_files_and_the_folders_that_they_need_are_counted() -> None:
 
 def test_bytes_are_counted_as_they_are_claimed_and_as_they_come() -> None:
     for content in (entry("a", size=2 << 20), entry("a", b"x" * (2 << 20)), bytes(4 << 20)):
-        with pytest.raises(RefusedError, match="more than 1 MiB"):
+        with pytest.raises(RefusedError, match="larger than 1 MiB"):
             read(content, Limits(1 << 20, 10))
 
 

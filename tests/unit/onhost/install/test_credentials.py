@@ -25,7 +25,7 @@ def test_they_are_for_root_alone_and_taken_once(app: App, monkeypatch: pytest.Mo
     assert credentials.take() == Credentials()
 
 
-def test_they_are_never_told() -> None:
+def test_they_are_never_printed() -> None:
     given = Credentials({"USER": "s3", "PASSWORD": "s3cret", "EMPTY": ""}, "KEY")
     assert given.hidden_in("https://s3:s3cret@host") == "https://***:***@host"
     assert "s3cret" not in repr(given)

@@ -1,4 +1,4 @@
-"""Whoever has a deploy key reads why packages failed in our words; a person in uv's."""
+"""Deploy keys get our message of why packages failed, administrators uv's output."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ LINE = "Running as unit: onebox-build-links.service\n{}\nFinished with result: e
 
 def told(text: str, why: str = "", *, by_key: bool, secret: str = "") -> str:
     given = Credentials({"UV_INDEX_CORP_PASSWORD": secret})
-    return failures.failed(LINE.format(text), why, {"fastapi", "evil.name"}, given, by_key=by_key)
+    return failures.message(LINE.format(text), why, {"fastapi", "evil.name"}, given, by_key=by_key)
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("error: The lockfile at `uv.lock` needs to be updated", "run `uv lock`."),
-        ("x Failed to download `fastapi==1`\n Hash mismatch for", "hash says (fastapi)."),
+        ("x Failed to download `fastapi==1`\n Hash mismatch for", "match its hash (fastapi)."),
         ("Distribution `evil-name==1` doesn't have a source", "and `build` is off (evil-name)."),
         ("`evil-name==1` ... `--no-build` but has no binary distribution", "is off (evil-name)."),
         ("x Failed to build `fastapi==1`", "could not be built (fastapi)."),
-        ("HTTP status client error (404 Not Found)", "not where it is said to be."),
+        ("HTTP status client error (404 Not Found)", "not found on its index."),
         ("error sending request ... dns error", "could not be reached."),
-        ("No space left on device (os error 28)", "more space than there is for it."),
+        ("No space left on device (os error 28)", "it ran out of space."),
         ("something else", "uv failed."),
     ],
 )
@@ -38,23 +38,23 @@ def test_a_deploy_key_gets_the_kind_of_failure_and_the_package(text: str, says: 
     assert SECRET not in found
 
 
-def test_what_uv_says_is_in_the_journal_then(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uvs_output_is_in_the_journal_then(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lines.append)
     told("error: a\nb", by_key=True)
     assert lines == ["uv: error: a", "uv: b"]
 
 
-def test_a_person_reads_what_uv_says_without_a_credential() -> None:
+def test_an_administrator_reads_uvs_output_without_credentials() -> None:
     found = told("401 for https://me:s3cret@host/", by_key=False, secret="s3cret")
     assert found == "uv could not install the packages:\n401 for https://me:***@host/"
 
 
-def test_why_it_was_stopped_is_told_to_both() -> None:
+def test_why_it_was_stopped_is_reported_to_both() -> None:
     for by_key in (True, False):
-        assert "last of the disk's space" in told("x", failures.NO_ROOM, by_key=by_key)
+        assert "the disk is nearly full" in told("x", failures.NO_ROOM, by_key=by_key)
 
 
 def test_no_control_character_reaches_a_terminal() -> None:
-    text = failures.escaped("a\x1b[2Jb\rc\x9b\u202e\nd\te")
+    text = failures.escape("a\x1b[2Jb\rc\x9b\u202e\nd\te")
     assert text == "a\\x1b[2Jb\\rc\\x9b\\u202e\nd\te"

@@ -37,7 +37,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def test_files_keep_their_content_and_one_bit(made: Path) -> None:
-    taken = handover.take_over(made, PYTHON)
+    taken = handover.transfer_to_root(made, PYTHON)
     assert taken.files == 8
     modes = {path.name: path.stat().st_mode & 0o7777 for path in made.rglob("*") if path.is_file()
              and not path.is_symlink()}  # fmt: skip
@@ -83,17 +83,17 @@ def link(target: str) -> Callable[[Path], None]:
 
 HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "a pipe": (fifo, "is not a file, folder or link"),
-    "setuid": (setuid, "would run as another user"),
-    "setgid": (setgid, "would run as another user"),
-    "a hard link": (hard_link, "is linked from elsewhere"),
-    "an absolute link": (link("/etc/shadow"), "leads out"),
-    "a link upwards": (link("../../etc/shadow"), "leads out"),
-    "a link down and up": (link("lib/../../x"), "leads out"),
-    "another interpreter": (link("/tmp/python3"), "leads out"),  # noqa: S108
-    "a link that is a control character": (link("\x1b[2J"), "leads out"),
-    "a line break": (named("a\nb"), "has a name that no package needs"),
-    "an escape": (named("a\x1b[2Jb"), "has a name that no package needs"),
-    "depth": (deep, "has a name that no package needs"),
+    "setuid": (setuid, "has a setuid or setgid bit"),
+    "setgid": (setgid, "has a setuid or setgid bit"),
+    "a hard link": (hard_link, "has more than one hard link"),
+    "an absolute link": (link("/etc/shadow"), "points out"),
+    "a link upwards": (link("../../etc/shadow"), "points out"),
+    "a link down and up": (link("lib/../../x"), "points out"),
+    "another interpreter": (link("/tmp/python3"), "points out"),  # noqa: S108
+    "a link that is a control character": (link("\x1b[2J"), "points out"),
+    "a line break": (named("a\nb"), "has an invalid or too long path"),
+    "an escape": (named("a\x1b[2Jb"), "has an invalid or too long path"),
+    "depth": (deep, "has an invalid or too long path"),
 }
 
 
@@ -102,19 +102,19 @@ def test_anything_else_is_refused_and_named(made: Path, what: str) -> None:
     make, why = HOSTILE[what]
     make(made)
     with pytest.raises(ReleaseError, match=why) as error:
-        handover.take_over(made, PYTHON)
+        handover.transfer_to_root(made, PYTHON)
     assert str(error.value).isprintable()
     os.system(f"rm -rf {made}")  # noqa: S605 - pytest can't go down so deep either
 
 
 def test_bytes_and_files_are_counted(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handover, "MOST_FILES", 7)
-    with pytest.raises(ReleaseError, match="at most 20 GiB and 7 files"):
-        handover.take_over(made, PYTHON)
+    with pytest.raises(ReleaseError, match="limit of an environment: 20 GiB and 7 files"):
+        handover.transfer_to_root(made, PYTHON)
     monkeypatch.setattr(handover, "MOST_FILES", 8)
     monkeypatch.setattr(handover, "MOST_BYTES", 1000)
-    with pytest.raises(ReleaseError, match="is one too many"):
-        handover.take_over(made, PYTHON)
+    with pytest.raises(ReleaseError, match="exceeds the limit"):
+        handover.transfer_to_root(made, PYTHON)
 
 
 def test_lists_of_other_rights_are_removed(made: Path) -> None:
@@ -122,5 +122,5 @@ def test_lists_of_other_rights_are_removed(made: Path) -> None:
         os.setxattr(made / "bin/alembic", "user.rights", b"x")
     except OSError:
         pytest.skip("the file system has no attributes")
-    handover.take_over(made, PYTHON)
+    handover.transfer_to_root(made, PYTHON)
     assert os.listxattr(made / "bin/alembic") == []

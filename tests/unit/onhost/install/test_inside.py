@@ -1,4 +1,4 @@
-"""What runs within the unit: a program of its own, told everything by its input."""
+"""The program within the unit gets all of its input on standard input."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ mine @ git+ssh://git@example.com/mine@{COMMIT}#egg=mine
 
 
 def test_pins_go_through_with_their_hashes() -> None:
-    assert pins.only(GOOD).splitlines() == [
+    assert pins.pinned_lines(GOOD).splitlines() == [
         "fastapi==0.99 --hash=sha256:ab12 --hash=sha256:cd34",
         'uvicorn[standard]==1.0 ; python_version < "4"',
         f"mine @ git+ssh://git@example.com/mine@{COMMIT}#egg=mine",
@@ -47,7 +47,7 @@ def test_pins_go_through_with_their_hashes() -> None:
 )
 def test_anything_else_is_refused_and_not_repeated(line: str) -> None:
     with pytest.raises(ReleaseError) as error:
-        pins.only(f"fastapi==1\n{line}\n")
+        pins.pinned_lines(f"fastapi==1\n{line}\n")
     assert line not in str(error.value)
 
 

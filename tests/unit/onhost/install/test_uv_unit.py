@@ -1,4 +1,4 @@
-"""uv's unit: what is asked of systemd, and what is done about what comes of it."""
+"""uv's unit: its systemd-run command, and the handling of its result."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GIVEN = Credentials({"UV_INDEX_CORP_PASSWORD": "s3cret"}, "KEY\n")
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
-    """The commands that were run; the user is whoever runs this."""
+    """The commands that were run, as the current user."""
     commands: list[list[str]] = []
     run = subprocess.run
 
@@ -51,7 +51,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
 
 
 def pretend_systemd(monkeypatch: pytest.MonkeyPatch, script: str) -> list[list[str]]:
-    """Have a shell script stand in for systemd-run."""
+    """Replace systemd-run by a shell script."""
     started: list[list[str]] = []
     popen = subprocess.Popen
 
@@ -152,13 +152,13 @@ def test_what_a_failed_deploy_of_a_key_left_in_its_cache_is_gone(
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("ran")
-def test_why_it_failed_is_told(
+def test_why_it_failed_is_reported(
     app: App, monkeypatch: pytest.MonkeyPatch, script: str, told: str
 ) -> None:
     pretend_systemd(monkeypatch, script)
     with pytest.raises(ReleaseError, match=told) as error:
         install(app)
-    assert len(str(error.value)) < 2 * uv_unit.TOLD
+    assert len(str(error.value)) < 2 * uv_unit.OUTPUT
     assert not (app.root / "run/onebox-build-links").exists()
 
 
@@ -167,7 +167,7 @@ def test_it_is_killed_before_the_disk_is_full(
 ) -> None:
     monkeypatch.setattr(resources, "is_full", lambda _: True)
     pretend_systemd(monkeypatch, "cat > /dev/null; sleep 1; exit 1")
-    with pytest.raises(ReleaseError, match="last of the disk's space"):
+    with pytest.raises(ReleaseError, match="the disk is nearly full"):
         install(app)
     kill = ["systemctl", "kill", "--signal=KILL", "onebox-build-links.service"]
     assert ran.count(kill) == 1
@@ -178,7 +178,7 @@ def test_nothing_is_taken_over_while_a_process_is_left(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uv_unit, "_processes", lambda _: [4711])
-    with pytest.raises(ReleaseError, match=r"links-build still runs \[4711\]"):
+    with pytest.raises(ReleaseError, match=r"links-build still runs processes \[4711\]"):
         install(app)
 
 
@@ -189,7 +189,7 @@ def test_a_server_without_the_user_says_what_to_do(
         raise KeyError
 
     monkeypatch.setattr(pwd, "getpwnam", none)
-    with pytest.raises(ReleaseError, match=r"no user links-build\. Deploy the whole configuration"):
+    with pytest.raises(ReleaseError, match=r"user links-build does not exist\. Run a full deploy"):
         install(app)
 
 
@@ -198,7 +198,7 @@ def test_a_server_without_the_user_says_what_to_do(
 def test_a_cache_that_outgrew_its_use_is_emptied(
     app: App, monkeypatch: pytest.MonkeyPatch, size: int, *, kept: bool
 ) -> None:
-    monkeypatch.setattr(uv_unit, "KEPT", 15)
+    monkeypatch.setattr(uv_unit, "CACHE_BYTES", 15)
     monkeypatch.setattr(resources, "used", lambda path: size if path.name == "by-person" else 1)
     pretend_systemd(monkeypatch, "cat > /dev/null")
     install(app)

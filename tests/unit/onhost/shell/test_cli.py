@@ -46,18 +46,18 @@ def test_help_shows_what_to_type_at_three_in_the_morning(
     for line in (
         "Roll back to the previous release:                onebox-release rollback links",
         " roll back to an earlier release\n",
-        " say how the app and the server are\n",
+        " show the state of the app and the server\n",
         "Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.",
     ):
         assert line in out
     assert "--inside" not in out
 
 
-def test_an_unknown_app_is_told_which_there_are(
+def test_an_unknown_app_is_reported_with_the_known_ones(
     command: Callable[..., int], capsys: Captured
 ) -> None:
     assert command("status", "shop") == 1
-    assert capsys.readouterr().err == "There is no app 'shop' on this server. There are: links.\n"
+    assert capsys.readouterr().err == "This server has no app 'shop'. Its apps: links.\n"
 
 
 def test_it_wants_root(
@@ -65,7 +65,7 @@ def test_it_wants_root(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert command("status", "links") == 1
-    assert capsys.readouterr().err == "onebox-release must be run by root: put sudo in front.\n"
+    assert capsys.readouterr().err == "onebox-release must run as root: use sudo.\n"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_it_wants_root(
         (ReleaseError("no"), 1, "no\n"),
         (LockedError("no"), 3, "no\n"),
         (RefusedError("no"), 4, "no\n"),
-        (OSError(28, "full"), 1, "The server's system refused: [Errno 28] full\n"),
+        (OSError(28, "full"), 1, "The operating system reported: [Errno 28] full\n"),
     ],
 )
 def test_what_went_wrong_is_one_exit_code_and_one_message(
@@ -165,10 +165,10 @@ def test_what_changes_something_runs_in_its_unit(
         return lambda _app, what, **options: calls.append((name, what, options))
 
     def in_unit(
-        _: App, given: list[str], *, mend: bool, wait: float, secret: str, check: object
+        _: App, given: list[str], *, recover: bool, wait: float, secret: str, check: object
     ) -> int:
         del check
-        assert (mend, wait, secret) == (True, 600, "")
+        assert (recover, wait, secret) == (True, 600, "")
         calls.append(given)
         return 7
 
@@ -230,7 +230,7 @@ def test_the_lock_is_for_root_alone(
 
 
 @pytest.mark.usefixtures("server")
-def test_looking_waits_for_nobody(
+def test_reading_the_lock_waits_for_nobody(
     command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "release_of", lambda app, _: app.release("c-3"))
@@ -246,7 +246,7 @@ def told(capsys: Captured) -> dict[str, Any]:
     return data
 
 
-def test_status_for_programs_and_for_people(
+def test_status_as_json_and_as_text(
     command: Callable[..., int], server: Server, capsys: Captured
 ) -> None:
     server.make("a-1", "b-2", live="b-2")
@@ -321,27 +321,27 @@ def test_a_hold_is_written_with_its_reason_and_lifted(
     monkeypatch.setattr(lock, "HOLD", app.state / "hold.json")
     monkeypatch.setenv("SUDO_USER", "ann")
     assert command("hold", "the sale") == 0
-    assert lock.held().endswith(", by ann: the sale")
+    assert lock.hold_reason().endswith(", by ann: the sale")
     assert command("unhold") == command("unhold") == 0
-    assert lock.held() == ""
+    assert lock.hold_reason() == ""
 
 
-def test_a_hold_may_be_somebody_elses(
+def test_a_hold_may_be_recorded_for_another_user(
     command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "HOLD", app.state / "hold.json")
     assert command("hold", "the sale", "--who", "bob at home") == 0
-    assert lock.held().endswith(", by bob at home: the sale")
+    assert lock.hold_reason().endswith(", by bob at home: the sale")
 
 
-def test_a_removal_has_to_be_meant_and_mends_nothing_at_its_end(
+def test_a_removal_must_be_confirmed_and_recovers_nothing_at_its_end(
     command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mended: list[bool] = []
 
-    def run(_: App, arguments: list[str], *, mend: bool, **more: object) -> int:
+    def run(_: App, arguments: list[str], *, recover: bool, **more: object) -> int:
         del arguments, more
-        mended.append(mend)
+        mended.append(recover)
         return 0
 
     monkeypatch.setattr(transient_unit, "run", run)
@@ -352,7 +352,7 @@ def test_a_removal_has_to_be_meant_and_mends_nothing_at_its_end(
     assert mended == [False, True]
 
 
-def test_a_hold_that_can_not_be_written_is_told_in_words(
+def test_a_hold_that_cannot_be_written_is_reported(
     command: Callable[..., int],
     app: App,
     monkeypatch: pytest.MonkeyPatch,
@@ -360,7 +360,7 @@ def test_a_hold_that_can_not_be_written_is_told_in_words(
 ) -> None:
     monkeypatch.setattr(lock, "HOLD", app.state / "absent/hold.json")
     assert command("hold", "the sale") == 1
-    assert capsys.readouterr().err.startswith("The server's system refused: ")
+    assert capsys.readouterr().err.startswith("The operating system reported: ")
 
 
 @pytest.mark.parametrize(

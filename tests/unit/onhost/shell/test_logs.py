@@ -93,7 +93,7 @@ def test_a_moment() -> None:
         logs.moment("soon")
 
 
-def test_what_is_looked_for() -> None:
+def test_what_is_found() -> None:
     find = logs.finder("4[0-9]{2}", "abc")
     assert find("abc 404")
     assert not find("abc 200")
@@ -113,7 +113,7 @@ def test_all_of_them_merged_rotated_ones_too(app: App, monkeypatch: pytest.Monke
         "2026-11-20 07:00:02.500 UTC [1] second\n2026-11-20 07:00:04.500 UTC [1] fourth\n"
     )
     os.utime(f"{app.access_log}.2.gz", (AT, AT))
-    found = logs.read(app, since="2026-11-20 07:00", wanted=logs.finder("", ""), newest=4)
+    found = logs.read(app, since="2026-11-20 07:00", matches=logs.finder("", ""), newest=4)
     assert [line.text for line in found] == ["second", "third", "fourth", "fifth"]
 
 
@@ -124,7 +124,7 @@ def test_a_rotation_in_the_middle_loses_and_repeats_nothing(
     earlier = log.with_name(f"{log.name}.1")
 
     def rotate(_command: list[str]) -> Iterator[str]:
-        """Comes between the look at which files there are and the reading of them."""
+        """Runs between listing the files and reading them."""
         earlier.rename(log.with_name(f"{log.name}.2"))
         with gzip.open(f"{log}.2.gz", "wt") as file:
             file.write(f"first {AT:.3f}\n")
@@ -138,7 +138,7 @@ def test_a_rotation_in_the_middle_loses_and_repeats_nothing(
     # Half of it: it is being compressed while its source is there.
     log.with_name(f"{log.name}.1.gz").write_bytes(gzip.compress(b"first")[:9])
     monkeypatch.setattr(logs, "_output", rotate)
-    found = logs.read(app, since="2026-11-20 07:00", wanted=str, newest=9)
+    found = logs.read(app, since="2026-11-20 07:00", matches=str, newest=9)
     assert [line.text for line in found] == ["first", "second"]
 
 

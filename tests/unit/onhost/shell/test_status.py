@@ -1,4 +1,4 @@
-"""What is shown of a server: one screen, coloured where somebody sees it."""
+"""The status: one screen, coloured on a terminal."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_long_reason_stays_within_80_columns() -> None:
     assert sum(line.startswith("deploys") for line in lines) == 1
 
 
-def test_the_lock_is_only_looked_at(
+def test_the_lock_is_only_read(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
@@ -100,13 +100,13 @@ def test_the_lock_is_only_looked_at(
 
     assert gather() is None
     with (tmp_path / "lock").open("w+") as file:
-        assert lock.take(file, "ann at home")
+        assert lock.try_lock(file, "ann at home")
         assert gather() == "ann at home"
         fcntl.flock(file, fcntl.LOCK_UN)
         assert gather() is None
 
 
-def test_what_was_and_what_can_be_gone_back_to(server: Server) -> None:
+def test_the_history_and_the_releases_to_roll_back_to(server: Server) -> None:
     server.make("a-1", "b-2", live="b-2")
     history.record(server.app, what="deploy", release="a-1", before="", result="live", seconds=1)
     history.record(
@@ -119,11 +119,13 @@ def test_what_was_and_what_can_be_gone_back_to(server: Server) -> None:
     assert (why, third.split()[4]) == ("  no", "live")
     kept = history.releases(server.app)
     assert [(entry["release"], entry["live"]) for entry in kept] == [("b-2", True), ("a-1", False)]
-    assert history.render_releases([]) == "No release is here."
+    assert history.render_releases([]) == "No release is installed."
     assert history.render([]) == "Nothing has been deployed."
 
 
-def test_a_deploy_key_is_told_of_its_app_alone(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deploy_key_gets_the_status_of_its_app_only(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = [
         "answer:links", "answer:links-2", "memory:server", "job:links-report", "job:links-2-x",
         "deploy:links", "disk:/",
@@ -135,7 +137,7 @@ def test_a_deploy_key_is_told_of_its_app_alone(app: App, monkeypatch: pytest.Mon
         "jobs": {}, "lock": "ann at laptop", "hold": {"who": "ann", "why": "the sale", "at": "t"},
     }  # fmt: skip
     monkeypatch.setattr(status, "gather", lambda *_: state)
-    told = status.for_key(app.having(jobs=["report"]))
+    told = status.for_key(app.with_parameters(jobs=["report"]))
     assert [each["key"] for each in told["problems"]["open"]] == [
         "answer:links",
         "job:links-report",

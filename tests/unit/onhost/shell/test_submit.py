@@ -56,7 +56,7 @@ def ran(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     return commands
 
 
-def test_status_is_told_without_the_server_s_name(
+def test_status_is_printed_without_the_server_s_name(
     ran: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(status, "for_key", lambda app: {"live": app.name})
@@ -77,7 +77,7 @@ def test_an_archive_is_received_before_its_own_app_s_deploy_is_waited_for(
     assert ran == [["receive"], [*command, "--wait", wait]]
 
 
-def test_nothing_is_deployed_on_hold_and_who_holds_is_not_told(ran: list[list[str]]) -> None:
+def test_nothing_is_deployed_on_hold_and_its_user_is_not_named(ran: list[list[str]]) -> None:
     lock.HOLD.write_text(json.dumps({"at": "1", "who": "ann", "why": "we sell the shop"}))
     with pytest.raises(LockedError, match=r"^Deploys are on hold since 1: we sell the shop$"):
         submit.serve(f"submit links {DIGEST}", KEY)
@@ -96,10 +96,10 @@ def test_a_key_may_do_what_its_line_says_now(
     for text in ("", f"# {LINE.format(f'{KEY} links')}", LINE.format("SHA256:other links")):
         keys.FILE.write_text(text)
         for key in (KEY, "links", ""):  # an older onebox's line has the apps alone
-            with pytest.raises(RefusedError, match="may do nothing on this server any more"):
+            with pytest.raises(RefusedError, match="no longer authorised on this server"):
                 submit.serve(f"submit links {DIGEST}", key)
     keys.FILE.unlink()
-    with pytest.raises(RefusedError, match="any more"):
+    with pytest.raises(RefusedError, match="no longer"):
         submit.serve("status links", KEY)
     assert {*map(tuple, ran)} == {("disconnect",)}
 
@@ -113,7 +113,7 @@ def test_a_key_that_is_taken_out_while_it_sends_begins_nothing(
         yield "2"
 
     monkeypatch.setattr(submit, "received", received)
-    with pytest.raises(RefusedError, match="This key is not for links any more"):
+    with pytest.raises(RefusedError, match="This key is no longer for links"):
         submit.serve(f"submit links {DIGEST}", KEY)
     assert ran == []
 
@@ -251,12 +251,12 @@ def test_what_comes_is_there_until_it_is_taken(app: App) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (gzip.compress(b"other", mtime=0), "not the one that was announced"),
-        (b"no archive", "can't be read"),
-        (gzip.compress(b"cut off in the middle", mtime=0)[:-9], "can't be read"),
-        (b"", "not the one"),
-        (b"x" * 2000, "more than"),
-        (gzip.compress(bytes(2000), mtime=0), "more than"),
+        (gzip.compress(b"other", mtime=0), "does not match its announced SHA-256"),
+        (b"no archive", "Cannot read"),
+        (gzip.compress(b"cut off in the middle", mtime=0)[:-9], "Cannot read"),
+        (b"", "does not match"),
+        (b"x" * 2000, "larger than"),
+        (gzip.compress(bytes(2000), mtime=0), "larger than"),
     ],
 )
 def test_what_is_not_what_was_announced_leaves_nothing(
@@ -297,7 +297,7 @@ def test_what_stalls_is_given_up(app: App, monkeypatch: pytest.MonkeyPatch) -> N
     os.write(writer, b"beginning")
     with (
         os.fdopen(reader, "rb") as source,
-        pytest.raises(RefusedError, match="did not come: nothing for 1 s"),
+        pytest.raises(RefusedError, match="did not arrive: no data for 1 s"),
         submit.received(source, app, DIGEST),
     ):
         pass
@@ -309,7 +309,7 @@ def test_so_many_archives_may_come_at_once(app: App, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(submit, "SLOTS", 1)
     source, digest = packed(tar(a=b"x"))
     with submit.received(source, app, digest):
-        again = pytest.raises(LockedError, match="1 archives of links are being sent already")
+        again = pytest.raises(LockedError, match="1 archives of links are being uploaded")
         with again, submit.received(source, app, digest):
             pass
 

@@ -40,7 +40,7 @@ def script(path: Path, text: str) -> None:
 
 def test_what_is_removed_is_not_started_again(app: App, systemd_run: Path, tmp_path: Path) -> None:
     script(systemd_run, f"printf '%s\\n' \"$@\" > {tmp_path / 'asked'}")
-    assert transient_unit.run(app, ["remove", "links"], mend=False) == 0
+    assert transient_unit.run(app, ["remove", "links"], recover=False) == 0
     assert "recover" not in (tmp_path / "asked").read_text()
 
 
@@ -178,7 +178,7 @@ def test_secrets_wait_in_a_file_of_their_own_and_are_in_no_argument(
     assert not path.exists()
 
 
-def test_what_else_systemd_refuses_is_told_in_its_words(
+def test_other_errors_of_systemd_run_are_logged(
     app: App, systemd_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     script(systemd_run, "echo 'Failed to connect to bus' >&2; exit 1")
@@ -186,7 +186,7 @@ def test_what_else_systemd_refuses_is_told_in_its_words(
     assert capsys.readouterr() == ("", "Failed to connect to bus\n")
 
 
-def test_an_interrupt_leaves_the_unit_alone_and_says_where_to_look(
+def test_an_interrupt_leaves_the_unit_alone_and_names_its_log(
     app: App,
     systemd_run: Path,
     progress: Path,
@@ -201,7 +201,8 @@ def test_an_interrupt_leaves_the_unit_alone_and_says_where_to_look(
     monkeypatch.setattr(transient_unit, "_follow", interrupt)
     assert transient_unit.run(app, []) == 1
     assert capsys.readouterr().err == (
-        "The server goes on by itself. Follow it: journalctl -fu onebox-release-links.service\n"
+        "The deploy continues on the server. Follow it:"
+        " journalctl -fu onebox-release-links.service\n"
     )
     assert not progress.exists()
 
