@@ -36,6 +36,7 @@ from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import durable, lock, postgresql, reserve, systemd
 from onebox_release.report import document, exit_code, log
 from onebox_release.shell import keys, logs, status, submit, transient_unit
+from onebox_release.shell.commands import COMMANDS, Command
 
 EXAMPLES = """
 Show the live release and those to roll back to:  onebox-release status links
@@ -259,6 +260,13 @@ def _reserve(arguments: argparse.Namespace) -> None:
         raise ReleaseError("PostgreSQL has no reserved disk blocks. Fix: onebox-release reserve")
 
 
+RUNS: dict[str, Run] = {
+    "status": _status, "releases": _releases, "history": _history, "logs": _logs,
+    "rollback": _rollback, "restart": _restart, "maintenance": _maintenance, "pause": _pause,
+    "resume": _resume,
+}  # fmt: skip
+
+
 class Parser(argparse.ArgumentParser):
     """Exits with 1 for invalid arguments: 2 means drift."""
 
@@ -276,26 +284,14 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _json(_command(commands, "status", _status, "show the state of the app and the server"))
-    _json(_command(commands, "releases", _releases, "list the releases to roll back to"))
-    _json(_command(commands, "history", _history, "show the history of deploys and rollbacks"))
+    for command in COMMANDS:
+        _declared(commands, command)
     _command(
-        commands, "check", _check, "check the live release through nginx; exit with 0 if healthy"
+        commands, "check", _check, "Check the live release through nginx; exit with 0 if healthy."
     )
-    back = _command(
-        commands, "rollback", _rollback, "roll back to an earlier release", in_unit=True
-    )
-    back.add_argument(
-        "release", nargs="?", help="a release that `status` lists; default: the previous one"
-    )
-    back.add_argument(
-        "--force",
-        action="store_true",
-        help="even if it was altered, may not run on the database, or lacks memory",
-    )
-    _command(commands, "recover", _recover, "start the live release and stop all others")
+    _command(commands, "recover", _recover, "Start the live release and stop all others.")
     deploy = _command(
-        commands, "deploy", _deploy, "deploy an archive that the deployer sent", in_unit=True
+        commands, "deploy", _deploy, "Deploy an archive that the deployer sent.", in_unit=True
     )
     deploy.add_argument("digest", help="SHA-256 of the archive")
     deploy.add_argument(
@@ -312,50 +308,33 @@ def _parser() -> Parser:
         help="fingerprint of the deploy key that sent the archive, which is then untrusted",
     )
     deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the archive's upload slot
-    job = _command(commands, "job", _job, "run one of the app's timers now and wait for it")
+    job = _command(commands, "job", _job, "Run one of the app's timers now and wait for it.")
     job.add_argument("job", help="the timer's name")
-    plan = _command(commands, "plan", _plan, "show the release id of an archive, and drift")
+    plan = _command(commands, "plan", _plan, "Show the release id of an archive, and drift.")
     plan.add_argument("digest", help=f"SHA-256 of the archive, or `{LIVE}` for the live release's")
-    _command(commands, "restart", _restart, "restart the live release", in_unit=True)
     _by_hand(commands)
-    hold = commands.add_parser("hold", help="block deploys to this server")
+    hold = commands.add_parser("hold", help="Block deploys to this server.")
     hold.add_argument("why", help="the reason, shown to users who deploy")
     hold.add_argument("--who", help="the user to record (default: the current one)")
     hold.set_defaults(run=_hold)
-    commands.add_parser("unhold", help="allow deploys again").set_defaults(run=_unhold)
-    blocks = commands.add_parser("reserve", help="reserve disk blocks for PostgreSQL")
+    commands.add_parser("unhold", help="Allow deploys again.").set_defaults(run=_unhold)
+    blocks = commands.add_parser("reserve", help="Reserve disk blocks for PostgreSQL.")
     blocks.add_argument("--check", action="store_true", help="only check; exit with 1 if not set")
     blocks.set_defaults(run=_reserve)
     return parser
 
 
 def _by_hand(commands: Commands) -> None:
-    read = _json(
-        _command(commands, "logs", _logs, "show the logs of the app, nginx and PostgreSQL")
-    )
-    read.add_argument("--follow", action="store_true", help="print new lines as they are written")
-    read.add_argument("--since", default="1h", help='"15m", "2d" or a time in UTC (default: 1h)')
-    read.add_argument("--grep", default="", help="only lines that match this regular expression")
-    read.add_argument("--request", default="", help="only lines with this request id")
-    read.add_argument(
-        "--lines", type=int, default=200, help="number of newest lines (default: 200)"
-    )
-    run = _command(commands, "run", _run, "run a command in the app's environment and sandbox")
+    run = _command(commands, "run", _run, "Run a command in the app's environment and sandbox.")
     run.add_argument(
         "command", nargs="?", default="", help="a shell command, logged by sudo; default: a shell"
     )
     # `fab run` first sends the command on standard input, so that sudo does not log it.
     run.add_argument("--put", type=_token, help=argparse.SUPPRESS)
     run.add_argument("--take", type=_token, help=argparse.SUPPRESS)
-    ask = _command(commands, "psql", _psql, "run psql on the app's database")
+    ask = _command(commands, "psql", _psql, "Run psql on the app's database.")
     ask.add_argument("--owner", action="store_true", help="connect as the schema's owner")
-    page = _command(
-        commands, "maintenance", _maintenance, "serve a maintenance page instead of the app"
-    )
-    page.add_argument("switch", choices=["on", "off"])
-    _command(commands, "pause", _pause, "stop the app's processes and timers, also after a reboot")
-    _command(commands, "resume", _resume, "start the app's processes and timers again")
-    end = _command(commands, "remove", _remove, "remove the app from this server", in_unit=True)
+    end = _command(commands, "remove", _remove, "Remove the app from this server.", in_unit=True)
     end.add_argument("--yes", action="store_true", required=True, help="confirm the removal")
     end.add_argument("--no-dump", action="store_true", help="make no backup of its data")
     end.add_argument("--who", help="the user to record (default: the current one)")
@@ -367,17 +346,29 @@ def _token(text: str) -> str:
     return text
 
 
-def _json(parser: Parser) -> Parser:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
+def _declared(commands: Commands, command: Command) -> None:
+    """Add a command that `fab` has, too."""
+    in_unit = command.changes_release
+    parser = _command(commands, command.name, RUNS[command.name], command.help, in_unit=in_unit)
+    for each in command.arguments:
+        flag = f"--{each.name}"
+        if each.choices:
+            parser.add_argument(each.name, choices=each.choices, help=each.help)
+        elif each.is_positional:
+            parser.add_argument(each.name, nargs="?", help=each.help)
+        elif isinstance(each.default, bool):
+            parser.add_argument(flag, action="store_true", help=each.help)
+        else:
+            kind = type(each.default)
+            parser.add_argument(flag, type=kind, default=each.default, help=each.help)
+    if command.prints_json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _command(
     commands: Commands, name: str, run: Run, help_text: str, *, in_unit: bool = False
 ) -> Parser:
-    parser = commands.add_parser(
-        name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}."
-    )
+    parser = commands.add_parser(name, help=help_text, description=help_text)
     parser.add_argument("app", help="the app's name")
     parser.add_argument(transient_unit.INSIDE, action="store_true", help=argparse.SUPPRESS)
     if in_unit:

@@ -45,7 +45,7 @@ def test_help_shows_what_to_type_at_three_in_the_morning(
     out = capsys.readouterr().out
     for line in (
         "Roll back to the previous release:                onebox-release rollback links",
-        " roll back to an earlier release\n",
+        " Roll back to an earlier release, without a failed request.\n",
         " show the state of the app and the server\n",
         "Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.",
     ):
