@@ -48,7 +48,7 @@ test-host: setup-lab
 	@$(AS_ROOT) $(RUN) pytest --quiet tests/e2e/test_lab.py
 	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/e2e/test_lab.py tests/e2e tests/faults
 
-verify: setup ## look at the deployed server of ONEBOX_INVENTORY, and change nothing
+verify: setup ## verify the deployed server of ONEBOX_INVENTORY independently (read-only)
 	@$(RUN) pytest --quiet tests/host
 
 dev: setup-lab ## the sample app here, reloading, with a database of its own

@@ -46,7 +46,7 @@ def test_help_shows_what_to_type_at_three_in_the_morning(
     for line in (
         "Roll back to the previous release:                onebox-release rollback links",
         " Roll back to an earlier release, without a failed request.\n",
-        " show the state of the app and the server\n",
+        " Show the status of an app and its server.\n",
         "Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.",
     ):
         assert line in out
