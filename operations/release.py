@@ -6,8 +6,8 @@ import base64
 import json
 import shlex
 from collections.abc import Collection, Generator, Iterator
-from typing import Any
 
+from onebox_release.core.plan import LIVE, Plan
 from pyinfra import host, logger
 from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.facts import FactBase
@@ -24,7 +24,6 @@ from operations.outcomes import Outcomes, failed_apps
 
 PROGRAM = "/usr/local/bin/onebox-release"
 ABANDONED = "is on the server but not in the inventory"
-LIVE = "live"  # instead of an archive's digest
 KEEP = "which `--data code=keep` keeps"
 WITHOUT_KEEP = "Fix: deploy without --data code=keep."
 outcomes: Outcomes = {}  # of `deploy`
@@ -35,18 +34,16 @@ def failed(host: Host) -> list[str]:
     return failed_apps(outcomes, host)
 
 
-class Plan(FactBase[dict[str, Any] | None]):
-    """The release that an archive would become, the live one and those that run; None before the
-    first deploy."""
+class PlanFact(FactBase[Plan | None]):
+    """What a deploy of an archive would do; None before the first deploy."""
 
     def command(self, app: str, digest: str) -> str:
         """Return the command."""
         return f"{PROGRAM} plan {app} {digest} 2>/dev/null || true"
 
-    def process(self, output: list[str]) -> dict[str, Any] | None:
+    def process(self, output: list[str]) -> Plan | None:
         """Return the plan."""
-        data: dict[str, Any] = json.loads("".join(output))["data"]
-        return data
+        return Plan.of(json.loads("".join(output))["data"])
 
 
 class DeployedApps(Names):
@@ -76,7 +73,7 @@ def deploy(
     Without an archive, the live release's own is used. `credentials` are only for installing its
     packages, and are sent on standard input.
     """
-    plan = host.get_fact(Plan, app=app, digest=artifact.digest if artifact else LIVE)
+    plan = host.get_fact(PlanFact, app=app, digest=artifact.digest if artifact else LIVE)
     if not artifact:
         yield from _deploy_kept_code(app, plan, credentials)
         return
@@ -93,16 +90,15 @@ def deploy(
 
 
 def _deploy_kept_code(
-    app: str, plan: dict[str, Any] | None, credentials: HiddenValue
+    app: str, plan: Plan | None, credentials: HiddenValue
 ) -> Generator[FunctionCommand, None, None]:
     """Release the live release's code again if its configuration or state differs."""
-    digest = plan.get("digest") if plan else None
-    if not digest:
-        current = plan and plan["live"]
+    if not plan or not plan.digest:
+        current = plan and plan.live
         missing = f"the archive of release {current} is gone" if current else "nothing is live"
         yield FunctionCommand(_refuse, (f"{app}: no code to keep, {missing}. {WITHOUT_KEEP}",), {})
     elif differences := list(_differences(app, plan)):
-        command = FunctionCommand(_run_deploy, (app, digest, credentials), {})
+        command = FunctionCommand(_run_deploy, (app, plan.digest, credentials), {})
         yield fixes(command, *differences)
 
 
@@ -111,32 +107,24 @@ def _refuse(state: State, host: Host, why: str) -> bool:  # noqa: ARG001 - pyinf
     return False
 
 
-def reverts_a_key(plan: dict[str, Any] | None) -> bool:
-    """Return whether a deploy replaces the code of a deploy key's release."""
-    if not plan or not plan["live"] or not plan["release"] or not plan.get("by_key"):
-        return False
-    new, current = (name.split("-")[0] for name in (plan["release"], plan["live"]))
-    return bool(new != current)
-
-
-def _differences(app: str, plan: dict[str, Any] | None) -> Iterator[Difference]:
+def _differences(app: str, plan: Plan | None) -> Iterator[Difference]:
     """Yield how the running release differs from the inventory and the app's source."""
-    if plan is None or plan["live"] is None:
+    if plan is None or plan.live is None:
         yield Difference(f"app {app}", "has no live release")
         return
-    new, live = plan["release"], plan["live"]
-    if new != live:
-        same = new.split("-")[0] == live.split("-")[0]
-        how = "has an outdated configuration" if same else f"is live, not {new}"
-        if reverts_a_key(plan):
+    live = plan.live
+    if plan.release != live:
+        other = f"is live, not {plan.release}"
+        how = "has an outdated configuration" if plan.keeps_code else other
+        if plan.reverts_a_key:
             how += f"; a deploy key released its code, {KEEP}"
         yield Difference(f"release {live}", how)
-    if live not in plan["up"]:
+    if live not in plan.up:
         yield Difference(f"release {live}", "is not running")
-    for release in plan["up"]:
+    for release in plan.up:
         if release != live:
             yield Difference(f"release {release}", "is running beside the live one")
-    for what, how in plan.get("differences", []):  # an older onebox-release has none
+    for what, how in plan.differences:
         yield Difference(what, how)
 
 

@@ -51,11 +51,11 @@ def _expected_artifact(vm: VM, app: App) -> Artifact:
     """
     artifact = pack(app.source)
     if any(app.name in key.apps for key in vm.deploy_keys):
-        plan = host.get_fact(release.Plan, app=app.name, digest=artifact.digest)
-        if plan and release.reverts_a_key(plan):
+        plan = host.get_fact(release.PlanFact, app=app.name, digest=artifact.digest)
+        if plan and plan.reverts_a_key:
             logger.warning(
                 f"{host.print_prefix}This deploy replaces the code of {app.name} that a deploy key"
-                f" released (release {plan['live']}), {release.KEEP}."
+                f" released (release {plan.live}), {release.KEEP}."
             )
     expected = str(host.data.get("digest") or artifact.digest)
     if artifact.digest not in expected.split(","):

@@ -20,17 +20,14 @@ from typing import Any, NoReturn, TypeAlias
 from onebox_release.app import App
 from onebox_release.core import (
     history,
-    identity,
-    integrity,
     maintenance,
     pause,
     release,
-    release_units,
     remove,
     sandbox,
     timers,
 )
-from onebox_release.core.requester import KEY
+from onebox_release.core.plan import LIVE, plan
 from onebox_release.core.switch import check_public
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import durable, lock, postgresql, reserve, systemd
@@ -45,8 +42,6 @@ Roll back to the previous release:                onebox-release rollback links
 A deploy switches to a new release only when it is healthy.
 Exit codes: 0 done or nothing to do, 1 failed, 3 another deploy is under way, 4 refused.
 """
-
-LIVE = "live"  # an argument in place of an archive's digest
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 Run = Callable[[App, argparse.Namespace], int | None]
@@ -123,20 +118,7 @@ def _recover(app: App, _: argparse.Namespace) -> None:
 
 
 def _plan(app: App, arguments: argparse.Namespace) -> None:
-    serving, digest = app.live(), arguments.digest
-    if digest == LIVE:
-        digest = identity.archived(serving) if serving else None
-    else:
-        identity.check_unique(app, digest)
-    data = {
-        "digest": digest,
-        "release": identity.release_of(app, digest).id if digest else None,
-        "live": serving.id if serving else None,
-        "by_key": history.deployer(serving).startswith(KEY) if serving else False,
-        "up": systemd.releases_up(app.name, release_units.all_processes(app)),
-        "differences": integrity.differences(app, serving),
-    }
-    print(document(app.name, data))
+    print(document(app.name, asdict(plan(app, arguments.digest))))
 
 
 def _check(app: App, _: argparse.Namespace) -> None:
@@ -310,8 +292,10 @@ def _parser() -> Parser:
     deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the archive's upload slot
     job = _command(commands, "job", _job, "Run one of the app's timers now and wait for it.")
     job.add_argument("job", help="the timer's name")
-    plan = _command(commands, "plan", _plan, "Show the release id of an archive, and drift.")
-    plan.add_argument("digest", help=f"SHA-256 of the archive, or `{LIVE}` for the live release's")
+    planned = _command(commands, "plan", _plan, "Show the release id of an archive, and drift.")
+    planned.add_argument(
+        "digest", help=f"SHA-256 of the archive, or `{LIVE}` for the live release's"
+    )
     _by_hand(commands)
     hold = commands.add_parser("hold", help="Block deploys to this server.")
     hold.add_argument("why", help="the reason, shown to users who deploy")
