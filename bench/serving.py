@@ -28,7 +28,7 @@ from typing import Any
 from bench import plots, results, wrk
 from lab import cgroup
 from lab.layout import this_lab
-from tests.server import Server, lab
+from tests.lab_server import Server, lab
 
 SECONDS = 6  # of each load
 ACCOUNT = {"name": "bench", "password": "correct horse battery"}

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
-from tests.server import PROJECT, Server
+from tests.lab_server import PROJECT, Server
 
 LIVE = "$(basename $(readlink /srv/links/current))"
 PSQL = "cd / && runuser -u postgres -- psql -Xqc"

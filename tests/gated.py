@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.server import LONG, PROJECT, Server
+from tests.lab_server import LONG, PROJECT, Server
 from tests.workflow import Runner, checkout
 
 PRODUCTION = "echo production > /etc/onebox/environment"

@@ -19,7 +19,7 @@ from threading import Thread
 
 from operations.artifact import Artifact
 from tests.keyholder import archive, member
-from tests.server import Server
+from tests.lab_server import Server
 
 INFO = "evil-1.dist-info"
 WHEEL = "evil-1-py3-none-any.whl"

@@ -15,7 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from operations.artifact import Artifact
-from tests.server import LONG, PROJECT, Server
+from tests.lab_server import LONG, PROJECT, Server
 
 USER = "onebox-deploy"
 UV = PROJECT / ".tools/bin/uv"

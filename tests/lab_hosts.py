@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab.layout import this_lab
-from tests.server import Server, lab
+from tests.lab_server import Server, lab
 
 # A sudo user on one and root on the other; `make soak-main` has all four.
 USERS = {"12": "debian", "13": "root"}

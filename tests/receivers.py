@@ -22,7 +22,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from lab import network
 from lab.layout import this_lab
-from tests.server import Server
+from tests.lab_server import Server
 
 USER, PASSWORD = "onebox", 'a password with $ and "quotes"'
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests import wire
-from tests.server import Server
+from tests.lab_server import Server
 
 FORGED = "6.6.6.6"
 FORGED_ID = "forged-by-the-client"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from tests.server import Server
+from tests.lab_server import Server
 
 TIMEOUT = 10  # seconds to connect
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

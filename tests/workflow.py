@@ -12,7 +12,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from tests.server import LONG, PROJECT
+from tests.lab_server import LONG, PROJECT
 
 EXPRESSION = re.compile(r"\$\{\{ ([\w.-]+) \}\}")
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.lab_hosts import Hosts
-from tests.server import PROJECT, Server
+from tests.lab_server import PROJECT, Server
 
 NEW_FILES = "find /etc /srv /var/lib -newer /proc/1 -type f | sort"
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.server import Server, lab
+from tests.lab_server import Server, lab
 
 # Python leaves a TLS socket open whose connection is reset before its handshake, as a killed nginx
 # does: https://github.com/python/cpython/issues/113280

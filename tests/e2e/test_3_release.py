@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import PROJECT, Server
+from tests.lab_server import PROJECT, Server
 
 ODD = r"""a "quoted" 'value' with $HOME, `id`, \n, %i, #hash; and ünïcode"""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.server import Server
+from tests.lab_server import Server
 
 BLOCKED = """
 from pyinfra import host

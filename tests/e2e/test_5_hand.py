@@ -16,7 +16,7 @@ import pytest
 from onebox_release.faults import REMOVAL
 
 from tests.faults.probed import Probed
-from tests.server import LONG, PROJECT, Server, lab
+from tests.lab_server import LONG, PROJECT, Server, lab
 
 # What an app's own things are not among, and which changes by itself.
 ELSEWHERE = (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.drifts import DriftReport, break_and_repair, drift, fab
-from tests.server import Server
+from tests.lab_server import Server
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJzvB0lZ6bGvYv9aLqX0m1xq3l4y5Jr7YQ8h2Zk1Jm3T someone"
 DATAGRAMS = (

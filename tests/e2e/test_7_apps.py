@@ -17,7 +17,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests import smuggling, wire
-from tests.server import PROJECT, Server
+from tests.lab_server import PROJECT, Server
 
 MARK = "<<<<"
 ECHO = PROJECT / "tests/e2e/apps/echo"

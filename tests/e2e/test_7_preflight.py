@@ -11,7 +11,7 @@ import pytest
 from tests.drifts import fab
 from tests.e2e.test_1_deploy import NEW_FILES
 from tests.lab_hosts import PREFIX
-from tests.server import LONG, Server, lab, local
+from tests.lab_server import LONG, Server, lab, local
 
 REFUSED = 4
 # firewalld masked, or its package would start it, and cut this connection.

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.lab_server import Server
 from tests.receivers import PASSWORD, Receivers, receivers, text_of
-from tests.server import Server
 
 EVERY = 5  # seconds a round
 # What a job may and may not: it writes to its app's folder, and nowhere else.

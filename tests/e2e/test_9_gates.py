@@ -19,7 +19,7 @@ from tests.faults.probed import Probed
 from tests.gated import PRODUCTION, TOKEN, fab, runner_for
 from tests.hostile_index import LOOK, SDIST, WHEEL, Index, made, sdist, served, wheel
 from tests.keyholder import Keyholder, archive, evil_builds, member
-from tests.server import PROJECT, Server
+from tests.lab_server import PROJECT, Server
 from tests.workflow import Runner
 
 LOCKED, REFUSED, LOST = 3, 4, 255

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.probed import Probed
-from tests.server import Server
+from tests.lab_server import Server
 
 SEED = int(os.environ.get("ONEBOX_SEED", random.SystemRandom().randrange(10_000)))
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from bench.load import Sample, read
 from operations.artifact import pack
-from tests.server import PROJECT, Server
+from tests.lab_server import PROJECT, Server
 
 # Asked without touching it: trying the lock would keep a deploy out.
 LOCKED = "lslocks --noheadings --output PATH | grep -q onebox.lock"

@@ -11,7 +11,7 @@ from onebox_release.faults import POINTS
 
 from tests.faults.probed import FREE, LOCKED, Probed
 from tests.faults.test_schema import add
-from tests.server import Server, lab
+from tests.lab_server import Server, lab
 
 SAMPLE = 3  # `make soak-releases` kills at each point
 CONSENT = ("--data", "allow_incompatible=true")

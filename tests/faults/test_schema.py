@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.probed import Probed
-from tests.server import Server
+from tests.lab_server import Server
 
 REVISION = """
 from alembic import op

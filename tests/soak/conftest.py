@@ -15,7 +15,7 @@ import pytest
 from bench import results
 from tests.faults.conftest import csv, probe
 from tests.faults.probed import Probed
-from tests.server import Server
+from tests.lab_server import Server
 
 __all__ = ["csv", "probe"]  # fixtures that the shorter tests have, too
 SEED = int(os.environ.get("ONEBOX_SEED", "20261120"))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from uv import find_uv_bin
 
-from tests.server import PROJECT, Server, lab
+from tests.lab_server import PROJECT, Server, lab
 from tests.soak import private
 
 SERVED_BY = ["gunicorn", "uvicorn-worker", "httptools", "uvloop"]

@@ -18,7 +18,7 @@ import pytest
 from bench import load
 from tests import smuggling, wire
 from tests.e2e.test_7_apps import described
-from tests.server import PROJECT, Server
+from tests.lab_server import PROJECT, Server
 
 DEBIANS = ("12", "13")
 

@@ -19,7 +19,7 @@ import pytest
 from operations.artifact import pack
 from tests.faults.probed import FREE, Probed
 from tests.gated import PRODUCTION, fab, runner_for, variables
-from tests.server import PROJECT, Server
+from tests.lab_server import PROJECT, Server
 from tests.workflow import Runner
 
 JOBS = ("check", "app", "host", "staging", "production")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.drifts import DRIFTS, DriftReport, break_and_repair, drift
 from tests.e2e.test_6_drift import KEY
-from tests.server import Server
+from tests.lab_server import Server
 
 
 @pytest.mark.parametrize("debian", ["12", "13"])

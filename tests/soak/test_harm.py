@@ -18,7 +18,7 @@ from tasks.limits import for_apps
 from tests import wire
 from tests.e2e.test_7_apps import BIND_LIMITS, ECHO, described
 from tests.keyholder import UV
-from tests.server import LONG, Server, local
+from tests.lab_server import LONG, Server, local
 
 SMALL = Machine(debian="12", cores=1, memory=1024, ipv6=True, ssh_ports=(22,))
 HELD = "\nimport numpy\n\nHELD = numpy.ones(90 << 17)  # 90 MiB\n"

@@ -10,7 +10,7 @@ import pytest
 from tests.faults.probed import Probed
 from tests.hostile_index import SDIST, WHEEL, Index, made, sdist, served, wheel
 from tests.keyholder import Keyholder
-from tests.server import Server
+from tests.lab_server import Server
 
 WHO = "/tmp/who"  # noqa: S108 - on the server
 SETTINGS = "/etc/onebox/probe.json"

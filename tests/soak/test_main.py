@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_1_deploy import test_the_host_is_verified as verify
-from tests.server import PROJECT, Server, lab
+from tests.lab_server import PROJECT, Server, lab
 
 
 @pytest.mark.parametrize("debian", ["12", "13"])

@@ -16,7 +16,7 @@ import pytest
 from tests.faults.probed import Probed
 from tests.gated import variables
 from tests.lab_hosts import PREFIX, Hosts
-from tests.server import PROJECT, Server, lab
+from tests.lab_server import PROJECT, Server, lab
 
 BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 AWAY = 900  # seconds that a block may take

@@ -22,11 +22,11 @@ from websockets.asyncio.client import connect
 
 from bench import plots
 from bench.load import Sample
-from tests import server
+from tests import lab_server
 from tests.faults.probed import FREE, LOCKED, Probed, Traffic
 from tests.faults.test_death import kill, power_cut
 from tests.faults.test_load import BAD_REVISION, BROKEN
-from tests.server import PROJECT, Server, lab
+from tests.lab_server import PROJECT, Server, lab
 
 DEPLOYS, QUIET = 25, 8.0  # seconds of quiet between two deploys
 # Times the quiet p99: the new release's start takes 2 s of CPU where load, server and app share two
@@ -63,7 +63,7 @@ def test_25_deploys_under_load(
 ) -> None:
     """Latency is bounded while releases switch. For a whole deploy it is only written down: here
     the deployer takes its CPU from the server, which a laptop does not."""
-    monkeypatch.setattr(server, "PYINFRA", ["nice", "-n", "19", *server.PYINFRA[3:]])
+    monkeypatch.setattr(lab_server, "PYINFRA", ["nice", "-n", "19", *lab_server.PYINFRA[3:]])
     broken_at = dict(zip((4, 8, 12, 16, 20, 23), [*BROKEN, *BAD_SQL], strict=True))
     windows: list[plots.Window] = []
     switches: list[plots.Window] = []

@@ -21,8 +21,8 @@ import pytest
 import trustme
 
 from tests.faults.probed import Probed
+from tests.lab_server import Server, lab
 from tests.receivers import PASSWORD, Receivers, receivers
-from tests.server import Server, lab
 
 EVERY = 10  # seconds a round
 SLACK = 6  # seconds that a round and a message may take on a busy machine

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import PROJECT
+from tests.lab_server import PROJECT
 
 FOUND = "Found 2 known vulnerabilities in 1 package\njinja2 3.1.6 PYSEC-1"
 

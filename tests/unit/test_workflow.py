@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.server import PROJECT
+from tests.lab_server import PROJECT
 from tests.workflow import workflow
 
 JOBS: dict[str, Any] = workflow()["jobs"]

@@ -15,7 +15,7 @@ from onebox_release.app import App  # noqa: E402
 from onebox_release.core import starting, switch, unit_states  # noqa: E402
 from onebox_release.host import health, systemd  # noqa: E402
 
-from tests.unit.onhost.server import Server, make_app  # noqa: E402
+from tests.unit.onhost.fake_server import Server, make_app  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ from onebox_release.host.health import Answer
 
 from operations import tree
 from tests.unit.hosts import commands, run
-from tests.unit.onhost.server import Server
+from tests.unit.onhost.fake_server import Server
 
 WEB = """[Unit]
 Description=Web

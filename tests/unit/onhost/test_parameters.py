@@ -10,7 +10,7 @@ from onebox_release import parameters
 from onebox_release.app import App
 from onebox_release.errors import ReleaseError
 
-from tests.unit.onhost.server import PARAMETERS
+from tests.unit.onhost.fake_server import PARAMETERS
 
 
 def test_parameters_are_read_as_they_were_written(app: App) -> None:

@@ -11,7 +11,7 @@ from onebox_release.app import App
 from onebox_release.core import history, identity
 from onebox_release.host import untrusted
 
-from tests.unit.onhost.server import Server
+from tests.unit.onhost.fake_server import Server
 
 
 def remember(server: Server, *events: str) -> None:

@@ -11,7 +11,7 @@ from onebox_release.app import App
 from onebox_release.core import integrity
 from onebox_release.host import systemd
 
-from tests.unit.onhost.server import Server
+from tests.unit.onhost.fake_server import Server
 
 UNIT = "# Made by onebox.\n[Unit]\n"
 

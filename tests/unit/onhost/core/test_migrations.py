@@ -15,7 +15,7 @@ from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import durable, postgresql, resources, systemd
 from onebox_release.parameters import Parameters
 
-from tests.unit.onhost.server import PARAMETERS, Server
+from tests.unit.onhost.fake_server import PARAMETERS, Server
 
 MIGRATION = "links-migrate@a-2.service"
 NO_TABLE = 'ERROR:  42P01: relation "alembic_version" does not exist\nLOCATION:  here\n'

@@ -11,7 +11,7 @@ from onebox_release.errors import ReleaseError
 from onebox_release.host import systemd
 from onebox_release.shell import cli
 
-from tests.unit.onhost.server import PARAMETERS, Server
+from tests.unit.onhost.fake_server import PARAMETERS, Server
 
 WITH = replace(PARAMETERS, jobs=["report"])
 

@@ -24,7 +24,7 @@ from onebox_release.core import (
 from onebox_release.errors import RefusedError, ReleaseError, RolledBackError
 from onebox_release.host import durable, lock, resources
 
-from tests.unit.onhost.server import PARAMETERS, Server, stop_of
+from tests.unit.onhost.fake_server import PARAMETERS, Server, stop_of
 
 Deploy = Callable[..., None]
 

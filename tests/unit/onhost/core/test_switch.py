@@ -18,7 +18,7 @@ from onebox_release.core.switch import answer_problem, connections, drain, retir
 from onebox_release.errors import ReleaseError, RolledBackError
 from onebox_release.host import durable, health, resources, systemd
 
-from tests.unit.onhost.server import PARAMETERS, Server, stop_of
+from tests.unit.onhost.fake_server import PARAMETERS, Server, stop_of
 
 
 @pytest.fixture

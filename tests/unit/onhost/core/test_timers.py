@@ -12,7 +12,7 @@ from onebox_release.app import App
 from onebox_release.core import hooks, requester, timers
 from onebox_release.host import lock, problems, systemd
 
-from tests.unit.onhost.server import PARAMETERS, Server
+from tests.unit.onhost.fake_server import PARAMETERS, Server
 
 WITH = replace(PARAMETERS, jobs=["report"], hooks={"after": "true", "failed": "x"})
 UNIT = "links-report@r1.service"

@@ -10,7 +10,7 @@ from onebox_release.core import identity, release
 from onebox_release.install import credentials
 from onebox_release.install.credentials import Credentials
 
-from tests.unit.onhost.server import Server
+from tests.unit.onhost.fake_server import Server
 
 DOCUMENT = json.dumps({"environment": {"UV_INDEX_CORP_PASSWORD": "s3cret"}, "key": "KEY\n"})
 

@@ -17,7 +17,7 @@ from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import lock, systemd
 from onebox_release.shell import cli, keys, submit, transient_unit
 
-from tests.unit.onhost.server import PARAMETERS, Server
+from tests.unit.onhost.fake_server import PARAMETERS, Server
 
 Captured = pytest.CaptureFixture[str]
 

@@ -15,7 +15,7 @@ from onebox_release.core import history
 from onebox_release.host import lock
 from onebox_release.shell import status
 
-from tests.unit.onhost.server import Server
+from tests.unit.onhost.fake_server import Server
 
 WELL: dict[str, Any] = {
     "live": "b-2",

@@ -26,7 +26,7 @@ from onebox_release.install.archive import Limits
 from onebox_release.shell import keys, status, submit
 from onebox_release.shell.transient_unit import PROGRAM
 
-from tests.unit.onhost.server import PARAMETERS
+from tests.unit.onhost.fake_server import PARAMETERS
 
 DIGEST = "0" * 64
 KEY = "SHA256:abc"
