@@ -1,4 +1,4 @@
-# Everything a person runs by hand. `make` alone lists it.
+# Commands. `make` alone lists them.
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down check lint unit test test-app test-host verify dev nightly-timer audit \
 	bench-serving soak soak-app soak-edge soak-hand soak-keys soak-main soak-releases soak-unattended setup setup-lab
@@ -10,7 +10,7 @@ export ONEBOX_INVENTORY ?= inventory.py
 # Without bytecode, each of the tests' hundreds of pyinfra runs compiles for two seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-help: ## list what there is
+help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 setup:
@@ -22,10 +22,10 @@ setup-lab:
 demo: setup-lab ## boot a throwaway Debian host here, deploy the sample app, verify it
 	@$(AS_ROOT) $(RUN) lab.demo
 
-demo-down: setup-lab ## take the demo's host down
+demo-down: setup-lab ## remove the demo's server
 	@$(AS_ROOT) $(RUN) lab down demo
 
-check: lint unit ## lint, types and unit tests, in seconds
+check: lint unit ## lint, types and unit tests, two minutes
 
 lint: setup
 	@$(RUN) ruff check --quiet . && $(RUN) ruff format --quiet --check .
@@ -57,7 +57,7 @@ dev: setup-lab ## the sample app here, reloading, with a database of its own
 nightly-timer: setup ## have this machine redeploy ONEBOX_INVENTORY every night, where there is no CI
 	@.ci/nightly-timer
 
-audit: setup ## ask for known vulnerabilities in what is pinned
+audit: setup ## check pinned dependencies for known vulnerabilities
 	@.ci/audit
 
 soak: setup-lab ## run tests with stale results, oldest first, for BUDGET=60 minutes; resumes

@@ -40,7 +40,7 @@ class Web(Settings):
     graceful_timeout: Seconds = 30
     """Seconds that a stopping worker has to finish its requests."""
     keepalive: Seconds = 5
-    """Seconds that an idle keep-alive connection stays open."""
+    """Seconds that an idle connection from nginx stays open."""
     max_requests: int = Field(default=100_000, ge=0)
     """Requests after which a worker restarts, against slow memory leaks; 0 disables it."""
     max_requests_jitter: int = Field(default=10_000, ge=0)
@@ -127,12 +127,13 @@ class Timer(Settings):
     """A command that runs on a schedule in the live release, one run at a time."""
 
     name: ProcessName
-    """Suffix of the units' names: onebox-job-NAME-TIMER.timer and .service."""
+    """Suffix of the units' names: onebox-job-NAME-TIMER.timer and .service start it; it runs in
+    NAME-TIMER@RELEASE.service, whose journal has its output."""
     command: OneLine
     """Command to run in the app's folder, environment and sandbox."""
     schedule: Schedule
-    """When to run, as systemd's OnCalendar=: "daily", "Mon..Fri 07:30". Runs that were missed while
-    the server was off are made up for once."""
+    """When to run, as systemd's OnCalendar=: "daily", "Mon..Fri 07:30". If runs were missed while
+    the server was off, the command runs once at boot."""
     timeout: Seconds = 3600
     """Seconds after which a run is stopped and counts as failed."""
 

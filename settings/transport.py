@@ -119,8 +119,9 @@ def is_lost(connector: Any) -> bool:
 def lost(host: Host) -> NoReturn:
     """End the run because the connection was lost, and print what to do."""
     _stop(
-        f"The connection to {host.name} was lost. A release that had started continues;"
-        " nothing else does. Check `fab status` and `fab history`, then deploy again.",
+        f"The connection to {host.name} was lost. If the server is up, a release that had started"
+        " continues there; nothing else does. Check `fab status` and `fab history`, then deploy"
+        " again.",
         FAILED,
     )
 

@@ -140,7 +140,7 @@ def _parameters(app: App) -> Parameters:
             *(PurePath(unit.path).name for unit in _units(app)),
             *(f"{app.name}-{timer.name}@.service" for timer in app.timers),
         ],
-        jobs=[timer.name for timer in app.timers],
+        timers=[timer.name for timer in app.timers],
         hooks=app.hooks.commands,
     )
 

@@ -45,7 +45,7 @@ class App:
     """Restarts by systemd of each unit of the live release."""
     last: dict[str, Any] | None = None
     """The last entry of its history."""
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    timers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The last run of each timer."""
 
 

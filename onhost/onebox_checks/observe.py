@@ -98,7 +98,7 @@ def _app(app: App) -> observation.App | None:
         others=state.others,
         restarts={each.unit: each.restarts for each in state.units},
         last=state.last,
-        jobs=state.timers,
+        timers=state.timers,
     )
 
 

@@ -72,7 +72,7 @@ def judge(observed: Observation, past: Past) -> list[Finding]:
     """Return all problems that this round shows."""
     checks: list[Callable[[Observation, Past], Iterator[Finding]]] = [
         _answers, _releases, _units, _disks, _memory, _certificates, _clock, _time, _firewall,
-        _database, _reboot, _drift, _deploys, _jobs, _libraries, _updates,
+        _database, _reboot, _drift, _deploys, _timers, _libraries, _updates,
     ]  # fmt: skip
     hidden = unknown(observed)
     found = (finding for check in checks for finding in check(observed, past))
@@ -281,11 +281,13 @@ def describe_deploy(app: App, entry: dict[str, str]) -> str:
     return f"{which}{by}: {entry['result']}"
 
 
-def _jobs(observed: Observation, _: Past) -> Iterator[Finding]:
+def _timers(observed: Observation, _: Past) -> Iterator[Finding]:
     for app in observed.apps:
-        for name, run in app.jobs.items():
+        for name, run in app.timers.items():
             if run["result"] != "success":
-                what = f"The timer {name} of {app.name} failed: {run['result']}"
+                ended = run["result"]
+                why = f"exit code {run['exit']}" if ended == "exit-code" else ended
+                what = f"The last run of timer {name} of {app.name} failed: {why}"
                 what += f"\n{run['excerpt']}" if run.get("excerpt") else ""
                 do = (
                     f"Read its log: journalctl -u '{app.name}-{name}@*' -n 50. Run it again:"

@@ -109,9 +109,9 @@ class App:
         """Return nginx's log of this app's requests."""
         return self.root / "var/log/nginx" / f"{self.name}.access.log"
 
-    def job(self, job: str) -> Path:
+    def timer_result(self, timer: str) -> Path:
         """Return the file with the result of a timer's last run."""
-        return self.state / "jobs" / f"{job}.json"
+        return self.state / "jobs" / f"{timer}.json"
 
     def timer_stamp(self, timer: str) -> Path:
         """Return the file whose modification time systemd takes as a timer's last run."""

@@ -32,7 +32,7 @@ class Parameters:
     keep_releases: int
     units: list[str] = field(default_factory=list)
     """Names of the app's unit files; empty in files of an older onebox."""
-    jobs: list[str] = field(default_factory=list)
+    timers: list[str] = field(default_factory=list)
     """Names of the app's timers."""
     migrate: str | None = None
     """The migration command; None in files of an older onebox."""
@@ -66,4 +66,7 @@ def read(path: Path) -> Parameters:
             f"{path} has schema {document['schema']}, expected {SCHEMA}."
             " Deploy once with the onebox that wrote it."
         )
-    return Parameters(**document["data"])
+    data = document["data"]
+    if "jobs" in data:  # of an older onebox
+        data["timers"] = data.pop("jobs")
+    return Parameters(**data)

@@ -26,12 +26,12 @@ def pause(app: App) -> None:
     """Stop all of an app's processes and timers. Work in progress finishes, timers' runs within a
     minute."""
     durable.write(app.paused, "", 0o644)  # first, so that no timer's run starts from here on
-    jobs = [f"{app.name}-{job}@*.service" for job in app.parameters.jobs]
-    for pattern in jobs:
+    runs = [f"{app.name}-{timer}@*.service" for timer in app.parameters.timers]
+    for pattern in runs:
         with suppress(ReleaseError):
             systemd.wait_until_inactive(pattern, PATIENCE)
     kinds = ("web", "migrate", "hook", *release_units.all_processes(app))
-    units = [f"{app.name}@*.target", f"{app.name}-web@*.socket", *jobs]
+    units = [f"{app.name}@*.target", f"{app.name}-web@*.socket", *runs]
     units += [f"{app.name}-{kind}@*.service" for kind in kinds]
     units.append(f"onebox-run-{app.name}@*.service")
     systemd.systemctl("stop", *units)

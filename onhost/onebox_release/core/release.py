@@ -132,7 +132,8 @@ def restart(app: App) -> None:
 
 
 def recover(app: App, *, replacing: bool = False) -> None:
-    """Start the live release, and stop all others.
+    """Start the live release, and stop all others; remove half-built folders, and add the history
+    entry of a release that went live without one.
 
     Raises ReleaseError if the live release cannot be started, unless a deploy is `replacing` it.
     """
@@ -150,7 +151,7 @@ def recover(app: App, *, replacing: bool = False) -> None:
     retire(app)
     sweep(app)
     if release and _is_unrecorded(release):
-        # A deploy was killed between its switch and its history entry.
+        # Killed after the switch, or during the watch: it is live without a full watch.
         earlier = next(iter(history.healthy(app)), "")
         history.record(
             app,
@@ -162,14 +163,14 @@ def recover(app: App, *, replacing: bool = False) -> None:
 
 
 def _is_unrecorded(release: Release) -> bool:
-    """Check whether the history lacks the entry of the live release. A failed deploy whose release
-    stays live for lack of another has an entry; such a release becomes healthy here once its
-    processes keep running."""
-    name = identity.original(release).id
-    if name in history.healthy(release.app):
+    """Check whether the history lacks that the live release went live: the last one that did is
+    another. A failed deploy whose release stays live for lack of another has an entry; it gets
+    this one once its processes keep running."""
+    name, entries = identity.original(release).id, history.read(release.app)
+    live = [entry["release"] for entry in entries if entry["result"] == "live"]
+    if live[-1:] == [name]:
         return False
-    entries = reversed(history.read(release.app))
-    last = next((entry for entry in entries if entry["release"] == name), {})
+    last = next((entry for entry in reversed(entries) if entry["release"] == name), {})
     if last.get("serves") != name:
         return True
     units = release_units.services(release)

@@ -38,8 +38,8 @@ def remove(app: App, who: str, *, keep: bool) -> None:
         except (ReleaseError, OSError):
             log(f"Nothing was removed; starting {app.name} again")
             systemd.systemctl("enable", "--quiet", app.boot_unit.name)
-            for job in _jobs(app):
-                timer = job.with_suffix(".timer")
+            for service in _timer_services(app):
+                timer = service.with_suffix(".timer")
                 if timer.exists():
                     systemd.systemctl("enable", "--now", "--quiet", timer.name)
             release.recover(app)
@@ -81,11 +81,11 @@ def _stop(app: App) -> None:
     log(f"Stopping {name}")
     if app.boot_unit.exists():
         systemd.systemctl("disable", "--now", "--quiet", app.boot_unit.name)
-    for job in _jobs(app):
-        systemd.systemctl("disable", "--now", "--quiet", job.with_suffix(".timer").name)
-        systemd.systemctl("stop", job.name)
+    for service in _timer_services(app):
+        systemd.systemctl("disable", "--now", "--quiet", service.with_suffix(".timer").name)
+        systemd.systemctl("stop", service.name)
     processes = release_units.all_processes(app)
-    own = ("migrate", "web", "hook", *processes, *app.parameters.jobs)
+    own = ("migrate", "web", "hook", *processes, *app.parameters.timers)
     kinds = (f"{kind}@*.service" for kind in own)
     units = [f"{name}@*.target", f"{name}-web@*.socket", *(f"{name}-{kind}" for kind in kinds)]
     units.append(f"onebox-run-{name}@*.service")
@@ -149,8 +149,8 @@ def _drop_role(role: str) -> None:
 
 def _delete(app: App) -> None:
     release_units.prune(app, set())
-    for job in _jobs(app):
-        _delete_path(app.timer_stamp(job.stem))
+    for service in _timer_services(app):
+        _delete_path(app.timer_stamp(service.stem))
     for unit in _units(app):
         unit.unlink()
     systemd.systemctl("daemon-reload")
@@ -170,11 +170,11 @@ def _units(app: App) -> list[Path]:
     for path in app.web_unit.parent.glob(f"{app.name}-*@.service"):
         if f"=/srv/{app.name}/" in path.read_text() and path not in found:
             found.append(path)
-    jobs = _jobs(app)
-    return [*found, *jobs, *(job.with_suffix(".timer") for job in jobs)]
+    services = _timer_services(app)
+    return [*found, *services, *(each.with_suffix(".timer") for each in services)]
 
 
-def _jobs(app: App) -> list[Path]:
+def _timer_services(app: App) -> list[Path]:
     """Return the service units of the app's timers. Other apps' names may share its prefix."""
     found = app.web_unit.parent.glob(f"onebox-job-{app.name}-*.service")
     return [path for path in found if f" job {app.name} " in path.read_text()]

@@ -1,4 +1,7 @@
-"""Run the app's timers: in the live release, one run at a time."""
+"""Run the app's timers: in the live release, one run at a time.
+
+Units, files and the check on the server call a timer a job.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +18,30 @@ from onebox_release.host import durable, systemd
 from onebox_release.report import excerpt, log
 
 Run = dict[str, Any]
-"""A run's start, its release and its result."""
+"""A run: `at`, `release`, `result` (systemd's Result), `exit`, `seconds`, and `excerpt`, the end of
+its log, if it failed."""
 LINES = 10  # lines of its log, for the notification
 
 
-def run(app: App, job: str) -> None:
+def run(app: App, timer: str) -> None:
     """Run a timer's command in the live release, wait for it, and record its result.
 
-    A deploy that is under way is waited for, as it may be rolled back. If the release is replaced
-    during the run, it is kept until the run ends.
+    Waits for a deploy in progress, because it may be rolled back. If the release is replaced during
+    the run, it is kept until the run ends. Raises ReleaseError if the app has no such timer.
     """
+    if timer not in app.parameters.timers:
+        known = ", ".join(app.parameters.timers) or "none"
+        raise ReleaseError(f"{app.name} has no timer {timer!r}. It has: {known}.")
     if pause.is_paused(app):
-        log(f"{job} did not run: {app.name} is paused")
+        log(f"{timer} did not run: {app.name} is paused")
         return
     systemd.wait_until_inactive(app.unit)
-    systemd.wait_until_inactive(f"{app.name}-{job}@*.service")  # started by hand
+    systemd.wait_until_inactive(f"{app.name}-{timer}@*.service")  # a run that was started by hand
     release = app.live()
     if release is None:
-        log(f"{job} did not run: no release of {app.name} is live")
+        log(f"{timer} did not run: no release of {app.name} is live")
         return
-    unit, at, start = release.unit(job), datetime.now(UTC), time.monotonic()
+    unit, at, start = release.unit(timer), datetime.now(UTC), time.monotonic()
     started = True
     try:
         systemd.systemctl("start", unit, timeout=None)  # the unit has a timeout
@@ -54,24 +61,26 @@ def run(app: App, job: str) -> None:
     }
     if result != "success":
         entry["excerpt"] = excerpt(systemd.journal(unit, LINES * 4), LINES)
-        systemd.reset(unit)  # the check `job` reports it, so not the check `unit` too
-    durable.write(app.job(job), json.dumps(entry))
-    log(f"{job}: {result}, {entry['seconds']} s")
-    if result != "success":
-        systemd.run_checks()
+        systemd.reset(unit)  # otherwise the check `unit` would report it a second time
+    durable.write(app.timer_result(timer), json.dumps(entry))
+    if result == "success":
+        log(f"{timer} ran for {entry['seconds']} s")
+        return
+    log(f"{timer} failed ({result}, exit code {entry['exit']}) after {entry['seconds']} s")
+    systemd.run_checks()
 
 
 def last(app: App) -> dict[str, Run]:
     """Return each timer's last run; timers that never ran have none."""
     found: dict[str, Run] = {}
-    for job in app.parameters.jobs:
+    for timer in app.parameters.timers:
         with suppress(OSError, ValueError):
-            found[job] = json.loads(app.job(job).read_text())
+            found[timer] = json.loads(app.timer_result(timer).read_text())
     return found
 
 
 def running(app: App) -> set[str]:
     """Return the releases in which a timer's run is active."""
-    patterns = [f"{app.name}-{job}@*.service" for job in app.parameters.jobs]
+    patterns = [f"{app.name}-{timer}@*.service" for timer in app.parameters.timers]
     up = systemd.units("--state=activating,active,deactivating", *patterns) if patterns else []
     return {unit.partition("@")[2].rpartition(".")[0] for unit in up}

@@ -70,12 +70,11 @@ def wait_until_inactive(pattern: str, seconds: float | None = None) -> None:
     while units := _run("systemctl", *listing, pattern).stdout.split():
         if seconds is not None and time.monotonic() - start > seconds:
             raise ReleaseError(
-                f"{units[0]}, which an earlier deploy started, is still running after"
-                f" {seconds:.0f} s. Read its log: journalctl -u {units[0]};"
-                f" stop it: systemctl stop {units[0]}"
+                f"{units[0]} is still running after {seconds:.0f} s. Read its log: journalctl -u"
+                f" {units[0]}; stop it: systemctl stop {units[0]}"
             )
         if not is_logged:
-            log(f"Waiting for {units[0]}, which an earlier deploy started")
+            log(f"Waiting for {units[0]} to finish")
             is_logged = True
         time.sleep(0.5)
 

@@ -106,8 +106,8 @@ def _rollback(app: App, arguments: argparse.Namespace) -> None:
     release.rollback(app, arguments.release, force=arguments.force)
 
 
-def _job(app: App, arguments: argparse.Namespace) -> None:
-    timers.run(app, arguments.job)
+def _timer(app: App, arguments: argparse.Namespace) -> None:
+    timers.run(app, arguments.timer)
 
 
 def _recover(app: App, _: argparse.Namespace) -> None:
@@ -290,8 +290,10 @@ def _parser() -> Parser:
         help="fingerprint of the deploy key that sent the archive, which is then untrusted",
     )
     deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the archive's upload slot
-    job = _command(commands, "job", _job, "Run one of the app's timers now and wait for it.")
-    job.add_argument("job", help="the timer's name")
+    timer = _command(
+        commands, "job", _timer, "Run one of the app's timers now; `status --json` has the result."
+    )
+    timer.add_argument("timer", help="the timer's name")
     planned = _command(commands, "plan", _plan, "Show the release id of an archive, and drift.")
     planned.add_argument(
         "digest", help=f"SHA-256 of the archive, or `{LIVE}` for the live release's"

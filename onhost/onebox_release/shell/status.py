@@ -65,8 +65,8 @@ def for_key(app: App) -> dict[str, Any]:
     data = {name: state[name] for name in kept}
     if data["last"]:
         data["last"] = {key: value for key, value in data["last"].items() if key != "who"}
-    jobs = {f"job:{app.name}-{job}" for job in app.parameters.jobs}
-    own = {f"{check}:{app.name}" for check in OF_AN_APP} | jobs
+    runs = {f"job:{app.name}-{timer}" for timer in app.parameters.timers}
+    own = {f"{check}:{app.name}" for check in OF_AN_APP} | runs
     problems = state["problems"] or {"at": None, "open": []}
     found = [{**each, "do": ""} for each in problems["open"] if each["key"] in own]
     return {**data, "hold": bool(state["hold"]), "problems": {**problems, "open": found}}

@@ -192,7 +192,7 @@ def test_the_parameters_of_our_program(vm: VM, app: App) -> None:
                 "onebox-listen-links.service", "links.service", "links@.target",
                 "links-web@.socket", "links-web@.service", "links-migrate@.service",
             ],
-            "jobs": [],
+            "timers": [],
             "hooks": {},
         },
     }  # fmt: skip

@@ -30,7 +30,7 @@ SETTINGS = Configuration(
     webhook="https://hook.test/",
     command=None,
 )
-JOB = {"report": {"result": "exit-code", "excerpt": "no\nspace"}}
+JOB = {"report": {"result": "exit-code", "exit": 7, "excerpt": "no\nspace"}}
 HIDDEN = "hunter2-in-the-path"
 
 
@@ -38,7 +38,7 @@ class World:
     """What a round sees, and what it sends."""
 
     def __init__(self) -> None:
-        self.seen = Observation(at=1000.0, apps=[App("links", "links.test", jobs=JOB)])
+        self.seen = Observation(at=1000.0, apps=[App("links", "links.test", timers=JOB)])
         self.sent: list[Message] = []
         self.pings = 0
         self.answer = {"webhook": ""}
@@ -77,11 +77,14 @@ def test_a_problem_is_reported_once_and_then_its_resolution(world: World) -> Non
     world.round(1000)
     world.round(1300)
     assert [message.subject for message in world.sent] == [
-        "[box] The timer report of links failed: exit-code"
+        "[box] The last run of timer report of links failed: exit code 7"
     ]
     world.seen = Observation(at=0, apps=[App("links", "links.test")])
     world.round(1600)
-    assert world.sent[-1].subject == "[box] resolved: The timer report of links failed: exit-code"
+    assert (
+        world.sent[-1].subject
+        == "[box] resolved: The last run of timer report of links failed: exit code 7"
+    )
     assert world.pings == 3
 
 

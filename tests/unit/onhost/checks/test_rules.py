@@ -25,7 +25,7 @@ WELL = App(
     certificate=Certificate(NOW - 10 * DAY, NOW + 80 * DAY),
     restarts={WEB: 0},
     last={"at": "2026-11-20T10:00:00+00:00", "what": "deploy", "release": "r1", "result": "live"},
-    jobs={"report": {"result": "success"}},
+    timers={"report": {"result": "success"}},
 )
 HALF = Disk("/", 10 * GIB, 5 * GIB, 1000, 500)
 FINE = Observation(at=NOW, apps=[WELL], disks=[HALF], memory=(5 * GIB, 10 * GIB), clock=0.4)
@@ -76,7 +76,7 @@ WRONG = [
     ("updates:server", replace(FINE, updates=["APT::Periodic::Unattended-Upgrade is 0, not 1"])),
     ("deploy:links", last(result="failed")),
     ("deploy:links", last(result="rolled back")),
-    ("job:links-report", app(jobs={"report": {"result": "timeout"}})),
+    ("job:links-report", app(timers={"report": {"result": "timeout"}})),
 ]
 
 

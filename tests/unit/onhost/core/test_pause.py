@@ -13,7 +13,7 @@ from onebox_release.shell import cli
 
 from tests.unit.onhost.fake_server import PARAMETERS, Server
 
-WITH = replace(PARAMETERS, jobs=["report"])
+WITH = replace(PARAMETERS, timers=["report"])
 
 
 def test_all_that_an_app_runs_is_stopped_after_no_job_can_begin(
@@ -47,7 +47,7 @@ def test_a_job_that_does_not_end_is_stopped(
 def test_no_job_of_a_paused_app_is_run(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.make("r1", live="r1")
     server.app.paused.touch()
-    timers.run(server.app, "report")
+    timers.run(replace(server.app, override=WITH), "report")
     assert server.calls == []
     assert "report did not run: links is paused" in capsys.readouterr().err
 

@@ -376,9 +376,9 @@ def test_the_release_before_is_there_until_it_is_stopped(
 def test_the_previous_release_can_be_rolled_back_to_at_any_age(server: Server) -> None:
     server.make("one", "two", "three", live="one")
     server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
-    deploy(server)
+    deploy(server)  # it finds that `one` is live again, and keeps the two that were live last
     kept = {path.name for path in (server.app.home / "releases").iterdir()}
-    assert kept == {"one", "three", "two", "new"}
+    assert kept == {"one", "three", "new"}
     rollback(server)
     assert server.pointer() == "one"
 
@@ -632,6 +632,19 @@ def test_after_a_kill_past_the_switch_the_previous_release_can_be_rolled_back_to
     assert server.history()[-1] == ("deploy", "new", "live")
     assert history.previous(server.app, "new") == "old"
     assert history.successor(server.app, "old") == "new"
+
+
+def test_after_a_kill_past_the_switch_to_an_earlier_release_that_is_live_again(
+    server: Server,
+) -> None:
+    """It was live before, so it is healthy; without its entry a rollback would skip `new`."""
+    server.make("old", "new", live="old")
+    server.remember(("deploy", "old", "live"), ("deploy", "new", "live"))
+    release.recover(server.app)
+    assert server.history()[-1] == ("deploy", "old", "live")
+    assert history.previous(server.app, "old") == "new"
+    release.recover(server.app)
+    assert len(server.history()) == 3
 
 
 def test_recovery_of_a_server_in_order_asks_for_what_is_there(server: Server) -> None:

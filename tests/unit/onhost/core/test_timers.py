@@ -10,66 +10,74 @@ from pathlib import Path
 import pytest
 from onebox_release.app import App
 from onebox_release.core import hooks, requester, timers
+from onebox_release.errors import ReleaseError
 from onebox_release.host import lock, problems, systemd
 
 from tests.unit.onhost.fake_server import PARAMETERS, Server
 
-WITH = replace(PARAMETERS, jobs=["report"], hooks={"after": "true", "failed": "x"})
+WITH = replace(PARAMETERS, timers=["report"], hooks={"after": "true", "failed": "x"})
 UNIT = "links-report@r1.service"
 
 
 @pytest.fixture
-def looked(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is done beside starting units; the folder of jobs is there."""
+def side_effects(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record resets and started checks; the folder of results is there."""
     done: list[str] = []
-    monkeypatch.setattr(systemd, "run_checks", lambda: done.append("look"))
+    monkeypatch.setattr(systemd, "run_checks", lambda: done.append("checks"))
     monkeypatch.setattr(systemd, "reset", lambda unit: done.append(f"reset {unit}"))
-    server.app.job("report").parent.mkdir()
+    server.app.timer_result("report").parent.mkdir()
     return done
 
 
-def test_a_job_runs_in_the_live_release_and_is_written_down(
-    server: Server, looked: list[str], app: App
+def test_a_timer_runs_in_the_live_release_and_is_recorded(
+    server: Server, side_effects: list[str], app: App
 ) -> None:
     server.make("r1", live="r1")
-    timers.run(app, "report")
+    timers.run(replace(app, override=WITH), "report")
     assert server.calls == [f"start {UNIT}"]
     assert server.waited == [
         ("onebox-release-links.service", 0),
         ("links-report@*.service", 0),
     ], "no deploy is under way, and no other run"
-    run = json.loads(app.job("report").read_text())
+    run = json.loads(app.timer_result("report").read_text())
     assert (run["result"], run["release"]) == ("success", "r1")
     assert timers.last(replace(app, override=WITH)) == {"report": run}
-    assert looked == []
+    assert side_effects == []
 
 
 def test_a_failed_timer_starts_the_checks_at_once(
-    server: Server, looked: list[str], app: App
+    server: Server, side_effects: list[str], app: App
 ) -> None:
     server.make("r1", live="r1")
     server.crashed.add(UNIT)
-    timers.run(app, "report")
-    run = json.loads(app.job("report").read_text())
+    timers.run(replace(app, override=WITH), "report")
+    run = json.loads(app.timer_result("report").read_text())
     assert (run["result"], run["excerpt"]) == ("exit-code", f"last words of {UNIT}")
-    assert looked == [f"reset {UNIT}", "look"]
+    assert side_effects == [f"reset {UNIT}", "checks"]
 
 
-def test_a_job_that_systemd_does_not_know_did_not_run(
-    server: Server, looked: list[str], app: App
+def test_a_timer_that_systemd_does_not_know_did_not_run(
+    server: Server, side_effects: list[str], app: App
 ) -> None:
     server.make("r1", live="r1")
     server.refuses.add(UNIT)
-    timers.run(app, "report")
-    assert json.loads(app.job("report").read_text())["result"] == "not started"
-    assert "look" in looked
+    timers.run(replace(app, override=WITH), "report")
+    assert json.loads(app.timer_result("report").read_text())["result"] == "not started"
+    assert "checks" in side_effects
 
 
 def test_without_a_live_release_there_is_nothing_to_run_in(
-    server: Server, looked: list[str], app: App
+    server: Server, side_effects: list[str], app: App
 ) -> None:
-    timers.run(app, "report")
-    assert (server.calls, looked, timers.last(replace(app, override=WITH))) == ([], [], {})
+    timers.run(replace(app, override=WITH), "report")
+    assert (server.calls, side_effects, timers.last(replace(app, override=WITH))) == ([], [], {})
+
+
+def test_a_timer_that_the_app_does_not_have_is_refused(server: Server, app: App) -> None:
+    server.make("r1", live="r1")
+    with pytest.raises(ReleaseError, match=r"links has no timer 'web'\. It has: report\."):
+        timers.run(replace(app, override=WITH), "web")
+    assert server.calls == []
 
 
 def test_releases_that_a_job_runs_in(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +94,7 @@ def test_releases_that_a_job_runs_in(app: App, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_hook_gets_all_variables_and_runs_in_the_release(
-    server: Server, looked: list[str], app: App, monkeypatch: pytest.MonkeyPatch
+    server: Server, side_effects: list[str], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.make("r1", live="r1")
     why = 'two\nlines of "$HOME"'
@@ -108,14 +116,16 @@ def test_a_hook_gets_all_variables_and_runs_in_the_release(
     assert 'ONEBOX_HOOK_WHY="two\nlines of \\"\\$HOME\\""\n' in text
     assert placed["mode"] == "600"
     assert not app.hook.exists()
-    assert looked == []
+    assert side_effects == []
 
 
-def test_a_hook_that_fails_changes_nothing(server: Server, looked: list[str], app: App) -> None:
+def test_a_hook_that_fails_changes_nothing(
+    server: Server, side_effects: list[str], app: App
+) -> None:
     server.make("r1", live="r1")
     server.refuses.add("links-hook")
     hooks.run(replace(app, override=WITH), "after", release=app.release("r1"))
-    assert looked == ["reset links-hook@r1.service"]
+    assert side_effects == ["reset links-hook@r1.service"]
 
 
 @pytest.mark.parametrize(

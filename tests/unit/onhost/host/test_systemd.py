@@ -89,7 +89,7 @@ def test_units_are_waited_for_until_none_is_left(
     ]  # fmt: skip
     assert asked.read_text().split() == listing * 3
     assert [seconds for seconds in slept if seconds >= 0.5] == [0.5, 0.5]  # others are Python's
-    assert capsys.readouterr().err == f"Waiting for {unit}, which an earlier deploy started\n"
+    assert capsys.readouterr().err == f"Waiting for {unit} to finish\n"
 
 
 def test_last_lines_are_of_the_last_start_without_time_stamps(program: Programs) -> None:

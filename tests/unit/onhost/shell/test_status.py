@@ -137,7 +137,7 @@ def test_a_deploy_key_gets_the_status_of_its_app_only(
         "jobs": {}, "lock": "ann at laptop", "hold": {"who": "ann", "why": "the sale", "at": "t"},
     }  # fmt: skip
     monkeypatch.setattr(status, "gather", lambda *_: state)
-    told = status.for_key(app.with_parameters(jobs=["report"]))
+    told = status.for_key(app.with_parameters(timers=["report"]))
     assert [each["key"] for each in told["problems"]["open"]] == [
         "answer:links",
         "job:links-report",
