@@ -251,7 +251,7 @@ def use_the_internet(lab: CommandLine, host: str, address: str) -> None:
         assert "OK" in lab.ssh(host, f"{verify} {folder}/cert.pem")
 
 
-def test_a_host_comes_back_from_a_reboot(lab: CommandLine, host: str) -> None:
+def test_a_host_reboots(lab: CommandLine, host: str) -> None:
     before = lab.ssh(host, "cat /proc/sys/kernel/random/boot_id; touch /root/kept")
     lab("reboot", host)
     after = lab.ssh(host, "cat /proc/sys/kernel/random/boot_id; test -e /root/kept")
@@ -302,12 +302,12 @@ def test_the_power_may_be_cut_right_after_up(lab: CommandLine, disk_host: str) -
 
 
 def test_the_next_host_at_an_address_gets_its_hardware_address(lab: CommandLine) -> None:
-    seen = []
+    found = []
     for name in ("first", "second"):
         lab.up(name)
-        seen.append(lab.ssh(name, "hostname --all-ip-addresses; cat /sys/class/net/eth0/address"))
+        found.append(lab.ssh(name, "hostname --all-ip-addresses; cat /sys/class/net/eth0/address"))
         lab("down", name)
-    assert seen[0] == seen[1]  # or ARP caches point at the first one for 40 s
+    assert found[0] == found[1]  # or ARP caches point at the first one for 40 s
 
 
 @pytest.mark.parametrize("options", [[], ["--disk", "2G"]], ids=["overlay", "disk"])
@@ -349,7 +349,7 @@ def test_the_library_returns_what_the_command_line_prints(lab: CommandLine) -> N
     assert "newOrder" in httpx.get(found[0].acme_directory, verify=trust, trust_env=False).json()
 
 
-def test_a_name_is_used_once(lab: CommandLine) -> None:
+def test_a_name_in_use_is_refused(lab: CommandLine) -> None:
     status, _, error = lab.tries("up", "deb12")
     assert (status, error) == (
         1,
@@ -420,7 +420,7 @@ def test_leftovers_of_a_killed_up_are_swept_by_the_next(
     assert lab.traces() == before
 
 
-def test_a_host_goes_with_its_owner(alone: int) -> None:
+def test_a_host_is_removed_with_its_owner(alone: int) -> None:
     lab = fresh_lab("owned", alone)
     before = lab.traces()
     with subprocess.Popen(["sleep", "60"]) as owner:

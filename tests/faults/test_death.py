@@ -1,4 +1,4 @@
-"""Whatever is killed, and wherever: a release serves, and the next deploy puts all straight."""
+"""Wherever a deploy is killed, a release serves, and the next deploy converges."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CONSENT = ("--data", "allow_incompatible=true")
 
 
 def reach(probe: Probed, point: str) -> None:
-    """Make the next release one whose deploy, with consent, comes by a point."""
+    """Prepare a release whose deploy, with consent, reaches a fault point."""
     probe.become("dies later" if point == "rolled back" else "good")
     probe.server.app["watch"] = 40 if point == "rolled back" else 2
     versions = probe.folder / "migrations/versions"
@@ -36,8 +36,10 @@ def test_a_release_serves_wherever_the_switch_is_killed(
     for point in chance.sample(POINTS, SAMPLE):
         with probe.load(csv) as traffic:
             kill(probe, point)
-        # What dies by itself, to be put back, answers nothing for a moment.
-        assert not traffic.failures or point == "rolled back", f"{point}\n{traffic.told()}"
+        # A release that dies and is rolled back fails requests for a moment.
+        assert not traffic.failures or point == "rolled back", (
+            f"{point}\n{traffic.first_failures()}"
+        )
 
 
 def kill(probe: Probed, point: str) -> None:
@@ -51,7 +53,7 @@ def kill(probe: Probed, point: str) -> None:
 
 
 def converges(probe: Probed, point: str) -> None:
-    """Check that the next deploy, of good code, goes through, and the one after finds no work."""
+    """Check that the next deploy, of good code, succeeds, and the one after changes nothing."""
     if point == "rolled back":
         reach(probe, "")
     again = probe.deploy(*CONSENT)
@@ -60,7 +62,7 @@ def converges(probe: Probed, point: str) -> None:
     probe.settled()
 
 
-def test_a_power_cut_in_the_switch_leaves_one_whole_release(
+def test_a_power_cut_in_the_switch_leaves_one_complete_release(
     copy: Callable[..., Server], tmp_path: Path, chance: random.Random
 ) -> None:
     probe = Probed.on(copy("12", "--disk", "6G"), tmp_path)
@@ -69,7 +71,7 @@ def test_a_power_cut_in_the_switch_leaves_one_whole_release(
 
 
 def power_cut(probe: Probed, point: str) -> None:
-    """Cut the power when a deploy reaches a point; check what is there after the boot."""
+    """Cut the power when a deploy reaches a point; check the state after the boot."""
     probe.server.run(f"echo hang {point} > /run/onebox-fault")
     reach(probe, point)
     deployer = probe.server.start_deploy(*CONSENT)
@@ -97,8 +99,8 @@ def test_of_two_deploys_at_once_one_waits(probe: Probed, wait: str, expected: li
     probe.settled()
 
 
-def test_a_hung_release_of_one_app_is_waited_for_by_its_own_deploys_alone(probe: Probed) -> None:
-    """What hangs in another app's unit holds no lock of the server's."""
+def test_a_hung_release_blocks_only_its_own_apps_deploys(probe: Probed) -> None:
+    """A hung release unit of another app holds no server-wide lock."""
     probe.server.run("systemd-run --quiet --unit=onebox-release-other sleep 120")
     try:
         probe.release()
@@ -116,7 +118,7 @@ def test_a_hung_release_of_one_app_is_waited_for_by_its_own_deploys_alone(probe:
     assert "Not released: probe" in output
 
 
-def test_the_lock_of_a_killed_deployer_is_free_soon_and_the_history_says_so(probe: Probed) -> None:
+def test_a_killed_deployers_lock_is_released_and_the_history_records_it(probe: Probed) -> None:
     probe.become()
     process = probe.server.start_deploy()
     probe.server.wait_for(LOCKED, 20)
@@ -131,7 +133,7 @@ def test_the_lock_of_a_killed_deployer_is_free_soon_and_the_history_says_so(prob
     assert probe.deploy().returncode == 0
 
 
-def test_a_hold_keeps_deploys_away(probe: Probed) -> None:
+def test_a_hold_blocks_deploys(probe: Probed) -> None:
     probe.server.run("onebox-release hold 'moving the office'")
     try:
         result = probe.deploy()

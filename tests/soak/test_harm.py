@@ -1,4 +1,4 @@
-"""`make soak-hand`: what the limits must let pass, with the share of an app on a 1 GiB server."""
+"""`make soak-hand`: loads that the limits must allow, with an app's share of a 1 GiB server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.lab_server import LONG, Server, local
 SMALL = Machine(debian="12", cores=1, memory=1024, ipv6=True, ssh_ports=(22,))
 HELD = "\nimport numpy\n\nHELD = numpy.ones(90 << 17)  # 90 MiB\n"
 ROWS = 1_000_000
-ROW = "x" * 1040  # with the number and the index a little over 1 GiB
+ROW = "x" * 1040  # with number and index slightly over 1 GiB
 WRITE = f"import sys\nfor n in range({ROWS}): sys.stdout.write(f'{{n}}\\t{ROW}\\n')"
 PSQL = "psql -X -v ON_ERROR_STOP=1 -h /run/postgresql -d one"
 
@@ -51,19 +51,19 @@ def numpy(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
 
 
 def ssh(server: Server, command: str) -> list[str]:
-    """Return the command that runs another on the server, as root."""
+    """Return the ssh command that runs `command` on the server as root."""
     return ["ssh", "-F", str(server.host.ssh_config), server.host.name, command]
 
 
 def long(server: Server, command: str) -> str:
-    """Return what a command prints that takes minutes."""
+    """Run a command that takes minutes; return its output."""
     result = local(ssh(server, command), LONG)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout.strip()
 
 
 def events(server: Server) -> str:
-    """Return how often the app's share of memory was reached, and who was killed for it."""
+    """Return the OOM counters and the peak usage of the app's memory cgroup."""
     return server.run(
         "cat /sys/fs/cgroup/memory/onebox.slice/onebox-one.slice/memory.oom_control"
         " /sys/fs/cgroup/memory/onebox.slice/onebox-one.slice/memory.max_usage_in_bytes | xargs"
@@ -71,7 +71,7 @@ def events(server: Server) -> str:
 
 
 def test_numpy_workers_of_90_mb_are_not_limited(numpy: Server, figures: dict[str, Any]) -> None:
-    """Through five switches, in which two releases are up."""
+    """Through five switches, during which two releases run."""
     domain = str(numpy.app["domains"][0])
     statuses, seconds = [], []
     for _ in range(5):
@@ -96,7 +96,7 @@ def test_numpy_workers_of_90_mb_are_not_limited(numpy: Server, figures: dict[str
 
 
 def test_an_import_of_a_gigabyte_is_not_limited(numpy: Server, figures: dict[str, Any]) -> None:
-    """By the app, in its sandbox; with an index, which is sorted in temporary files."""
+    """By the app, in its sandbox; with an index, which PostgreSQL sorts in temporary files."""
     owner = f"runuser -u one-migrate -- {PSQL} -c"
     numpy.run(f"{owner} 'create table big (n int, t text); grant all on big to one'")
     copy = f"python3 -c {shlex.quote(WRITE)} | {PSQL} -c 'copy big from stdin'"
