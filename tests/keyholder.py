@@ -83,7 +83,7 @@ class Keyholder:
         return path
 
     @property
-    def at(self) -> str:
+    def destination(self) -> str:
         """Return the destination for ssh."""
         return f"{USER}@{self.server.host.address}"
 
@@ -96,7 +96,7 @@ class Keyholder:
         """Hold a connection open; yield the options of ssh that use it."""
         path = self.key.with_name("connection")
         through = [*self.options, "-o", f"ControlPath={path}"]
-        command = ["ssh", *through, "-o", "ControlMaster=yes", "-N", self.at]
+        command = ["ssh", *through, "-o", "ControlMaster=yes", "-N", self.destination]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as master:
             deadline = time.monotonic() + LONG
             while not path.exists() and master.poll() is None and time.monotonic() < deadline:
@@ -108,7 +108,7 @@ class Keyholder:
 
     def submit(self, archive: Artifact, app: str = "probe") -> subprocess.CompletedProcess[bytes]:
         """Submit an archive as an app's next release."""
-        return self.ssh(self.at, f"submit {app} {archive.digest}", given=archive.content)
+        return self.ssh(self.destination, f"submit {app} {archive.digest}", given=archive.content)
 
     def run(self, *command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         """Run a command on this machine."""

@@ -96,7 +96,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _failure_stays_alone(request: pytest.FixtureRequest) -> Iterator[None]:
+def _restore_settings_after_failure(request: pytest.FixtureRequest) -> Iterator[None]:
     """Restore the settings of all servers after a failed test, so that the next test, which deploys
     them, does not fail too."""
     saved = [(server, deepcopy(server.entry)) for server in Server.instances]

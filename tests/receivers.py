@@ -29,7 +29,7 @@ USER, PASSWORD = "onebox", 'a password with $ and "quotes"'
 
 @dataclass
 class Receivers:
-    """Notifications received since the last `forget`."""
+    """Notifications received since the last `clear`."""
 
     address: str
     smtp_port: int = 0
@@ -68,7 +68,7 @@ class Receivers:
         path = "/usr/local/share/ca-certificates/receivers.crt"
         server.run(f"cat > {path} && update-ca-certificates", given=self.authority)
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Clear what was received."""
         self.mails.clear()
         self.posts.clear()

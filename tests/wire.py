@@ -47,7 +47,7 @@ def trust(server: Server) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=str(server.host.acme_root))
 
 
-def ask(
+def get(
     address: str,
     server: Server,
     domain: str,

@@ -123,7 +123,7 @@ def test_a_domain_without_a_certificate_takes_nothing_down(changed: Server) -> N
         "No certificate for mistyped.onebox.test: mistyped.onebox.test has no address in DNS. Fix:"
         " point its A record at the server; then deploy again."
     )
-    assert_run_went_on(
+    assert_rest_was_done(
         result, message, f"{message} Until then links is served at https://{domains[0]}/."
     )
     assert changed.request("GET", "/health/ready").is_success
@@ -142,11 +142,11 @@ def test_an_unreachable_acme_server_stops_nothing_else(changed: Server) -> None:
         " the server (connection refused). Fix: run `curl -I https://127.0.0.1:9/directory` there;"
         " then deploy again."
     )
-    assert_run_went_on(result, message, f"{message} Until then links is served at ")
+    assert_rest_was_done(result, message, f"{message} Until then links is served at ")
     assert changed.request("GET", "/health/ready").is_success
 
 
-def assert_run_went_on(result: subprocess.CompletedProcess[str], *messages: str) -> None:
+def assert_rest_was_done(result: subprocess.CompletedProcess[str], *messages: str) -> None:
     """Check that a run reports a failure at the operation and at its end, and does all the rest."""
     assert result.returncode == 1
     _, _, rest = result.stderr.partition("Obtain a certificate")

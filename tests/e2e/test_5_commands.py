@@ -134,7 +134,7 @@ def test_a_restart_fails_no_request(probe: Probed, tmp_path: Path) -> None:
     assert not traffic.failures, traffic.first_failures()
     assert traffic.releases == {release, f"{release}.twin"}
     assert probe.server.run(f"systemctl show --value -p MainPID {unit}") != before
-    probe.settled()
+    probe.assert_settled()
     assert probe.server.deploy()["success"] == []
     assert probe.server.run("find /srv/probe /etc/probe -name '*twin*'") == ""
 
@@ -164,7 +164,7 @@ def test_updates_take_effect_in_the_maintenance_window_and_no_request_fails(
     assert not traffic.failures, traffic.first_failures()
     assert not runs & json.loads(server.run(STALE)).keys()
     assert server.run("systemctl is-active nginx") == "active"
-    probe.settled()
+    probe.assert_settled()
     assert server.deploy()["success"] == []
 
 
@@ -172,7 +172,7 @@ def test_a_killed_restart_is_finished_by_the_next_deploy(probe: Probed) -> None:
     release = probe.live()
     probe.server.run("echo kill retired > /run/onebox-fault")
     fab(probe, "restart", code=KILLED)
-    probe.settled()
+    probe.assert_settled()
     assert probe.live() == f"{release}.twin"
     assert probe.server.deploy()["success"] == ["Releases | Release probe"]
     assert probe.live() == release

@@ -71,11 +71,11 @@ def three(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("apps")
     shapes: dict[str, dict[str, Any]] = {
         "one": {"resources": SHARE},
-        "two": packaged_otherwise(folder / "two"),
+        "two": packaged_differently(folder / "two"),
         "three": {"database": "none"},
     }
     server.entry["apps"] = [
-        described(name, folder / name, server, **shape) for name, shape in shapes.items()
+        app_settings(name, folder / name, server, **shape) for name, shape in shapes.items()
     ]
     patch = pytest.MonkeyPatch()
     for name, value in SECRETS.items():
@@ -85,7 +85,7 @@ def three(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
     return server
 
 
-def described(name: str, source: Path, server: Server, **settings: Any) -> dict[str, Any]:
+def app_settings(name: str, source: Path, server: Server, **settings: Any) -> dict[str, Any]:
     """Return an app's settings; create its folder if it is missing."""
     if not source.exists():
         shutil.copytree(ECHO, source, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
@@ -104,7 +104,7 @@ def described(name: str, source: Path, server: Server, **settings: Any) -> dict[
     }
 
 
-def packaged_otherwise(folder: Path) -> dict[str, Any]:
+def packaged_differently(folder: Path) -> dict[str, Any]:
     """Create the same app in src/, as a factory, with requirements.txt and static files."""
     (folder / "src").mkdir(parents=True)
     shutil.copy(ECHO / "requirements.txt", folder)
@@ -234,7 +234,7 @@ def test_a_flood_is_limited_and_affects_no_other_client(three: Server) -> None:
     domain = "three.apps.test"
     with wire.flood(three, domain, "/flood", seconds=4) as flood:
         time.sleep(1)
-        others = [wire.ask(three.host.address6, three, domain, "/other") for _ in range(5)]
+        others = [wire.get(three.host.address6, three, domain, "/other") for _ in range(5)]
         itself = three.run("onebox-release check three && echo well")
     assert [answer.status_code for answer in others] == [200] * 5
     assert itself.endswith("well")
@@ -260,7 +260,7 @@ def test_connections_without_a_request_are_limited_and_lock_nobody_out(three: Se
             half.connect_ex((str(three.host.address), 443))
         held = "ss -Htn state established '( sport = :443 )' | wc -l"
         three.wait_for(f"[ $({held}) -ge 1190 ]", 10)
-        answer = wire.ask(three.host.address6, three, "three.apps.test", "/other")
+        answer = wire.get(three.host.address6, three, "three.apps.test", "/other")
         assert int(three.run(held)) <= 1210
     assert answer.status_code == httpx.codes.OK
 
@@ -270,8 +270,8 @@ def test_log_lines_are_truncated_and_hold_no_secrets(three: Server) -> None:
     odd = "\xff" * 7000
     headers = {"Referer": "https://x.test/?a=1&code=hidden&b=2", "User-Agent": odd}
     for path in ("/?page=2&access_token=hidden", "/?user%5Bpassword%5D=hidden", "/?SIG=hidden&x=1"):
-        wire.ask(three.host.address, three, domain, path, headers)
-    wire.ask(three.host.address, three, domain, f"/?{'x' * 7000}", {"Referer": odd})
+        wire.get(three.host.address, three, domain, path, headers)
+    wire.get(three.host.address, three, domain, f"/?{'x' * 7000}", {"Referer": odd})
     own = wire.own_address(three)
     mine = f"grep '^{own} ' /var/log/nginx/three.access.log | tail -n 4"
     lines = three.run(mine).splitlines()
@@ -390,12 +390,12 @@ def attacks(server: Server, other: str) -> dict[str, str]:
     return {text: text.format(**values) for text in [*FILES, SOCKET, *DATABASE, *PROCESSES]}
 
 
-def scripted(commands: dict[str, str]) -> str:
+def script_of(commands: dict[str, str]) -> str:
     """Return a script that runs the commands in order, with a mark before each."""
     return "\n".join(f"echo '{MARK}'\n( {command}\n) 2>/dev/null" for command in commands.values())
 
 
-def got(commands: dict[str, str], output: str) -> dict[str, str]:
+def outputs(commands: dict[str, str], output: str) -> dict[str, str]:
     """Return the output of each command of a script that printed something."""
     answers = output.split(MARK)[1:]
     assert len(answers) == len(commands), "the script ran to its end"
@@ -409,10 +409,10 @@ def test_no_app_reaches_another(three: Server, name: str) -> None:
     for other in SECRETS.keys() - {name}:
         commands = attacks(three, other)
         outside = three.run(
-            f"cd /; runuser -u {name} -- sh -s; true", given=f"{scripted(commands)}\n"
+            f"cd /; runuser -u {name} -- sh -s; true", given=f"{script_of(commands)}\n"
         )
-        in_sandbox = inside(three, name, scripted(commands))
-        reached = (got(commands, in_sandbox), got(commands, outside))
+        in_sandbox = inside(three, name, script_of(commands))
+        reached = (outputs(commands, in_sandbox), outputs(commands, outside))
         assert reached == ({}, {}), f"{name} reached {other}, from its sandbox or as its user"
         visible = inside(three, name, f"ls -l /proc | grep -cw {other}; pgrep -u {other}")
         assert visible == "0\n", "the sandbox hides its processes"
@@ -473,14 +473,14 @@ def test_an_app_reaches_no_metadata_service(three: Server) -> None:
 def test_an_app_reaches_what_is_its_own(three: Server, name: str) -> None:
     """The control: the same attacks succeed on the app itself."""
     itself = attacks(three, name)
-    reached = got(itself, inside(three, name, scripted(itself)))
+    reached = outputs(itself, inside(three, name, script_of(itself)))
     expected = {FILES[2], *PROCESSES[:3]}
     if app(three, name).get("database") != "none":
         expected |= set(DATABASE[:2])
     assert expected <= reached.keys()
     assert "async def app" in reached[FILES[2]]
     assert SECRETS[name] in reached[PROCESSES[0]]
-    as_root = got(itself, three.run(f"{scripted(itself)}\ntrue"))
+    as_root = outputs(itself, three.run(f"{script_of(itself)}\ntrue"))
     assert "200 OK" in as_root[SOCKET]
     assert as_root.keys() >= {*FILES[:5], *PROCESSES}
 

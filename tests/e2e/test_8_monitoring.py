@@ -130,7 +130,7 @@ def test_a_failed_deploy_is_reported_and_runs_its_hook(monitored: Monitored) -> 
 
 def test_a_user_can_send_a_test_notification(monitored: Monitored) -> None:
     server, inbox = monitored.server, monitored.inbox
-    inbox.forget()
+    inbox.clear()
     server.run("onebox-watch test")
     inbox.wait(lambda: inbox.mails and inbox.posts, 5)
     inbox.broken = True

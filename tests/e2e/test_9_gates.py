@@ -136,7 +136,7 @@ def test_the_workflow_refuses_a_server_with_another_host_key(
 
 def failing(probe: Probed, kind: str) -> str:
     """Deploy a release of this kind, which must fail; return the output."""
-    probe.become(kind)
+    probe.change(kind)
     result = fab(probe.server, "deploy")
     assert result.returncode == 1
     return result.stdout
@@ -149,7 +149,7 @@ def test_a_release_that_fails_independent_verification_is_rolled_back(probe: Pro
     assert f"- probe: rolled back to {before}." in printed
     assert "- Checks of the release failed, above." in printed
     assert probe.live() == before
-    probe.settled()
+    probe.assert_settled()
 
 
 @pytest.mark.usefixtures("keyholder")
@@ -164,7 +164,7 @@ def test_why_a_release_failed_is_in_the_summary(probe: Probed) -> None:
 def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Probed) -> None:
     probe.server.run("systemd-run --quiet --unit=broken false; sleep 1")
     probe.server.run("echo '# by hand' >> /etc/apt/apt.conf.d/99zz-onebox")
-    probe.become()
+    probe.change()
     # This machine doesn't trust the server's certificate authority, which is no release's fault.
     result = fab(probe.server, "deploy", SSL_CERT_FILE=str(probe.server.host.acme_ca))
     probe.server.run("systemctl reset-failed")
@@ -182,7 +182,7 @@ def test_a_lost_connection_rolls_nothing_back(probe: Probed, tmp_path: Path) -> 
     ssh = tmp_path / "ssh"
     ssh.write_text(LOSING.format(count=tmp_path / "count", most=LOST_AFTER))
     ssh.chmod(0o755)
-    probe.become("shy")
+    probe.change("shy")
     before = probe.live()
     result = fab(probe.server, "deploy", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert result.returncode == 1
@@ -192,23 +192,23 @@ def test_a_lost_connection_rolls_nothing_back(probe: Probed, tmp_path: Path) -> 
 
 
 def test_a_deploy_key_releases_its_app(probe: Probed, keyholder: Keyholder) -> None:
-    probe.become()
+    probe.change()
     before, to = probe.live(), str(probe.server.host.address)
     arguments = ["--app", "probe", "--source", str(probe.folder), "--to", to]
     result = fab(probe.server, "submit", *arguments, ONEBOX_SSH_CONFIG=str(keyholder.config))
     assert result.returncode == 0, result.stdout + result.stderr
     assert probe.live() != before
-    assert probe.live() in keyholder.ssh(keyholder.at, "status probe").stdout.decode()
+    assert probe.live() in keyholder.ssh(keyholder.destination, "status probe").stdout.decode()
 
 
 def test_a_configuration_is_deployed_and_keeps_code_that_a_deploy_key_released(
     probe: Probed, keyholder: Keyholder
 ) -> None:
     """The deployer's folder has other code than CI submitted."""
-    probe.become()
+    probe.change()
     assert keyholder.submit(pack(probe.folder)).returncode == 0
     by_key = probe.live()
-    probe.become()
+    probe.change()
     replaces = f"replaces the code of probe that a deploy key released (release {by_key})"
     dry = probe.server.pyinfra("--dry")
     assert replaces in dry.stderr
@@ -236,7 +236,7 @@ def test_a_configuration_is_deployed_and_keeps_code_that_a_deploy_key_released(
     ],
 )  # fmt: skip
 def test_a_deploy_key_can_do_nothing_else(keyholder: Keyholder, asked: str) -> None:
-    result = keyholder.ssh(keyholder.at, *([asked] if asked else []))
+    result = keyholder.ssh(keyholder.destination, *([asked] if asked else []))
     assert result.returncode == REFUSED
     assert result.stdout == b""
     assert b"APP is one of: probe." in result.stderr
@@ -245,7 +245,7 @@ def test_a_deploy_key_can_do_nothing_else(keyholder: Keyholder, asked: str) -> N
 def test_a_deploy_key_gets_no_terminal_no_files_and_no_forwarding(
     probe: Probed, keyholder: Keyholder, tmp_path: Path
 ) -> None:
-    options, at = keyholder.options, keyholder.at
+    options, at = keyholder.options, keyholder.destination
     (tmp_path / "file").write_text("x")
     for command in (
         ["ssh", *options, "-tt", at, "status probe"],
@@ -266,7 +266,7 @@ def test_a_deploy_key_sets_no_environment(probe: Probed, keyholder: Keyholder) -
     probe.server.run("echo 'import os; os.system(\"id >> /tmp/owned\")' > /tmp/sitecustomize.py")
     names = ("PYTHONPATH=/tmp", "LD_PRELOAD=/tmp/x.so", "LC_PYTHONSTARTUP=/tmp/sitecustomize.py")
     options = [word for name in names for word in ("-o", f"SetEnv={name}")]
-    result = keyholder.ssh(*options, keyholder.at, "status probe")
+    result = keyholder.ssh(*options, keyholder.destination, "status probe")
     assert (result.returncode, result.stderr) == (0, b"")
     assert probe.server.run("ls /tmp/owned", check=False) == ""
 
@@ -316,7 +316,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(keyholder: Keyholder) ->
 
 
 def test_no_file_of_an_archive_makes_anybody_root(probe: Probed, keyholder: Keyholder) -> None:
-    probe.become()
+    probe.change()
     result = keyholder.submit(archive((member("su", mode=0o6755), b"x"), base=pack(probe.folder)))
     assert result.returncode == 0, result.stderr
     found = probe.server.run("find /srv/probe -name su -printf '%m %U\\n'")
@@ -383,13 +383,13 @@ def test_nothing_of_an_archive_is_built_and_no_file_shown(
 
 
 def test_a_stalled_upload_blocks_nobody(probe: Probed, keyholder: Keyholder) -> None:
-    command = ["ssh", *keyholder.options, keyholder.at, f"submit probe {'0' * 64}"]
+    command = ["ssh", *keyholder.options, keyholder.destination, f"submit probe {'0' * 64}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as stalled:
         assert stalled.stdin
         stalled.stdin.write(b"beginning")
         stalled.stdin.flush()
         probe.server.wait_for("ls /var/lib/onebox/probe/uploads/0.tar.gz", 20)
-        probe.become()
+        probe.change()
         assert keyholder.submit(pack(probe.folder)).returncode == 0
         stalled.kill()
     probe.server.wait_for("! ls /var/lib/onebox/probe/uploads/*", 20)
@@ -408,13 +408,13 @@ def busy(probe: Probed) -> Iterator[None]:
 def test_an_archive_whose_deploy_never_begins_leaves_nothing(
     probe: Probed, keyholder: Keyholder
 ) -> None:
-    probe.become()
+    probe.change()
     release = pack(probe.folder)
     listed = "find /var/lib/onebox/probe/incoming /var/lib/onebox/probe/uploads -type f"
     before = probe.server.run(listed, check=False)
     with busy(probe):
         request = f"submit probe {release.digest} wait=0"
-        result = keyholder.ssh(keyholder.at, request, given=release.content)
+        result = keyholder.ssh(keyholder.destination, request, given=release.content)
     assert result.returncode == LOCKED, result.stderr
     assert probe.server.run(listed, check=False) == before
 
@@ -440,7 +440,7 @@ def test_what_a_migration_creates_never_runs_as_the_superuser(probe: Probed) -> 
 
 
 def test_a_hold_blocks_deploy_keys(probe: Probed, keyholder: Keyholder) -> None:
-    probe.become()
+    probe.change()
     probe.server.run("onebox-release hold 'moving the office'")
     result = keyholder.submit(pack(probe.folder))
     probe.server.run("onebox-release unhold")
@@ -449,9 +449,14 @@ def test_a_hold_blocks_deploy_keys(probe: Probed, keyholder: Keyholder) -> None:
 
 
 def test_a_hold_ends_a_waiting_deploy(probe: Probed, keyholder: Keyholder) -> None:
-    probe.become()
+    probe.change()
     release, before = pack(probe.folder), probe.live()
-    command = ["ssh", *keyholder.options, keyholder.at, f"submit probe {release.digest} wait=50"]
+    command = [
+        "ssh",
+        *keyholder.options,
+        keyholder.destination,
+        f"submit probe {release.digest} wait=50",
+    ]
     pipe = subprocess.PIPE
     with busy(probe), subprocess.Popen(command, stdin=pipe, stderr=pipe) as waiting:
         assert waiting.stdin
@@ -470,10 +475,10 @@ def test_a_hold_ends_a_waiting_deploy(probe: Probed, keyholder: Keyholder) -> No
 def test_an_open_connection_of_a_removed_key_ends_at_its_next_request(
     probe: Probed, keyholder: Keyholder
 ) -> None:
-    probe.become()
+    probe.change()
     release, before = pack(probe.folder), probe.live()
     with keyholder.connected() as through:
-        request = ["ssh", *through, keyholder.at]
+        request = ["ssh", *through, keyholder.destination]
         assert keyholder.run(*request, "status probe").returncode == 0
         probe.server.run(f"cp -p {KEYS} /run/keys; sed -i s/SHA256:./SHA256:-/ {KEYS}")
         result = keyholder.run(*request, f"submit probe {release.digest}", given=release.content)
@@ -510,5 +515,5 @@ def test_a_key_that_is_removed_from_the_settings_is_refused(
     del probe.server.entry["deploy_keys"]
     result = probe.server.pyinfra("-y")
     assert result.returncode == 0, result.stderr
-    assert keyholder.ssh(keyholder.at, "status probe").returncode == LOST
+    assert keyholder.ssh(keyholder.destination, "status probe").returncode == LOST
     assert probe.server.run("ls /etc/sudoers.d/onebox-deploy", check=False) == ""

@@ -60,7 +60,7 @@ class Probed:
         ]
         return cls(server, source)
 
-    def become(self, kind: str = "good") -> None:
+    def change(self, kind: str = "good") -> None:
         """Change the source: the next release is another artifact, of this kind."""
         text = f"NUMBER = {next(_numbers)}\nKIND = {kind!r}\n"
         (self.folder / "probe/behaviour.py").write_text(text)
@@ -71,7 +71,7 @@ class Probed:
 
     def send(self) -> str:
         """Upload a new release's archive without deploying it; return its digest."""
-        self.become()
+        self.change()
         artifact = pack(self.folder)
         path = f"/var/lib/onebox/probe/incoming/{artifact.digest}.tar.gz"
         self.server.run(f"base64 -d > {path}", given=base64.b64encode(artifact.content).decode())
@@ -87,7 +87,7 @@ class Probed:
 
     def release(self, kind: str = "good") -> None:
         """Deploy a new release that must go live."""
-        self.become(kind)
+        self.change(kind)
         result = self.deploy()
         assert result.returncode == 0, result.stdout + result.stderr
 
@@ -133,7 +133,7 @@ class Probed:
         finally:
             self.server.run("systemctl stop holder 2>/dev/null", check=False)
 
-    def settled(self) -> None:
+    def assert_settled(self) -> None:
         """Check that only the live release runs and serves, and that no unit has failed."""
         deadline = time.monotonic() + 60
         while (status := self.status())["deploying"] or len(status["up"]) > 1:  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def test_an_altered_release_is_rebuilt_and_no_request_fails(probe: Probed, csv: 
 def test_a_broken_release_never_goes_live(probe: Probed, csv: Path, kind: str) -> None:
     before = probe.live()
     with probe.load(csv) as traffic:
-        probe.become(kind)
+        probe.change(kind)
         result = probe.deploy()
     output = result.stdout + result.stderr
     assert result.returncode != 0
@@ -69,7 +69,7 @@ def test_a_broken_release_never_goes_live(probe: Probed, csv: Path, kind: str) -
     assert "Traceback" not in output.split("Releases |")[0]
     assert traffic.releases == {before}
     assert not traffic.failures, traffic.first_failures()
-    probe.settled()
+    probe.assert_settled()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_failing_migration_is_reported_and_changes_nothing(
     revision = probe.folder / "migrations/versions/r2.py"
     revision.write_text(BAD_REVISION.format(name="r2", sql=sql))
     with probe.rows_in_use(), probe.load(csv) as traffic:
-        probe.become()
+        probe.change()
         result = probe.deploy()
     revision.unlink()
     output = result.stdout + result.stderr
@@ -97,7 +97,7 @@ def test_a_failing_migration_is_reported_and_changes_nothing(
     assert message in output
     assert traffic.releases == {before}
     assert not traffic.failures, traffic.first_failures()
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_restarting_in_place_would_have_failed_requests(probe: Probed, csv: Path) -> None:

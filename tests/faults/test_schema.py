@@ -49,7 +49,7 @@ def test_a_rollback_across_a_compatible_migration(probe: Probed) -> None:
 def test_an_incompatible_migration_needs_consent_and_is_preceded_by_a_dump(probe: Probed) -> None:
     before = probe.live()
     add(probe, "r3", "r2", compatible=False)
-    probe.become()
+    probe.change()
     refused = probe.deploy()
     assert refused.returncode != 0
     output = refused.stdout + refused.stderr
@@ -75,7 +75,7 @@ def test_an_incompatible_migration_needs_consent_and_is_preceded_by_a_dump(probe
     after = probe.live()
     probe.server.run(f"{rollback} --force")
     assert probe.live() != after
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_an_unreadable_migration_layout_runs_and_a_migration_that_hangs_is_stopped(
@@ -98,7 +98,7 @@ def test_an_unreadable_migration_layout_runs_and_a_migration_that_hangs_is_stopp
     before = probe.live()
     path = add(probe, "2026/r5", "r4", compatible=True)
     path.write_text(path.read_text().replace("create table r5 (id int)", "select pg_sleep(99)"))
-    probe.become()
+    probe.change()
     late = probe.deploy()
     output = late.stdout + late.stderr
     assert late.returncode != 0

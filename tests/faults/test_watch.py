@@ -21,7 +21,7 @@ def test_a_release_that_fails_after_the_switch_is_rolled_back(
     before = probe.live()
     probe.server.app["watch"] = 40
     with probe.load(csv) as traffic:
-        probe.become(kind)
+        probe.change(kind)
         result = probe.deploy()
     probe.server.app["watch"] = 2
     output = result.stdout + result.stderr
@@ -32,7 +32,7 @@ def test_a_release_that_fails_after_the_switch_is_rolled_back(
     bad = traffic.releases - {before}
     assert len(bad) == 1
     assert {sample.release for sample in traffic.failures} <= bad | {""}
-    probe.settled()
+    probe.assert_settled()
 
 
 BREAKS = {
@@ -56,7 +56,7 @@ def test_a_live_release_that_does_not_serve_is_reported_and_replaced(
     assert result.returncode == 0, result.stdout + result.stderr
     assert probe.live() not in {before, ""}
     assert probe.server.deploy()["success"] == []
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_a_first_release_whose_process_crashes_fails_and_the_next_may_be_slow(
@@ -66,7 +66,7 @@ def test_a_first_release_whose_process_crashes_fails_and_the_next_may_be_slow(
     `start_timeout` to start, but uses the CPU: no failure."""
     probe.server.run("rm -rf $(realpath /srv/probe/current)")
     assert probe.status()["missing"]
-    probe.become("worker crashes")
+    probe.change("worker crashes")
     probe.server.app["watch"] = 30  # a first release: 10 s, or twice the time of its start
     result = probe.deploy()
     probe.server.app["watch"] = 2
@@ -76,7 +76,7 @@ def test_a_first_release_whose_process_crashes_fails_and_the_next_may_be_slow(
     assert "It stays live: there is no previous release to roll back to." in output
     assert probe.live() == probe.status()["live"]
     probe.release("slow start")
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_a_process_that_runs_alone_never_runs_twice(probe: Probed) -> None:
@@ -93,14 +93,14 @@ def test_a_process_that_runs_alone_never_runs_twice(probe: Probed) -> None:
         probe.release()
         probe.release()
         probe.server.app["watch"] = 40
-        probe.become("dies later")
+        probe.change("dies later")
         assert "Put back" in probe.deploy().stderr
     finally:
         probe.server.run("systemctl stop counter")
         probe.server.entry["apps"] = [settings]
     counts = probe.server.run(f"sort {log} | uniq -c; rm {log}")
     assert {line.split()[1] for line in counts.splitlines()} == {"0", "1"}, counts
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_a_failed_deploy_changes_nothing_of_the_live_release(probe: Probed) -> None:
@@ -112,7 +112,7 @@ def test_a_failed_deploy_changes_nothing_of_the_live_release(probe: Probed) -> N
     timers = [{"name": "tick", "command": "true", "schedule": "daily"}]
     changes = {"module": "probe.main:nothing", "processes": more, "timers": timers}
     probe.server.app.update(changes, health="/nowhere")
-    probe.become()
+    probe.change()
     result = probe.deploy()
     assert result.returncode != 0
     assert f"Release {before} still serves" in result.stdout + result.stderr
@@ -125,7 +125,7 @@ def test_a_failed_deploy_changes_nothing_of_the_live_release(probe: Probed) -> N
     assert running(probe)[2] == ["web", "worker", "extra"]
     probe.server.run("onebox-release rollback probe")
     assert running(probe) == (before, "ok", ["web", "worker"])
-    probe.settled()
+    probe.assert_settled()
     probe.server.entry["apps"] = [settings]
 
 

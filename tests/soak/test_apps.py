@@ -165,7 +165,7 @@ def box(
     lab("down", name)
 
 
-def described(name: str, domain: str, source: Path, **settings: Any) -> dict[str, Any]:
+def app_settings(name: str, domain: str, source: Path, **settings: Any) -> dict[str, Any]:
     """Return an app's settings."""
     quick = {"web": {"workers": 1}, "settle": 1, "watch": 1}
     return {"name": name, "source": str(source), "domains": [domain], **quick, **settings}
@@ -182,7 +182,7 @@ def test_an_application_from_pypi(
     application.write(tmp_path)
     monkeypatch.setenv("QUETZ_QUETZ_SESSION_SECRET", "a1" * 32)
     domain = f"{application.name}.apps.test"
-    box.entry["apps"] = [described(application.name, domain, tmp_path, **application.settings)]
+    box.entry["apps"] = [app_settings(application.name, domain, tmp_path, **application.settings)]
     begin = time.monotonic()
     box.deploy()
     figures["seconds_first"] = round(time.monotonic() - begin, 1)
@@ -213,7 +213,7 @@ def git_server(box: Server, tmp_path: Path) -> tuple[Path, Path, str]:
     key, known = tmp_path / "deploy_key", tmp_path / "known_hosts"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     address = box.host.address
-    plain = described("corp", "simple-index.apps.test", ECHO, module="echo:app", health="/")
+    plain = app_settings("corp", "simple-index.apps.test", ECHO, module="echo:app", health="/")
     box.entry["apps"] = [plain | {"database": "none", "packages": ["git"]}]
     box.deploy()
     box.run("useradd --create-home --shell /bin/sh git")
@@ -224,7 +224,7 @@ def git_server(box: Server, tmp_path: Path) -> tuple[Path, Path, str]:
     return key, known, f"ssh://git@{address}/home/git/corp-git.git"
 
 
-def committed(box: Server, folder: Path) -> str:
+def commit_package(box: Server, folder: Path) -> str:
     """Create a repository with a package on the git server; return its commit."""
     (folder / "corp_git").mkdir(parents=True)
     (folder / "corp_git/__init__.py").write_text('said = "from a private repository"\n')
@@ -252,7 +252,7 @@ def test_private_packages_leave_no_credential(
 ) -> None:
     """A wheel from an index with a password, and a package from a repository with a deploy key."""
     key, known, repository = git_server
-    commit = committed(box, tmp_path / "corp-git")
+    commit = commit_package(box, tmp_path / "corp-git")
     folder = tmp_path / "app"
     folder.mkdir()
     shutil.copy(ECHO / "echo.py", folder)
@@ -281,7 +281,7 @@ def test_private_packages_leave_no_credential(
             UV_INDEX_CORP_PASSWORD=PASSWORD,
             GIT_SSH_COMMAND=f"ssh -i {key} -o IdentitiesOnly=yes -o UserKnownHostsFile={known}",
         )
-        app = described("corp", "simple-index.apps.test", folder, module="echo:app", health="/")
+        app = app_settings("corp", "simple-index.apps.test", folder, module="echo:app", health="/")
         app |= {"database": "none", "build": True, "packages": ["git"]}
         box.entry["apps"] = [app]
 

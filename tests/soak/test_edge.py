@@ -17,7 +17,7 @@ import pytest
 
 from bench import load
 from tests import smuggling, wire
-from tests.e2e.test_7_apps import described
+from tests.e2e.test_7_apps import app_settings
 from tests.lab_server import PROJECT, Server
 
 DEBIANS = ("12", "13")
@@ -34,7 +34,9 @@ def servers(
         if debian not in deployed:
             deployed[debian] = server = copy(debian)
             folder: Path = tmp_path_factory.mktemp("apps") / "one"
-            server.entry["apps"] = [described("one", folder, server, database="none", secrets=[])]
+            server.entry["apps"] = [
+                app_settings("one", folder, server, database="none", secrets=[])
+            ]
             server.deploy()
         return deployed[debian]
 
@@ -91,7 +93,7 @@ def test_a_flood_gives_nobody_else_a_502(
     ):
         for _ in range(40):
             begin = time.monotonic()
-            answer = wire.ask(server.host.address6, server, domain(server), "/other")
+            answer = wire.get(server.host.address6, server, domain(server), "/other")
             assert answer.status_code == httpx.codes.OK
             seconds.append(time.monotonic() - begin)
             time.sleep(0.1)
@@ -227,7 +229,7 @@ def test_stalled_uploads_fill_no_disk(
         time.sleep(1)
         files = spooled(server)
         figures["files"], figures["bytes"] = len(files), sum(files)
-        answer = wire.ask(server.host.address6, server, domain(server), "/other")
+        answer = wire.get(server.host.address6, server, domain(server), "/other")
     assert 0 < len(files) <= 32
     assert sum(files) <= 32 * 1_100_000
     assert answer.status_code == httpx.codes.OK
@@ -244,6 +246,6 @@ def test_slow_downloads_fill_no_disk(
             connection.sendall(head)
         time.sleep(5)
         figures["files"] = len(spooled(server))
-        answer = wire.ask(server.host.address6, server, domain(server), "/other")
+        answer = wire.get(server.host.address6, server, domain(server), "/other")
     assert answer.status_code == httpx.codes.OK
     assert figures["files"] == 0

@@ -16,7 +16,7 @@ import pytest
 from operations.machine import Machine
 from tasks.limits import for_apps
 from tests import wire
-from tests.e2e.test_7_apps import BIND_LIMITS, ECHO, described
+from tests.e2e.test_7_apps import BIND_LIMITS, ECHO, app_settings
 from tests.keyholder import UV
 from tests.lab_server import LONG, Server, local
 
@@ -41,7 +41,7 @@ def numpy(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
     project.write_text(project.read_text().replace("dependencies = [", 'dependencies = ["numpy", '))
     subprocess.run([UV, "lock", "--quiet"], cwd=folder, check=True)
     server.entry["apps"] = [
-        described(
+        app_settings(
             "one", folder, server, secrets=[], start_timeout=60,
             web={}, resources={"memory": for_apps(SMALL)},
         )
@@ -55,7 +55,7 @@ def ssh(server: Server, command: str) -> list[str]:
     return ["ssh", "-F", str(server.host.ssh_config), server.host.name, command]
 
 
-def long(server: Server, command: str) -> str:
+def run_long(server: Server, command: str) -> str:
     """Run a command that takes minutes; return its output."""
     result = local(ssh(server, command), LONG)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -82,7 +82,7 @@ def test_numpy_workers_of_90_mb_are_not_limited(numpy: Server, figures: dict[str
         )
         while switch.poll() is None:
             begin = time.monotonic()
-            statuses.append(wire.ask(numpy.host.address6, numpy, domain, "/").status_code)
+            statuses.append(wire.get(numpy.host.address6, numpy, domain, "/").status_code)
             seconds.append(time.monotonic() - begin)
             time.sleep(0.02)
         assert switch.returncode == 0
@@ -102,10 +102,10 @@ def test_an_import_of_a_gigabyte_is_not_limited(numpy: Server, figures: dict[str
     copy = f"python3 -c {shlex.quote(WRITE)} | {PSQL} -c 'copy big from stdin'"
     begin = time.monotonic()
     run = f"onebox-release run one {shlex.quote(copy)}"
-    assert long(numpy, run) == f"COPY {ROWS}"
+    assert run_long(numpy, run) == f"COPY {ROWS}"
     figures["copy_seconds"] = round(time.monotonic() - begin, 1)
     begin = time.monotonic()
-    long(numpy, f"{owner} 'create index on big (n, t)'")
+    run_long(numpy, f"{owner} 'create index on big (n, t)'")
     figures["index_seconds"] = round(time.monotonic() - begin, 1)
     figures["table_bytes"] = int(
         numpy.run(f"{PSQL.replace('psql', 'runuser -u postgres -- psql -qAt')}"

@@ -177,7 +177,7 @@ def test_newer_onebox(hosts: Hosts, tmp_path: Path, csv: Path, figures: dict[str
     assert len(traffic.resent) <= RELOADED, traffic.resent
     assert traffic.acknowledged <= probe.rows()
     assert server.deploy()["success"] == []
-    probe.settled()
+    probe.assert_settled()
 
 
 def deploy_with(archive: Path, server: Server, folder: Path) -> None:

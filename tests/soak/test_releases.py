@@ -137,7 +137,7 @@ def release(probe: Probed, kind: str) -> set[str]:
     revision = probe.folder / "migrations/versions/r2.py"
     if kind in BAD_SQL:
         revision.write_text(BAD_REVISION.format(name="r2", sql=BAD_SQL[kind]))
-    probe.become(kind if kind in BROKEN else "good")
+    probe.change(kind if kind in BROKEN else "good")
     with probe.rows_in_use() if kind == "blocked migration" else nullcontext():
         result = probe.deploy()
     revision.unlink(missing_ok=True)
@@ -179,7 +179,7 @@ def test_upstream_keepalive_would_fail_requests(
         failed += len(traffic.failures)
     figures |= {"switches": 8 * rounds, "requests": requests, "failed": failed}
     probe.server.deploy()
-    probe.settled()
+    probe.assert_settled()
     assert failed
 
 
@@ -191,7 +191,7 @@ def test_automatic_rollback(
     probe.server.app["watch"] = 60
     begin = time.time()
     with probe.load(csv) as traffic:
-        probe.become(kind)
+        probe.change(kind)
         result = probe.deploy()
     probe.server.app["watch"] = 2
     keep(traffic, folder, [(begin, time.time(), kind)], f"A release that {kind}")
@@ -207,15 +207,15 @@ def test_automatic_rollback(
         ) if failures else 0,
     }  # fmt: skip
     assert probe.live() == before
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_long_connections_and_jobs(probe: Probed, figures: dict[str, Any]) -> None:
     """A 20 s WebSocket, a 20 s stream and a 20 s job at all times during five deploys."""
     probe.sql("insert into jobs (seconds) select 20 from generate_series(1, 5)")
     stop = threading.Event()
-    sockets = Repeated(lambda: asyncio.run(whole_socket(probe)), stop)
-    streams = Repeated(lambda: whole_stream(probe), stop)
+    sockets = Repeated(lambda: asyncio.run(socket_completes(probe)), stop)
+    streams = Repeated(lambda: stream_completes(probe), stop)
     for _ in range(5):
         time.sleep(4)
         probe.release()
@@ -261,7 +261,7 @@ class Repeated:
                 self.ends.append(False)
 
 
-async def whole_socket(probe: Probed) -> bool:
+async def socket_completes(probe: Probed) -> bool:
     """Return whether a WebSocket echoes for 20 s."""
     host = probe.server.host
     trust = ssl.create_default_context(cafile=str(host.acme_root))
@@ -275,7 +275,7 @@ async def whole_socket(probe: Probed) -> bool:
     return True
 
 
-def whole_stream(probe: Probed) -> bool:
+def stream_completes(probe: Probed) -> bool:
     """Return whether a stream of 20 s reaches its end."""
     return probe.server.request("GET", "/stream?seconds=20").text.endswith("end\n")
 
@@ -312,18 +312,18 @@ def test_without_recovery_a_kill_leaves_two_releases_up(
     probe.server.run(f"onebox-release deploy probe {digest}", check=False)
     try:
         with pytest.raises(AssertionError):
-            probe.settled()
+            probe.assert_settled()
         figures |= {"up": probe.status()["up"]}
     finally:
         probe.release()
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_deployer_killed_at_30_points(
     probe: Probed, csv: Path, folder: Path, figures: dict[str, Any], chance: random.Random
 ) -> None:
     """SIGKILL, which also closes the connection, at a different time in each of thirty runs."""
-    probe.become()
+    probe.change()
     begin = time.monotonic()
     assert probe.deploy().returncode == 0
     whole = time.monotonic() - begin
@@ -331,14 +331,14 @@ def test_deployer_killed_at_30_points(
     windows: list[plots.Window] = []
     with probe.load(csv, seconds=1500) as traffic:
         for moment in moments:
-            probe.become()
+            probe.change()
             at = time.time()
             process = probe.server.start_deploy()
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()
             probe.server.wait_for(FREE, 10)
-            probe.settled()
+            probe.assert_settled()
             again = probe.deploy()
             assert again.returncode == 0, f"{moment}: {again.stdout}{again.stderr}"
             windows.append((at, time.time(), "killed"))
@@ -395,11 +395,11 @@ def damage(probe: Probed, point: str) -> list[str]:
 def test_two_deploys_in_the_same_second(probe: Probed, figures: dict[str, Any]) -> None:
     codes = []
     for _ in range(5):
-        probe.become()
+        probe.change()
         processes = [probe.server.start_deploy("--data", "wait=0") for _ in range(2)]
         codes.append(sorted(process.wait(120) for process in processes))
         assert probe.server.deploy()["success"] == []
-        probe.settled()
+        probe.assert_settled()
     figures |= {"exit_codes": codes}
     assert codes == [[0, 3]] * 5
 
@@ -410,18 +410,18 @@ def test_two_deploys_without_the_lock(
     """The control: without the lock, the same check finds two deploys at once."""
     unlocked = tmp_path / "deploy.py"
     unlocked.write_text((PROJECT / "deploy.py").read_text().replace("\nlock()\n", "\n"))
-    probe.become()
+    probe.change()
     processes = [probe.server.start_deploy(deploy=str(unlocked)) for _ in range(2)]
     codes = sorted(process.wait(120) for process in processes)
     figures |= {"exit_codes": codes}
     assert codes != [0, 3]
     probe.release()
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_a_laptop_that_sleeps_ten_minutes(probe: Probed, figures: dict[str, Any]) -> None:
     """Its lock is released soon, another deploy succeeds, and it stops when it wakes."""
-    probe.become()
+    probe.change()
     sleeper = probe.server.start_deploy()
     probe.server.wait_for(LOCKED, 20)
     sleeper.send_signal(signal.SIGSTOP)
@@ -436,7 +436,7 @@ def test_a_laptop_that_sleeps_ten_minutes(probe: Probed, figures: dict[str, Any]
     figures |= {"seconds_until_the_lock_was_free": round(free, 1), "exit_code_of_the_sleeper": code}
     assert code != 0
     assert probe.live() == live
-    probe.settled()
+    probe.assert_settled()
 
 
 WRITTEN = "/srv /etc /var/lib/onebox /usr/local"
@@ -461,7 +461,7 @@ def test_a_full_or_read_only_disk(disk_probe: Probed, figures: dict[str, Any], w
     fill, empty = FULL[what]
     for phase in ("before", "unpacked", "configured", "settled"):
         live = probe.live()
-        probe.become()
+        probe.change()
         if phase == "before":
             probe.server.run(fill, check=False)
             assert probe.deploy().returncode != 0
@@ -480,7 +480,7 @@ def test_a_full_or_read_only_disk(disk_probe: Probed, figures: dict[str, Any], w
         probe.server.run(empty)
         probe.server.wait_for("cd /; runuser -u postgres -- psql -qAtc 'select 1'", 60)
         assert probe.live() == live or probe.is_complete(), phase
-        probe.settled()
+        probe.assert_settled()
         probe.release()
     figures |= {"phases": serving}
 
@@ -492,7 +492,7 @@ def test_rollback_and_one_changed_line(probe: Probed, figures: dict[str, Any]) -
     times: dict[str, list[float]] = {"rollback": [], "one changed line": []}
     phases: list[str] = []
     for _ in range(5):
-        probe.become()
+        probe.change()
         start = time.time()
         before = probe.live()
         deployer = probe.server.start_deploy()

@@ -49,7 +49,7 @@ class Unattended:
         """Wait until no problem is open or suspected, then clear what was received."""
         self.server.wait_for("onebox-watch status | grep -q ' no open'", 4 * EVERY + LATELY)
         time.sleep(EVERY)
-        self.inbox.forget()
+        self.inbox.clear()
 
     def measure(
         self, check: str, cause: Callable[[], object], fix: Callable[[], object], **limits: float
@@ -215,12 +215,12 @@ def test_a_certificate_that_was_not_renewed(
 def test_a_clock_that_is_wrong(unattended: Unattended, figures: dict[str, Any]) -> None:
     inbox = unattended.inbox
 
-    def be(ahead: float) -> None:
+    def set_clock(ahead: float) -> None:
         inbox.ahead = ahead
 
     # A round compares the clock at its end; the next one judges the result.
     limits = {"rounds": 3.0, "resolved": 4.0 * EVERY}
-    figures |= unattended.measure("clock", lambda: be(7200), lambda: be(0), **limits)
+    figures |= unattended.measure("clock", lambda: set_clock(7200), lambda: set_clock(0), **limits)
 
 
 def test_a_deploy_that_fails_and_one_that_is_rolled_back(
@@ -231,7 +231,7 @@ def test_a_deploy_that_fails_and_one_that_is_rolled_back(
 
         def cause(kind: str = kind, watch: int = watch) -> None:
             probe.server.app["watch"] = watch
-            probe.become(kind)
+            probe.change(kind)
             assert probe.deploy().returncode != 0
             probe.server.app["watch"] = 2
 
@@ -245,14 +245,14 @@ def test_a_timer_that_fails_and_one_that_takes_too_long(
 ) -> None:
     app = unattended.server.app
 
-    def scheduled(command: str) -> None:
+    def schedule(command: str) -> None:
         timer = {"name": "tick", "command": command, "schedule": "*:*:0/5", "timeout": 2}
         app["timers"] = [timer]
         unattended.server.deploy()
 
     for command, word in (("exit 7", "exit-code"), ("sleep 30", "timeout")):
-        cause = partial(scheduled, command)
-        measured = unattended.measure("job", cause, partial(scheduled, "true"))
+        cause = partial(schedule, command)
+        measured = unattended.measure("job", cause, partial(schedule, "true"))
         assert word in measured["told"]
         figures[command] = measured
     app["timers"] = []
@@ -300,7 +300,7 @@ def test_a_dead_server_stops_its_pings(unattended: Unattended, figures: dict[str
     inbox = unattended.inbox
     inbox.wait(lambda: inbox.pings, 2 * EVERY + SLACK)
     lab("poweroff", unattended.server.host.name)
-    inbox.forget()
+    inbox.clear()
     time.sleep(3 * EVERY)
     assert inbox.pings == []
     lab("start", unattended.server.host.name)
