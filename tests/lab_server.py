@@ -77,7 +77,7 @@ class Server:
         return self.inventory
 
     def wait_for(self, command: str, seconds: float) -> None:
-        """Wait until a command succeeds on the server; fail after so many `seconds`."""
+        """Wait until a command succeeds on the server; fail after `seconds`."""
         deadline = time.monotonic() + seconds
         while "yes" not in self.run(f"{command} && echo yes", check=False):
             assert time.monotonic() < deadline, f"still failing after {seconds} s: {command}"

@@ -110,7 +110,7 @@ def one_chunk(hidden: bytes) -> bytes:
 
 
 def padded(hidden: bytes) -> bytes:
-    """Return padding, then the hidden request, which so arrives later than the headers."""
+    """Return padding, then the hidden request: it arrives later than the headers."""
     return PADDING + hidden
 
 

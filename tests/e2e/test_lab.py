@@ -72,7 +72,7 @@ class CommandLine:
         return {row["name"]: row for row in answer["data"]}
 
     def traces(self) -> dict[str, set[str]]:
-        """Everything that a lab changes on a machine; of what others change too, only its part."""
+        """Return what labs change on a machine; of files and processes, only this lab's."""
         groups = [p for top in cgroup.hierarchies() for p, _, _ in os.walk(top)]
         loops = output("losetup", "--list", "--noheadings", "--output=BACK-FILE").splitlines()
         processes = output("ps", "-eo", "args").splitlines()
@@ -151,7 +151,7 @@ def copy(lab: CommandLine) -> Iterator[str]:
 
 @pytest.fixture
 def isolated(lab: CommandLine) -> Iterator[int]:
-    """A process as on a machine without other labs: with its own network, mounts and /run."""
+    """A process with its own network, mounts and /run, as on a machine without other labs."""
     assert lab.lab.root.exists(), "without an uplink, the images have to be in the cache already"
     run = ROOTS / str(os.getpid()) / "run"
     (run / "systemd").mkdir(parents=True)

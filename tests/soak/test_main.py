@@ -1,4 +1,4 @@
-"""`make soak-main`: the first deploy for each user and Debian, and the demo in a hostile folder."""
+"""`make soak-main`: the first deploy for each user and Debian, and the demo in a fresh clone."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class Unattended:
             rounds = limits.get("rounds", 2) * EVERY + SLACK
             raised = self.inbox.wait(lambda: self.inbox.events("raised", check), rounds)
             self.inbox.wait(lambda: self.inbox.mails, SLACK)
-            words = self.inbox.first("raised", check)["what"]
+            message = self.inbox.first("raised", check)["what"]
         finally:
             fix()
         resolved = self.inbox.wait(
@@ -70,7 +70,7 @@ class Unattended:
         return {
             "seconds_until_told": round(raised, 1),
             "seconds_until_over": round(resolved, 1),
-            "told": words.split("\n")[0],
+            "told": message.split("\n")[0],
         }
 
 
