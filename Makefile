@@ -76,7 +76,7 @@ soak-edge: setup-lab ## test request smuggling, floods, and disks that nginx cou
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_edge.py
 
 soak-hand: setup-lab ## test every kind of drift, other projects' apps, limits and migration
-	@$(AS_ROOT) $(RUN) pytest tests/soak/test_hand.py tests/soak/test_harm.py tests/soak/test_apps.py tests/soak/test_moving.py
+	@$(AS_ROOT) $(RUN) pytest tests/soak/test_drift.py tests/soak/test_harm.py tests/soak/test_apps.py tests/soak/test_moving.py
 
 soak-keys: setup-lab ## test hostile packages and archives over a deploy key, 6 minutes
 	@$(AS_ROOT) $(RUN) pytest tests/soak/test_keys.py

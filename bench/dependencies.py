@@ -52,6 +52,7 @@ LOGS = (
 SOURCES = {
     "app/": (*APP, "app/tests/test_soak.py"),
     "apps/": (*INSTALL, *PROCESSES),
+    "drift/": (*DEPLOY, "commands/drift.py"),
     "edge/": (*NGINX, *PROCESSES, "settings/app.py", "tests/e2e/apps/echo"),
     "edge/long-headers": (*NGINX, *LOGS),
     "gates/": (
@@ -61,7 +62,6 @@ SOURCES = {
     "gates/30-nights": (*DEPLOY, *COMMANDS, *PROBE),
     "gates/a-job-killed": (*LOCK, *SWITCH, *COMMANDS, *PROBE),
     "gates/a-job-whose-clock": ("tasks/preflight.py", "preflight", *COMMANDS),
-    "hand/": (*DEPLOY, "commands/drift.py"),
     "harm/": (
         "tasks/limits.py", "operations/slices.py", UNITS, "tasks/postgresql.py",
         "templates/etc/postgresql", *SWITCH,
@@ -81,8 +81,8 @@ SOURCES = {
     ),
     "unattended/": (*CHECKS, *PROBE),
     "unattended/a-deploy": (*CHECKS, *SWITCH, *PROBE),
-    "unattended/a-job": (*CHECKS, *TIMERS, *PROBE),
-    "unattended/a-run-that": (*TIMERS, *SWITCH, *PROBE),
+    "unattended/a-timer": (*CHECKS, *TIMERS, *PROBE),
+    "unattended/a-missed-run": (*TIMERS, *SWITCH, *PROBE),
     "unattended/quiet-minutes": (*DEPLOY, *PROBE),
 }  # fmt: skip
 

@@ -101,7 +101,7 @@ DRIFTS = {
         f"systemctl stop links-worker@{LIVE}; ln -sf /dev/null {OWN.format('worker')}; {RELOAD}",
         "/etc/systemd/system/links-worker@*.service was altered",
     ),
-    "the sandbox of the releases to come": (
+    "the sandbox of future releases": (
         f"sed -i s/NoNewPrivileges=yes// {WEB} && {AGAIN}",
         f"{WEB} was edited",
     ),
@@ -109,7 +109,7 @@ DRIFTS = {
         f"sed -i s/NoNewPrivileges=yes// {OWN.format('web')} && {AGAIN}",
         "/etc/systemd/system/links-web@*.service was altered",
     ),
-    "a unit of a process that is no more": (
+    "a unit of a removed process": (
         "cp /etc/systemd/system/links-worker@.service /etc/systemd/system/links-mailer@.service",
         "/etc/systemd/system/links-mailer@.service belongs to no process",
     ),
@@ -137,7 +137,7 @@ DRIFTS = {
         f'{PSQL} "alter role \\"links-migrate\\" rename to \\"old links\\""',
         "database links has objects owned by 'old links', not links-migrate",
     ),
-    "a migration role whose things went to the superuser": (
+    "a migration role whose objects the superuser owns": (
         f'{PSQL} "reassign owned by \\"links-migrate\\" to postgres" links',
         "database links has objects owned by 'postgres', not links-migrate",
     ),
@@ -245,7 +245,7 @@ def fab(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def drift(server: Server) -> DriftReport:
-    """Return what differs."""
+    """Return the server's drift."""
     result = fab(server, "drift", "--json")
     assert result.stdout, result.stderr
     document = json.loads(result.stdout)
@@ -258,8 +258,7 @@ def drift(server: Server) -> DriftReport:
 
 
 def break_and_repair(server: Server, what: str) -> list[str]:
-    """Change something, check that drift reports it and that a deploy fixes it; return what was
-    reported."""
+    """Make a manual change; check that drift reports it and a deploy fixes it; return the drift."""
     command, difference = DRIFTS[what]
     server.run(command.replace("{domain}", server.domain))
     found = drift(server)

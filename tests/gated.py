@@ -1,4 +1,4 @@
-"""What the short and the long tests of unattended deploys share."""
+"""Helpers for the short and the long tests of unattended deploys."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.lab_server import LONG, PROJECT, Server
 from tests.workflow import Runner, checkout
 
 PRODUCTION = "echo production > /etc/onebox/environment"
-TOKEN = "sk_live_hidden"  # noqa: S105 - what must not be seen
+TOKEN = "sk_live_hidden"  # noqa: S105 - must appear in no output
 
 
 def fab(server: Server, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the fabfile with a server's inventory."""
+    """Run a fab command with a server's inventory."""
     return subprocess.run(
         [sys.executable, "-m", "fabric", *arguments],
         cwd=PROJECT,
@@ -29,13 +29,13 @@ def fab(server: Server, *arguments: str, **more: str) -> subprocess.CompletedPro
 
 
 def variables(server: Server) -> dict[str, str]:
-    """Return the environment in which commands are about this server."""
+    """Return the environment variables that make commands use this server."""
     inventory = {"ONEBOX_INVENTORY": str(server.write())}
     return {**inventory, "SSL_CERT_FILE": str(server.host.acme_root)}
 
 
 def runner_for(server: Server, folder: Path) -> Runner:
-    """Return a CI machine with what GitHub would give it, and both environments on one server."""
+    """Return a CI runner with GitHub's variables, and both environments on one server."""
     project, temporary = checkout(folder / "checkout"), folder / "runner"
     temporary.mkdir()
     app = {**server.app, "source": "tests/faults/probe", "secrets": ["TOKEN"]}
@@ -43,7 +43,7 @@ def runner_for(server: Server, folder: Path) -> Runner:
     del entry["ssh_config"]
     for name in ("staging", "production"):
         settings = {**entry, "environment": name}
-        # No person wrote it: it is not for the linters of the gate.
+        # Generated code: the linters of the gate skip it.
         text = "# ruff: noqa: E501\n# fmt: off\nfrom settings import servers\n\n"
         text += f"hosts = servers({settings!r}, beside=__file__)\n"
         (project / f"{name}.py").write_text(text)

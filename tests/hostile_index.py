@@ -1,4 +1,4 @@
-"""An index over HTTPS whose packages want more than to be installed."""
+"""A package index over HTTPS with hostile packages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ WHEEL = "evil-1-py3-none-any.whl"
 SDIST = "evil-1.tar.gz"
 CA = "/usr/local/share/ca-certificates/hostile.crt"
 
-# What a build hook tries; it tells what it got at, and where it was.
-LOOK = """
+# Runs in a build hook: tries to read, write and connect, and prints what succeeded.
+EXPLORE = """
 import glob, json, os, socket, subprocess
 found = {"user": subprocess.getoutput("id -un"), "seen": [], "written": [], "reached": []}
 for pattern in (
@@ -77,7 +77,7 @@ raise SystemExit("FOUND " + json.dumps(found) + " END")
 """
 
 
-def made(files: Mapping[str, str]) -> Artifact:
+def archive_of(files: Mapping[str, str]) -> Artifact:
     """Return an archive of these files."""
     return archive(*((member(name), text.encode()) for name, text in files.items()))
 
@@ -89,20 +89,20 @@ def wheel(
     record: str | None = None,
     scripts: str = "",
 ) -> bytes:
-    """Return a wheel of the package `evil` with these files, and links as zip has them."""
-    whole: dict[str, str | bytes] = {
+    """Return a wheel of the package `evil` with these files, and symbolic links in zip's format."""
+    contents: dict[str, str | bytes] = {
         "evil.py": "",
         **(files or {}),
         f"{INFO}/METADATA": "Metadata-Version: 2.1\nName: evil\nVersion: 1\n",
         f"{INFO}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     if scripts:
-        whole[f"{INFO}/entry_points.txt"] = f"[console_scripts]\n{scripts}\n"
-    listed = "".join(f"{name},,\n" for name in [*whole, *(links or {}), f"{INFO}/RECORD"])
-    whole[f"{INFO}/RECORD"] = listed if record is None else record
+        contents[f"{INFO}/entry_points.txt"] = f"[console_scripts]\n{scripts}\n"
+    listed = "".join(f"{name},,\n" for name in [*contents, *(links or {}), f"{INFO}/RECORD"])
+    contents[f"{INFO}/RECORD"] = listed if record is None else record
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in whole.items():
+        for name, content in contents.items():
             entry = zipfile.ZipInfo(name)
             entry.external_attr = (stat.S_IFREG | 0o6777) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
@@ -142,14 +142,14 @@ def sdist(code: str) -> bytes:
 
 @dataclass
 class Index:
-    """What is served, by its file's name, and where."""
+    """An index: its address, and its files by name."""
 
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
 
     def lock(self, *names: str, digest: str = "", settings: str = "") -> dict[str, str]:
-        """Return the files of a project that is locked to these files of the index."""
+        """Return the files of a project whose uv.lock pins these files of the index."""
         listed = [
             f'{{ url = "{self.address}/files/{name}", hash = "sha256:'
             f'{digest or sha256(self.files.get(name, b"")).hexdigest()}" }}'
@@ -174,7 +174,7 @@ class Index:
 
 
 @contextmanager
-def served(server: Server, folder: Path) -> Iterator[Index]:
+def serve(server: Server, folder: Path) -> Iterator[Index]:
     """Serve an index that the server trusts, from this machine."""
     address = server.host.address.rpartition(".")[0] + ".1"
     key, certificate = folder / "key.pem", folder / "certificate.pem"
@@ -208,14 +208,14 @@ def _handler(index: Callable[[], Index]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             name = self.path.rpartition("/")[2]
-            served = index()
-            if name in served.redirects:
+            current = index()
+            if name in current.redirects:
                 self.send_response(302)
-                self.send_header("Location", served.redirects[name])
+                self.send_header("Location", current.redirects[name])
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            content = served.files.get(name)
+            content = current.files.get(name)
             self.send_response(404 if content is None else 200)
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()

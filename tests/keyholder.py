@@ -1,4 +1,4 @@
-"""Somebody who holds a deploy key, and wants more than it is for."""
+"""An attacker who holds a restricted deploy key."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ members = ["evil"]
 
 @dataclass(frozen=True)
 class Keyholder:
-    """A private key, and the server that its public half is on."""
+    """A private key, and the server that accepts it."""
 
     server: Server
     key: Path
@@ -61,7 +61,7 @@ class Keyholder:
 
     @property
     def public(self) -> str:
-        """Return the public key, as an inventory has it."""
+        """Return the public key in the inventory's format."""
         return self.key.with_suffix(".pub").read_text().strip()
 
     @property
@@ -83,12 +83,12 @@ class Keyholder:
         return path
 
     @property
-    def at(self) -> str:
-        """Return where ssh goes."""
+    def destination(self) -> str:
+        """Return the destination for ssh."""
         return f"{USER}@{self.server.host.address}"
 
     def ssh(self, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Ask for something by ssh."""
+        """Run ssh with these options."""
         return self.run("ssh", *self.options, *arguments, given=given)
 
     @contextmanager
@@ -96,7 +96,7 @@ class Keyholder:
         """Hold a connection open; yield the options of ssh that use it."""
         path = self.key.with_name("connection")
         through = [*self.options, "-o", f"ControlPath={path}"]
-        command = ["ssh", *through, "-o", "ControlMaster=yes", "-N", self.at]
+        command = ["ssh", *through, "-o", "ControlMaster=yes", "-N", self.destination]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as master:
             deadline = time.monotonic() + LONG
             while not path.exists() and master.poll() is None and time.monotonic() < deadline:
@@ -108,17 +108,17 @@ class Keyholder:
 
     def submit(self, archive: Artifact, app: str = "probe") -> subprocess.CompletedProcess[bytes]:
         """Submit an archive as an app's next release."""
-        return self.ssh(self.at, f"submit {app} {archive.digest}", given=archive.content)
+        return self.ssh(self.destination, f"submit {app} {archive.digest}", given=archive.content)
 
     def run(self, *command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        """Run a command here."""
+        """Run a command on this machine."""
         return subprocess.run(
             command, input=given, capture_output=True, check=False, timeout=LONG, cwd=PROJECT
         )
 
 
 def archive(*members: tuple[tarfile.TarInfo, bytes], base: Artifact | None = None) -> Artifact:
-    """Return an archive with these members, after those of another one."""
+    """Return an archive with the members of `base`, then these."""
     buffer = io.BytesIO(gzip.decompress(base.content) if base else b"")
     with tarfile.open(fileobj=buffer, mode="a" if base else "w") as tar:
         for member, content in members:
@@ -132,21 +132,22 @@ def member(
     name: str, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, link: str = ""
 ) -> tarfile.TarInfo:
     """Return a member of an archive."""
-    made = tarfile.TarInfo(name)
-    made.type, made.mode, made.linkname = kind, mode, link
-    return made
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.linkname = kind, mode, link
+    return entry
 
 
-def evil_builds(folder: Path, told: str, pins: str) -> Path:
-    """Make an app with a package beside it that runs code when it is built.
+def evil_builds(folder: Path, log: str, pins: str) -> Path:
+    """Make an app with a package beside it whose build runs code.
 
-    `pins` is what has uv find it: a line of requirements.txt, or "workspace".
+    The build appends its user's name to `log` on the server. `pins` names the package for uv: a
+    line of requirements.txt, or "workspace".
     """
     project = folder / "built"
     shutil.rmtree(project, ignore_errors=True)
     (project / "evil").mkdir(parents=True)
     (project / "evil/pyproject.toml").write_text(BUILT_FILE)
-    (project / "evil/backend.py").write_text(f"import os; os.system('id -un >> {told}')\n")
+    (project / "evil/backend.py").write_text(f"import os; os.system('id -un >> {log}')\n")
     if pins != "workspace":
         (project / "requirements.txt").write_text(f"{pins}\n")
         return project

@@ -1,4 +1,4 @@
-"""Hosts for tests: each Debian is deployed to a bare host once, then copied."""
+"""Hosts for tests: one deployed host for each Debian, and copies of it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 from lab.layout import this_lab
 from tests.lab_server import Server, lab
 
-# A sudo user on one and root on the other; `make soak-main` has all four.
+# A sudo user on one and root on the other; `make soak-main` tests all four combinations.
 USERS = {"12": "debian", "13": "root"}
 PREFIX = f"t{os.getpid()}"
-# Names below the app's domain that point at a copy, too.
+# Subdomains of the app's domain that also point at a copy.
 MORE = ("www", "echo")
 
 
@@ -30,11 +30,11 @@ class Hosts:
     servers: dict[str, Server] = field(default_factory=dict)
     deployed: set[str] = field(default_factory=set)
     snapshots: set[str] = field(default_factory=set)
-    made: list[str] = field(default_factory=list)
+    booted: list[str] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def bare(self, debian: str) -> Server:
-        """Return the host of a Debian: bare, until `provisioned` was called."""
+        """Return the host of a Debian: bare until `provisioned` is called."""
         if debian not in self.servers:
             name = self.up(f"{PREFIX}-{debian}", "--debian", debian)
             self.servers[debian] = Server.of(name, self.folder, USERS[debian])
@@ -61,24 +61,24 @@ class Hosts:
         self.up(name, "--from", snapshot, *names, *options)
         server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
         server.seconds_until_ready(30)
-        server.deploy()  # its checks name the host in their messages
+        server.deploy()  # monitoring's messages name the host
         return server
 
     def drop(self, name: str) -> None:
         """Remove one host."""
         lab("down", name)
-        self.made.remove(name)
+        self.booted.remove(name)
 
     def down(self) -> None:
         """Remove all hosts and snapshots of this run."""
-        for name in [*self.made]:
+        for name in [*self.booted]:
             self.drop(name)
         for snapshot in self.snapshots:
             lab("forget", snapshot)
 
     def up(self, name: str, *options: str) -> str:
         """Boot a host of this run; return its name."""
-        self.made.append(name)
+        self.booted.append(name)
         lab("up", name, "--owner", str(os.getpid()), *options)
         return name
 
@@ -88,7 +88,7 @@ FAILED = pytest.StashKey[bool]()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Remember whether a test's own part failed."""
+    """Record whether a test failed, apart from its fixtures."""
     report = yield
     if report.when == "call":  # type: ignore[attr-defined]
         item.stash[FAILED] = report.failed  # type: ignore[attr-defined]
@@ -96,9 +96,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _failure_stays_alone(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Restore the settings of all servers after a test that failed: the next test, which deploys
-    them, must not fail for them."""
+def _restore_settings_after_failure(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Restore the settings of all servers after a failed test, so that the next test, which deploys
+    them, does not fail too."""
     saved = [(server, deepcopy(server.entry)) for server in Server.instances]
     yield
     if request.node.stash.get(FAILED, False):
@@ -126,13 +126,13 @@ def forget_dead_runs() -> None:
 
 @pytest.fixture(params=USERS, ids=lambda debian: f"debian{debian}", scope="session")
 def server(request: pytest.FixtureRequest, hosts: Hosts) -> Server:
-    """A deployed host of each Debian, for tests that leave it as it was."""
+    """A deployed host of each Debian, for tests that leave it unchanged."""
     return hosts.provisioned(request.param)
 
 
 @pytest.fixture(scope="module")
 def copy(hosts: Hosts) -> Iterator[Callable[..., Server]]:
-    """Copies a deployed host, for a file's tests that change or break it."""
+    """Copies a deployed host, for tests that change or break it."""
     copies: list[str] = []
 
     def make(debian: str, *options: str) -> Server:

@@ -1,4 +1,4 @@
-"""A lab host as the end-to-end tests use it: deployed to, asked, broken."""
+"""A lab host in the end-to-end tests: deploys, requests, faults."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import httpx
 from lab.hosts import Host, running
 from lab.inventory_entry import entry
 
-SHORT, LONG = 60, 300  # seconds after which a command is stuck
-# A laptop does not take its server's CPU; here both are one machine.
+SHORT, LONG = 60, 300  # seconds, timeouts of commands
+# The deployer and the lab host share this machine's CPU; a laptop and its server don't.
 PYINFRA = ["nice", "-n", "5", sys.executable, "-m", "pyinfra"]
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -46,7 +46,7 @@ class Server:
 
     @property
     def app(self) -> dict[str, Any]:
-        """Return the first app's settings, to change them."""
+        """Return the first app's settings, for changes."""
         app: dict[str, Any] = self.entry["apps"][0]
         return app
 
@@ -63,7 +63,7 @@ class Server:
         return local(command, LONG)
 
     def start_deploy(self, *arguments: str, deploy: str = "deploy.py") -> subprocess.Popen[bytes]:
-        """Start a deploy, and don't wait for it."""
+        """Start a deploy in the background."""
         command = [*PYINFRA, "-y", *arguments, str(self.write()), deploy]
         with self.inventory.with_suffix(".log").open("ab") as output:
             return subprocess.Popen(
@@ -71,22 +71,22 @@ class Server:
             )
 
     def write(self) -> Path:
-        """Write the inventory as it is now; return where."""
+        """Write the current inventory; return its path."""
         text = f"from settings import servers\n\nhosts = servers({self.entry!r}, beside=__file__)\n"
         self.inventory.write_text(text)
         return self.inventory
 
     def wait_for(self, command: str, seconds: float) -> None:
-        """Wait until a command succeeds on the server; fail when the time is over."""
+        """Wait until a command succeeds on the server; fail after `seconds`."""
         deadline = time.monotonic() + seconds
         while "yes" not in self.run(f"{command} && echo yes", check=False):
-            assert time.monotonic() < deadline, f"still not so after {seconds} s: {command}"
+            assert time.monotonic() < deadline, f"still failing after {seconds} s: {command}"
             time.sleep(0.1)
 
     def deploy(self) -> dict[str, list[str]]:
-        """Deploy; return the names of the operations by what came of them.
+        """Deploy; return the names of the operations by their result.
 
-        Raises AssertionError with the whole output where the deploy failed.
+        Raises AssertionError with the whole output if the deploy fails.
         """
         result = self.pyinfra("-y", "--json")
         assert result.returncode == 0, result.stdout + result.stderr
@@ -98,14 +98,14 @@ class Server:
         return outcomes
 
     def run(self, command: str, *, check: bool = True, given: str | None = None) -> str:
-        """Return what a command prints, run by root on the server."""
+        """Run a command as root on the server; return its output."""
         ssh = ["ssh", "-F", str(self.host.ssh_config), self.host.name, command]
         result = local(ssh, SHORT, given)
         assert result.returncode == 0 or not check, result.stdout + result.stderr
         return result.stdout.strip()
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """Ask the app over HTTPS; its certificate must be trusted by the lab's root."""
+        """Request a path of the app over HTTPS; the lab's root must have issued its certificate."""
         domain = arguments.pop("domain", self.domain)
         headers = {"Host": domain, **arguments.pop("headers", {})}
         trust = ssl.create_default_context(cafile=str(self.host.acme_root))
@@ -119,7 +119,7 @@ class Server:
             )
 
     def create_link(self, url: str) -> httpx.Response:
-        """Create a link in the sample app, with an account of the test's own."""
+        """Create a link in the sample app, with the test's own account."""
         account = {"name": "tester", "password": "correct horse battery"}
         answer = self.request("POST", "/accounts", json=account)
         if answer.status_code == httpx.codes.CONFLICT:
@@ -130,11 +130,11 @@ class Server:
         return self.request("POST", "/links", json={"url": url}, headers=headers)
 
     def release(self) -> str:
-        """Return the release that says it answered the public."""
+        """Return the release that answers public requests, from its response header."""
         return self.request("GET", "/health/live").headers["x-release"]
 
     def seconds_until_ready(self, limit: float, path: str = "/health/ready") -> float:
-        """Return after how many seconds the app is ready; fail when the limit is over."""
+        """Return the seconds until the app is ready; fail after `limit` seconds."""
         start = time.monotonic()
         answer: object = None
         while (passed := time.monotonic() - start) < limit:
@@ -151,7 +151,7 @@ class Server:
 def local(
     command: list[str], seconds: float, given: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command on this machine, in the project's folder, for so long at most."""
+    """Run a command on this machine, in the project's folder, for at most `seconds`."""
     return subprocess.run(
         command,
         cwd=PROJECT,
@@ -164,7 +164,7 @@ def local(
 
 
 def lab(*arguments: str) -> str:
-    """Run a command of the lab's; return what it prints."""
+    """Run a lab command; return its output."""
     result = local([sys.executable, "-m", "lab", *arguments], LONG)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

@@ -1,4 +1,4 @@
-"""Who is told: a mail server with TLS and a login, and a web server, both real, on this machine."""
+"""Receivers of notifications: a mail server with TLS and login, and a web server, both real."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USER, PASSWORD = "onebox", 'a password with $ and "quotes"'
 
 @dataclass
 class Receivers:
-    """What was received since the last `forget`."""
+    """Notifications received since the last `clear`."""
 
     address: str
     smtp_port: int = 0
@@ -38,7 +38,7 @@ class Receivers:
     posts: list[dict[str, Any]] = field(default_factory=list)
     pings: list[float] = field(default_factory=list)
     ahead: float = 0
-    """Seconds that the web server's clock is ahead of ours."""
+    """Seconds by which the web server's clock is ahead of this machine's."""
     broken: bool = False
     """Whether the web server answers 503."""
     authority: str = ""
@@ -49,7 +49,7 @@ class Receivers:
         return f"http://{self.address}:{self.http_port}"
 
     def settings(self) -> dict[str, Any]:
-        """Return an inventory's `notify`; the password is in the environment of the test."""
+        """Return the `notify` setting; the test's environment has the password."""
         return {
             "email": {
                 "to": ["you@example.com"],
@@ -64,26 +64,26 @@ class Receivers:
         }
 
     def trusted_by(self, server: Server) -> None:
-        """Have a server trust the mail server's certificate."""
+        """Make a server trust the mail server's certificate."""
         path = "/usr/local/share/ca-certificates/receivers.crt"
         server.run(f"cat > {path} && update-ca-certificates", given=self.authority)
 
-    def forget(self) -> None:
-        """Begin anew."""
+    def clear(self) -> None:
+        """Clear what was received."""
         self.mails.clear()
         self.posts.clear()
         self.pings.clear()
 
-    def told(self, part: str, check: str) -> list[dict[str, str]]:
-        """Return what was "raised" or "resolved" of a check."""
+    def events(self, part: str, check: str) -> list[dict[str, str]]:
+        """Return the problems of a check that were "raised" or "resolved"."""
         return [p for post in self.posts for p in post["data"].get(part, []) if p["check"] == check]
 
     def first(self, part: str, check: str) -> dict[str, str]:
-        """Return the first thing that was raised or cured of a check."""
-        return self.told(part, check)[0]
+        """Return the first problem of a check that was "raised" or "resolved"."""
+        return self.events(part, check)[0]
 
     def wait(self, condition: Callable[[], object], seconds: float) -> float:
-        """Wait for something to be received; return after how long."""
+        """Wait until `condition` holds; return the seconds waited."""
         start = time.monotonic()
         while not condition():
             passed = time.monotonic() - start
@@ -100,7 +100,7 @@ def text_of(mail: Message) -> str:
 
 @contextmanager
 def receivers(folder: Path) -> Iterator[Receivers]:
-    """Run both servers where the lab's hosts can reach them."""
+    """Run both servers at an address that lab hosts reach."""
     inbox = Receivers(network.subnet(this_lab()).address(network.GATEWAY))
     authority = trustme.CA()
     inbox.authority = authority.cert_pem.bytes().decode()

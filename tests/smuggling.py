@@ -1,8 +1,8 @@
-"""Requests that two servers in a row could read differently, over HTTP/1.1 and HTTP/2.
+"""Request smuggling: requests that nginx and the app could parse differently, HTTP/1.1 and HTTP/2.
 
-Each case is sent over a connection of its own. It may reach the app as the one request that it
-begins with, or not at all, and whatever reaches the app carries what nginx sets: the client's true
-address and an id of nginx's own. A request that was hidden in another one never arrives.
+Each case is sent over its own connection. Only the outer request may reach the app, or none, and
+with the headers that nginx sets: the client's real address and nginx's own request ID. A request
+hidden in another one must never arrive.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from tests.lab_server import Server
 
 FORGED = "6.6.6.6"
 FORGED_ID = "forged-by-the-client"
-# More than nginx keeps in memory: it reads the body from a file, and sends it in several parts.
+# More than nginx buffers in memory: it spools the body to a file and sends it in several parts.
 PADDING = b"\r\n" * 131_072
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is sent, and what of it may reach the app."""
+    """A request, and which parts of it may reach the app."""
 
     name: str
     parts: Callable[[str, str], list[bytes]]
-    """Returns what is sent, from the domain and the case's own path."""
+    """Returns the bytes to send, for a domain and the case's own path."""
     version: int = 1
     meant: tuple[str, ...] = ("outer",)
-    """Ends of the paths that may reach the app, each once."""
+    """Suffixes of the paths that may reach the app, each once."""
     whole: bool = False
-    """Whether the first one's body must arrive as long as it was sent, if it arrives at all."""
+    """Whether the first request's body must arrive at full length, if it arrives."""
 
 
 @dataclass
 class Outcome:
-    """What came of a case."""
+    """The result of a case."""
 
     case: Case
     answer: bytes | dict[int, int]
@@ -48,7 +48,7 @@ class Outcome:
 
 
 def inner(domain: str, path: str) -> bytes:
-    """Return the request that is hidden in another one."""
+    """Return the hidden request."""
     return (
         f"GET {path}/inner HTTP/1.1\r\nHost: {domain}\r\nX-Forwarded-For: {FORGED}\r\n"
         f"X-Real-IP: {FORGED}\r\nX-Request-ID: {FORGED_ID}\r\n\r\n"
@@ -58,7 +58,7 @@ def inner(domain: str, path: str) -> bytes:
 def outer(
     domain: str, path: str, *headers: str | bytes, method: str = "POST", version: str = "HTTP/1.1"
 ) -> bytes:
-    """Return the head of the request that carries another one."""
+    """Return the head of the outer request."""
     lines = [f"{method} {path}/outer {version}", f"Host: {domain}", *headers]
     raw = (line if isinstance(line, bytes) else line.encode("latin-1") for line in lines)
     return b"\r\n".join(raw) + b"\r\n\r\n"
@@ -73,9 +73,9 @@ def h1(
     meant: tuple[str, ...] = ("outer",),
     whole: bool = False,
 ) -> Case:
-    """Return a case that begins with these headers; {N} in them is the hidden request's length.
+    """Return a case with these headers; {N} in them is the hidden request's length.
 
-    `whole` asks whether what is sent as the body arrives as the body.
+    `whole`: whether the body must arrive in full, as the body.
     """
 
     def parts(domain: str, path: str) -> list[bytes]:
@@ -89,10 +89,10 @@ def h1(
 
 
 def _behind(name: str) -> tuple[str, ...]:
-    """Return what may arrive where a header has this name.
+    """Return the requests that may arrive if a header has this name.
 
-    One that nginx does not know says nothing about a body, so what follows is the next request on
-    the connection. It arrives as any other: with the true address and an id of its own.
+    nginx does not take an unknown header for the length of a body, so the hidden request is the
+    next one on the connection: it arrives with the real address and its own ID.
     """
     unknown = {"Content_Length", '"Content-Length"', "Cont\xe9nt-Length"}
     unknown |= {"Transfer_Encoding", "Tr\xe4nsfer-Encoding"}
@@ -100,7 +100,7 @@ def _behind(name: str) -> tuple[str, ...]:
 
 
 def chunked(hidden: bytes) -> bytes:
-    """Return an empty chunked body, and the hidden request behind it."""
+    """Return an empty chunked body, then the hidden request."""
     return b"0\r\n\r\n" + hidden
 
 
@@ -110,12 +110,12 @@ def one_chunk(hidden: bytes) -> bytes:
 
 
 def padded(hidden: bytes) -> bytes:
-    """Return the hidden request behind so much that it arrives later than the headers."""
+    """Return padding, then the hidden request: it arrives later than the headers."""
     return PADDING + hidden
 
 
 def upgrades() -> Iterator[Case]:
-    """An app's server that takes `Upgrade` for the end of a request reads its body as another."""
+    """An app server that ends a request at `Upgrade` reads its body as the next request."""
     values = [
         "h2c", "websocket", "WebSocket", "websocket, h2c", "h2c, websocket", "TLS/1.0", "foo",
         "HTTP/2.0", " ", "websocket\t", "%00", "websocket/13",
@@ -160,7 +160,7 @@ def upgrades() -> Iterator[Case]:
 
 
 def lengths() -> Iterator[Case]:
-    """Content-Length beside Transfer-Encoding, twice, or in a form that not all understand."""
+    """Content-Length with Transfer-Encoding, repeated, or malformed."""
     both = [
         ("Content-Length: {N}", "Transfer-Encoding: chunked"),
         ("Transfer-Encoding: chunked", "Content-Length: {N}"),
@@ -189,7 +189,7 @@ def lengths() -> Iterator[Case]:
 
 
 def codings() -> Iterator[Case]:
-    """Transfer-Encoding written so that one of two servers may miss it."""
+    """Transfer-Encoding in forms that one of two servers may ignore."""
     for value in (
         "chunked", "Chunked", "CHUNKED", "xchunked", "chunkedx", " chunked", "chunked ",
         "\tchunked", "chunked\t", "\x0bchunked", "chunked\x0b", "\x00chunked", "chunked\x00",
@@ -216,7 +216,7 @@ def codings() -> Iterator[Case]:
 
 
 def chunks() -> Iterator[Case]:
-    """Chunked bodies that end at different places for different readers."""
+    """Chunked bodies whose end parsers may disagree on."""
     bodies: dict[str, Callable[[bytes], bytes]] = {
         "whole": one_chunk,
         "an extension": lambda i: f"{len(i):x};a=b\r\n".encode() + i + b"\r\n0\r\n\r\n",
@@ -265,7 +265,7 @@ def chunks() -> Iterator[Case]:
 
 
 def lines() -> Iterator[Case]:
-    """Request lines and headers that end, fold or repeat in odd ways."""
+    """Request lines and headers with unusual line ends, folding or repetition."""
 
     def odd(name: str, raw: str) -> Case:
         def parts(domain: str, path: str) -> list[bytes]:
@@ -333,7 +333,7 @@ def h2(
     last: tuple[tuple[str, str], ...] = (),
     whole: bool = False,
 ) -> Case:
-    """Return a case of HTTP/2: fields beside the pseudo-headers, and a body with a request."""
+    """Return an HTTP/2 case: fields beside the pseudo-headers, and a body with a request."""
 
     def parts(domain: str, own: str) -> list[bytes]:
         hidden = inner(domain, own)
@@ -419,11 +419,11 @@ FOUND = [
         "coding 'chunked'", "all that is forged",
     }
 ]  # fmt: skip
-"""The hole that was found, and a few of each kind: for every run."""
+"""The vulnerability that was found, and a few cases of each kind: for every run."""
 
 
 def attack(server: Server, domain: str, cases: list[Case], times: int = 1) -> list[Outcome]:
-    """Send cases, several at once; return what came of each."""
+    """Send cases, several at once; return the result of each."""
     run = f"/case-{time.time_ns():x}"
     numbered = list(enumerate(case for case in cases for _ in range(times)))
     with ThreadPoolExecutor(8) as pool:
@@ -458,10 +458,10 @@ def _send(server: Server, domain: str, case: Case, path: str) -> bytes | dict[in
 
 
 def _wrong(case: Case, reached: list[dict[str, Any]], path: str, own: str, log: str) -> str:
-    """Return what is wrong with what reached the app, or nothing."""
+    """Return what is wrong with the requests that reached the app, or an empty text."""
     allowed = [f"{path}/{end}" for end in case.meant]
     for request in reached:
-        # What an encoded path holds is text: the request is still one.
+        # An encoded path is text: it is still one request.
         if not any(request["path"].startswith(meant) for meant in allowed):
             return f"{request['path']} reached the app"
         headers = request["headers"]
@@ -476,7 +476,7 @@ def _wrong(case: Case, reached: list[dict[str, Any]], path: str, own: str, log: 
             return "a forged header reached the app"
     if len(reached) > len(allowed):
         return f"{len(reached)} requests reached the app"
-    # Each carries the hidden request, which is longer than a path and two headers.
+    # The body holds the hidden request, which is longer than a path and two headers.
     if case.whole and reached and reached[0]["length"] < len(PADDING):
         return f"the app got {reached[0]['length']} bytes of the body"
     return ""

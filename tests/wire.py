@@ -1,4 +1,4 @@
-"""HTTP spoken byte by byte: what no client library would send."""
+"""HTTP in raw bytes, for requests that no client library sends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION =
     0, 1, 3, 4, 6, 7, 8, 9
 )  # fmt: skip
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
-MAX = 16_384  # bytes in a frame, unless agreed otherwise
+MAX = 16_384  # bytes in a frame (RFC 9113's default)
 Fields = Sequence[tuple[str | bytes, str | bytes]]
 
 
@@ -43,18 +43,18 @@ def connect(server: Server, domain: str, *protocols: str, tls: bool = True) -> s
 
 
 def trust(server: Server) -> ssl.SSLContext:
-    """Return what trusts the lab's certificate authority."""
+    """Return a TLS context that trusts the lab's certificate authority."""
     return ssl.create_default_context(cafile=str(server.host.acme_root))
 
 
-def ask(
+def get(
     address: str,
     server: Server,
     domain: str,
     path: str,
     headers: dict[str, str] | None = None,
 ) -> httpx.Response:
-    """Return the answer to a GET at one of a server's addresses."""
+    """Send a GET to one of a server's addresses; return the response."""
     host = f"[{address}]" if ":" in address else address
     given = {"Host": domain, **(headers or {})}
     raw = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
@@ -72,7 +72,7 @@ def own_address(server: Server) -> str:
 
 
 def exchange(connection: socket.socket, parts: Iterable[bytes], patience: float = 1.0) -> bytes:
-    """Send parts, and return all that comes back until nothing has come for so long."""
+    """Send parts; return all that is received until idle for `patience` seconds."""
     with suppress(OSError):
         for part in parts:
             connection.sendall(part)
@@ -80,7 +80,7 @@ def exchange(connection: socket.socket, parts: Iterable[bytes], patience: float 
 
 
 def received(connection: socket.socket, patience: float) -> bytes:
-    """Return all that comes until nothing has come for so many seconds, or the end."""
+    """Return all that is received until the end, or until idle for `patience` seconds."""
     connection.settimeout(patience)
     found = b""
     with suppress(OSError):
@@ -90,7 +90,7 @@ def received(connection: socket.socket, patience: float) -> bytes:
 
 
 def number(value: int, prefix: int, first: int = 0) -> bytes:
-    """Encode an integer as HPACK does, behind the bits of `first` (RFC 7541, 5.1)."""
+    """Encode an integer for HPACK, after the bits of `first` (RFC 7541, 5.1)."""
     most = (1 << prefix) - 1
     if value < most:
         return bytes([first | value])
@@ -102,13 +102,13 @@ def number(value: int, prefix: int, first: int = 0) -> bytes:
 
 
 def text(value: str | bytes) -> bytes:
-    """Encode a text as HPACK does, without Huffman's code."""
+    """Encode a string literal for HPACK, without Huffman coding."""
     raw = value.encode("latin-1") if isinstance(value, str) else value
     return number(len(raw), 7) + raw
 
 
 def block(fields: Fields) -> bytes:
-    """Encode header fields, each as a literal that is not indexed."""
+    """Encode header fields, each as a literal without indexing."""
     return b"".join(b"\x00" + text(name) + text(value) for name, value in fields)
 
 
@@ -120,7 +120,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def pseudo(method: str, path: str, authority: str) -> list[tuple[str | bytes, str | bytes]]:
-    """Return the fields that each request begins with."""
+    """Return the pseudo-header fields of a request."""
     return [
         (":method", method), (":scheme", "https"), (":path", path), (":authority", authority)
     ]  # fmt: skip
@@ -140,7 +140,7 @@ def request(stream: int, fields: Fields, body: bytes | None = None) -> bytes:
 
 @dataclass
 class Http2:
-    """A connection, and what came over it."""
+    """An HTTP/2 connection, and what was received on it."""
 
     connection: socket.socket
     statuses: dict[int, int] = field(default_factory=dict)
@@ -152,16 +152,16 @@ class Http2:
 
     @classmethod
     def to(cls, server: Server, domain: str) -> Http2:
-        """Connect, and agree on the least."""
+        """Connect and send minimal settings."""
         connection = connect(server, domain, "h2")
-        # Windows so large that no answer of a test waits for one.
+        # Windows large enough that no response waits for an update.
         settings = struct.pack(">HI", 4, 2**31 - 1)
         connection.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
         connection.sendall(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1 - 65_535)))
         return cls(connection)
 
     def send(self, frames: bytes) -> None:
-        """Send frames, as far as the server takes them; its windows are kept to for DATA."""
+        """Send frames until the server closes; DATA stays within the connection's window."""
         with suppress(OSError):
             at = 0
             while at < len(frames):
@@ -175,13 +175,13 @@ class Http2:
                 at += size
 
     def wait(self, streams: Iterable[int], seconds: float) -> None:
-        """Read until these streams have ended, the server has gone, or the time is over."""
-        wanted, deadline = set(streams), time.monotonic() + seconds
-        while wanted - self.ended.keys() and not self.gone and time.monotonic() < deadline:
+        """Read until these streams end, the server closes, or `seconds` pass."""
+        pending, deadline = set(streams), time.monotonic() + seconds
+        while pending - self.ended.keys() and not self.gone and time.monotonic() < deadline:
             self.read(0.1)
 
     def read(self, patience: float) -> None:
-        """Take in what has come."""
+        """Receive and process frames, for at most `patience` seconds."""
         self.connection.settimeout(patience)
         try:
             data = self.connection.recv(262_144)
@@ -223,7 +223,7 @@ class Http2:
 
 
 def _status(payload: bytes) -> int:
-    """Return the status that nginx's header block begins with: indexed, or three plain digits."""
+    """Return the status at the start of nginx's header block: indexed, or three digits."""
     while payload and payload[0] & 0xE0 == 0x20:  # the table's new size
         payload = payload[1:] if payload[0] & 0x1F < 31 else payload[3:]
     known = {0x88: 200, 0x89: 204, 0x8A: 206, 0x8B: 304, 0x8C: 400, 0x8D: 404, 0x8E: 500}
@@ -234,7 +234,7 @@ def _status(payload: bytes) -> int:
 
 
 def burst(server: Server, domain: str, paths: Sequence[str], seconds: float = 15) -> list[int]:
-    """Ask for all paths at once over one connection, as a browser does; return the statuses."""
+    """Request all paths at once over one connection, like a browser; return the statuses."""
     http2 = Http2.to(server, domain)
     streams = range(1, 2 * len(paths), 2)
     http2.send(
@@ -250,7 +250,7 @@ def burst(server: Server, domain: str, paths: Sequence[str], seconds: float = 15
 
 @dataclass
 class Flood:
-    """What a flood has sent."""
+    """The totals of a flood."""
 
     sent: int = 0
     connections: int = 0
@@ -260,29 +260,29 @@ class Flood:
 def flood(
     server: Server, domain: str, path: str, seconds: float, *, reset: bool = True
 ) -> Iterator[Flood]:
-    """Ask as fast as one connection of HTTP/2 after the other lets, for so long at most; each
-    request is reset at once. One client: it all comes from one address."""
-    told, stop = Flood(), time.monotonic() + seconds
+    """Send requests as fast as one HTTP/2 connection after the other allows, for at most `seconds`.
+    With `reset`, each request is reset at once. All come from one address: one client."""
+    totals, stop = Flood(), time.monotonic() + seconds
 
     def run() -> None:
         while time.monotonic() < stop:
             with suppress(OSError):
-                _flood(server, domain, path, stop, told, reset=reset)
+                _flood(server, domain, path, stop, totals, reset=reset)
 
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        yield told
+        yield totals
     finally:
         stop = min(stop, time.monotonic())
         thread.join()
 
 
 def _flood(
-    server: Server, domain: str, path: str, stop: float, told: Flood, *, reset: bool
+    server: Server, domain: str, path: str, stop: float, totals: Flood, *, reset: bool
 ) -> None:
     http2, stream = Http2.to(server, domain), 1
-    told.connections += 1
+    totals.connections += 1
     with http2.connection:
         while time.monotonic() < stop and not http2.gone:
             frames = b""
@@ -292,13 +292,13 @@ def _flood(
                 stream += 2
             http2.connection.settimeout(5)
             http2.connection.sendall(frames)
-            told.sent += 50
+            totals.sent += 50
             http2.read(0.0005)
 
 
 def refused(server: Server, domain: str) -> str:
-    """Ask nginx alone, for what it has no file of, until the limit is met; return that answer's
-    head, or nothing where no limit is met by 9,000 requests."""
+    """Request a file that nginx itself answers with 404 until it limits the client; return the head
+    of that response, or an empty text after 9,000 requests without a limit."""
     asked = f"GET /.none HTTP/1.1\r\nHost: {domain}\r\n\r\n".encode()
     for _ in range(10):
         with connect(server, domain, "http/1.1") as connection:

@@ -1,4 +1,4 @@
-"""Runs the shell steps of a job of .github/workflows/gates.yml, as the runner would."""
+"""Run the shell steps of a job of .github/workflows/gates.yml like GitHub's runner."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ EXPRESSION = re.compile(r"\$\{\{ ([\w.-]+) \}\}")
 
 
 def workflow() -> dict[str, Any]:
-    """Return what the file says."""
+    """Return the parsed workflow file."""
     text = (PROJECT / ".github/workflows/gates.yml").read_text()
     parsed: dict[str, Any] = YAML(typ="safe").load(text)
     return parsed
 
 
 def checkout(folder: Path) -> Path:
-    """Return a copy of the project, as actions/checkout would make it: nothing is installed."""
+    """Return a copy of the project like actions/checkout's: nothing is installed."""
     command = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
     listed = subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
@@ -39,15 +39,15 @@ def checkout(folder: Path) -> Path:
 
 @dataclass
 class Runner:
-    """A machine that runs jobs in a checkout; `given` is what expressions stand for."""
+    """A machine that runs jobs in a checkout; `given` has the values of expressions."""
 
     folder: Path
     temporary: Path
     given: dict[str, str]
     environment: dict[str, str]
-    """What a hosted runner has of itself."""
+    """Variables that a hosted runner sets."""
     output: str = field(default="", init=False)
-    """All that the last job printed."""
+    """The output of the last job."""
 
     @property
     def page(self) -> Path:

@@ -1,4 +1,4 @@
-"""The main job: from a bare host to the app over HTTPS, and then nothing to do."""
+"""From a bare host to the app over HTTPS; a second deploy changes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEW_FILES = "find /etc /srv /var/lib -newer /proc/1 -type f | sort"
 
 
 def changes(server: Server) -> list[str]:
-    """Return the names of the operations that a dry run would change something with."""
+    """Return the names of the operations that a dry run lists as changes."""
     result = server.pyinfra("--dry", "--json")
     assert result.returncode == 0, result.stdout + result.stderr
     plan = json.loads(result.stdout)["plan"]
@@ -25,24 +25,26 @@ def changes(server: Server) -> list[str]:
 
 
 @pytest.mark.parametrize("debian", ["12", "13"])
-def test_a_dry_run_on_a_bare_host_tells_all_and_does_nothing(hosts: Hosts, debian: str) -> None:
+def test_a_dry_run_on_a_bare_host_lists_all_changes_and_makes_none(
+    hosts: Hosts, debian: str
+) -> None:
     server = hosts.bare(debian)
     assert debian not in hosts.deployed
     before = server.run(NEW_FILES)
-    wanted = changes(server)
-    assert "Releases | Release links" in wanted
-    assert "Certificates | Obtain a certificate for " + server.domain in wanted
+    planned = changes(server)
+    assert "Releases | Release links" in planned
+    assert "Certificates | Obtain a certificate for " + server.domain in planned
     assert server.run(NEW_FILES) == before
 
 
-def test_the_first_deploy_ends_at_the_apps_address(server: Server) -> None:
+def test_the_first_deploy_serves_the_app_over_https(server: Server) -> None:
     created = server.create_link("https://example.com/a")
     assert created.status_code == 201, created.text
     followed = server.request("GET", f"/{created.json()['code']}")
     assert followed.headers["location"] == "https://example.com/a"
 
 
-def test_the_run_ends_with_the_address(server: Server) -> None:
+def test_a_deploy_ends_by_printing_the_address(server: Server) -> None:
     result = server.pyinfra("-y")
     assert result.returncode == 0, result.stderr
     assert f"https://{server.domain}/" in result.stderr + result.stdout

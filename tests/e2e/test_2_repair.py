@@ -1,4 +1,4 @@
-"""Whatever is killed comes back by itself; what was changed by hand is mended by a deploy."""
+"""Killed processes are restarted; a deploy fixes drift."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from tests.lab_server import Server, lab
 
-# Python leaves a TLS socket open whose connection is reset before its handshake, as a killed nginx
-# does: https://github.com/python/cpython/issues/113280
+# Python leaks a TLS socket whose connection is reset before its handshake, which a killed nginx
+# causes: https://github.com/python/cpython/issues/113280
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 WITHIN = 10  # seconds
 
@@ -26,47 +26,47 @@ KILLS = {
     "all of nginx": "pkill -9 nginx",
     "PostgreSQL's postmaster": "kill -9 $(head -n 1 /var/lib/postgresql/*/main/postmaster.pid)",
 }
-# The brackets keep the pattern from matching the shell that looks.
+# The brackets keep the pattern from matching the shell that runs it.
 PROCESSES = "pgrep -f '[-]m gunicorn|[n]ginx: master|[/]bin/postgres'"
 
 
 @pytest.fixture(autouse=True)
-def closed() -> Iterator[None]:
-    """Close such sockets here, and not in a later test."""
+def collect_sockets() -> Iterator[None]:
+    """Close leaked sockets here, not in a later test."""
     yield
     gc.collect()
 
 
 @pytest.mark.parametrize("what", KILLS)
-def test_what_is_killed_comes_back(server: Server, what: str) -> None:
+def test_a_killed_process_is_restarted(server: Server, what: str) -> None:
     before = server.run(PROCESSES)
     assert before == server.run(PROCESSES)
     server.run(KILLS[what])
     server.seconds_until_ready(WITHIN)
     assert server.run(PROCESSES) != before, "nothing was killed"
-    # PostgreSQL may be noticed to be gone only now; it is back in time all the same.
+    # Only this request may need PostgreSQL; it must be back within the same time.
     deadline = time.monotonic() + WITHIN
     while server.create_link("https://example.com/").status_code != httpx.codes.CREATED:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 
 
-def test_it_restarts_for_ever(server: Server) -> None:
-    """More often than systemd's default limit of five starts in ten seconds allows."""
+def test_restarts_have_no_limit(server: Server) -> None:
+    """More restarts than systemd's default limit of five in ten seconds."""
     for _ in range(6):
         server.run(KILLS["all of nginx"], check=False)
         server.run("systemctl show --value -p ActiveState nginx")
         server.seconds_until_ready(WITHIN)
 
 
-def test_the_app_answers_after_a_reboot_and_nothing_fails_before(server: Server) -> None:
-    """nginx is up before the app: requests wait for the app's socket, however long PostgreSQL
+def test_the_app_answers_after_a_reboot_and_no_request_fails(server: Server) -> None:
+    """nginx starts before the app: requests wait for the app's socket, however long PostgreSQL
     takes."""
     release = server.release()
     slow = "/etc/systemd/system/postgresql@.service.d/slow.conf"
     server.run(f"printf '[Service]\\nExecStartPre=/bin/sleep 4\\n' > {slow}")
     answers: list[int | str] = []
-    with watched(server, answers):
+    with polled(server, answers):
         lab("reboot", server.host.name)
         server.seconds_until_ready(60)
     server.run(f"rm {slow}; systemctl daemon-reload")
@@ -75,8 +75,8 @@ def test_the_app_answers_after_a_reboot_and_nothing_fails_before(server: Server)
 
 
 @contextmanager
-def watched(server: Server, answers: list[int | str]) -> Iterator[None]:
-    """Ask the app all the time; keep the status of each answer since nginx was last down."""
+def polled(server: Server, answers: list[int | str]) -> Iterator[None]:
+    """Poll the app; record the status of each response since nginx was last down."""
     over = threading.Event()
 
     def ask() -> None:
@@ -84,9 +84,9 @@ def watched(server: Server, answers: list[int | str]) -> Iterator[None]:
             try:
                 answers.append(server.request("GET", "/health/live").status_code)
             except (httpx.ConnectError, httpx.ConnectTimeout):
-                answers.clear()  # nginx is down: what counts are the answers of the next boot
+                answers.clear()  # nginx is down: only responses after the next boot count
             except httpx.ReadTimeout:
-                pass  # on a slow machine it waits for longer than this client does
+                pass  # on a slow machine the app takes longer than this client's timeout
             except httpx.HTTPError as error:
                 answers.append(f"{type(error).__name__}: {error}")
             time.sleep(0.05)
@@ -102,7 +102,7 @@ def watched(server: Server, answers: list[int | str]) -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=["12", "13"])
 def disk(copy: Callable[..., Server], request: pytest.FixtureRequest) -> Server:
-    """A host with a file system of its own."""
+    """A host with its own file system."""
     server = copy(request.param, "--disk", "6G")
     server.seconds_until_ready(30)
     return server
@@ -123,7 +123,7 @@ for size in 2G 256M 32M 4M 512K 64K 4K; do
     n=0; while fallocate -l $size /var/lib/links/fill.$size.$n 2> /dev/null; do n=$((n+1)); done
 done
 """
-# Each ends a file of PostgreSQL's log, so that the next one has to be made.
+# Each switches to a new WAL segment, which needs disk space.
 WRITE_LOG = "; ".join(
     ["runuser -u postgres -- psql -qAt -c 'create table if not exists t ()'"]
     + ["runuser -u postgres -- psql -qAt -c 'comment on table t is null; select pg_switch_wal()'"]
@@ -131,14 +131,14 @@ WRITE_LOG = "; ".join(
 )
 
 
-def test_an_app_that_fills_the_disk_leaves_postgresql_its_last_space(disk: Server) -> None:
+def test_an_app_that_fills_the_disk_leaves_postgresql_its_reserve(disk: Server) -> None:
     try:
         disk.run(f"runuser -u links -- sh -c '{FILL}'; true")
-        assert int(disk.run("stat -f -c %a /")) < 10, "the app took all that it could have"
+        assert int(disk.run("stat -f -c %a /")) < 10, "the app filled what it may use"
         disk.run(f"cd /; {WRITE_LOG}")
         assert disk.create_link("https://example.com/full").status_code == httpx.codes.CREATED
         assert disk.run("grep -h PANIC /var/log/postgresql/*.log", check=False) == ""
-        assert disk.deploy()["success"] == [], "a deploy that needs no room works"
+        assert disk.deploy()["success"] == [], "a deploy that needs no space works"
         disk.run("onebox-release restart links")
     finally:
         disk.run("rm -f /var/lib/links/fill.*")
@@ -161,12 +161,12 @@ DRIFT = {
 }
 
 
-def test_a_deploy_mends_what_was_changed_by_hand(server: Server) -> None:
+def test_a_deploy_fixes_drift(server: Server) -> None:
     rules = server.run("nft -t list table inet onebox")
     for command in DRIFT.values():
         server.run(command)
-    mended = server.deploy()["success"]
-    assert len(mended) == 10, mended  # the release, too: its unit was edited
+    fixed = server.deploy()["success"]
+    assert len(fixed) == 10, fixed  # the release, too: its unit was edited
     assert server.deploy()["success"] == []
     assert "superuser" not in server.run(
         "runuser -u postgres -- psql -Atc \"select rolsuper from pg_roles where rolname='links'\""

@@ -1,4 +1,4 @@
-"""A deploy ships what changed, once, and never a broken release."""
+"""A deploy releases what changed, once, and never a broken release."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ODD = r"""a "quoted" 'value' with $HOME, `id`, \n, %i, #hash; and ünïcode"""
 
 @pytest.fixture(scope="module")
 def changed(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A copy whose app is a copy, too, so that it can be edited."""
+    """A copy with its own copy of the app, for tests that edit it."""
     server = copy("12")
     source = tmp_path_factory.mktemp("source") / "app"
     shutil.copytree(PROJECT / "app", source, ignore=shutil.ignore_patterns(".venv", ".*_cache"))
@@ -26,7 +26,7 @@ def changed(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture
 def code(changed: Server) -> Iterator[Path]:
-    """The app's main module, put back after the test."""
+    """The app's main module, restored after the test."""
     path = Path(changed.app["source"]) / "links/main.py"
     text = path.read_text()
     yield path
@@ -66,25 +66,27 @@ def test_a_changed_secret_is_a_new_release_of_the_same_artifact(
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "message"),
     [
         ("raise RuntimeError('broken on purpose')", "broken on purpose"),
         ("app = None", "did not become ready"),
     ],
 )
-def test_a_broken_release_never_serves(changed: Server, code: Path, broken: str, told: str) -> None:
+def test_a_broken_release_never_serves(
+    changed: Server, code: Path, broken: str, message: str
+) -> None:
     changed.deploy()
     before = changed.release()
     code.write_text(code.read_text() + f"\n{broken}\n")
     result = changed.pyinfra("-y")
     assert result.returncode != 0
-    assert told in result.stdout + result.stderr
+    assert message in result.stdout + result.stderr
     assert "Traceback (most recent call last)" not in result.stderr.split("Release links")[0]
     assert changed.release() == before
     assert changed.run("systemctl --failed --no-legend") == ""
 
 
-def test_going_back_and_forth(changed: Server, code: Path) -> None:
+def test_rollback_to_the_previous_and_to_a_named_release(changed: Server, code: Path) -> None:
     changed.deploy()
     first = changed.release()
     code.write_text(code.read_text() + "# another line\n")
@@ -96,62 +98,64 @@ def test_going_back_and_forth(changed: Server, code: Path) -> None:
     assert changed.release() == second
 
 
-def test_a_kept_release_that_was_altered_is_not_gone_back_to(changed: Server, code: Path) -> None:
+def test_a_rollback_to_an_altered_release_is_refused(changed: Server, code: Path) -> None:
     code.write_text(code.read_text() + "# a third line\n")
     kept = changed.release()
     changed.deploy()
     live = changed.release()
     file = f"/srv/links/releases/{kept}/app/links/main.py"
     changed.run(f"echo '# by hand' >> {file}")
-    told = changed.run(f"onebox-release rollback links {kept} 2>&1; echo code $?")
-    assert f"{file} was altered" in told
-    assert told.endswith("code 4")
+    output = changed.run(f"onebox-release rollback links {kept} 2>&1; echo code $?")
+    assert f"{file} was altered" in output
+    assert output.endswith("code 4")
     assert changed.release() == live
     changed.run(f"sed -i '$d' {file} && onebox-release rollback links {kept}")
     assert changed.release() == kept
 
 
-def test_a_domain_that_has_no_certificate_takes_nothing_down(changed: Server) -> None:
-    """A mistyped one, say: nobody gets a certificate for it, and the app stays where it was."""
+def test_a_domain_without_a_certificate_takes_nothing_down(changed: Server) -> None:
+    """For example a mistyped one: it gets no certificate, and the app keeps its current domain."""
     domains = changed.app["domains"]
     changed.app["domains"] = ["mistyped.onebox.test"]
     result = changed.pyinfra("-y")
     changed.app["domains"] = domains
-    told = (
+    message = (
         "No certificate for mistyped.onebox.test: mistyped.onebox.test has no address in DNS. Fix:"
         " point its A record at the server; then deploy again."
     )
-    assert_run_went_on(result, told, f"{told} Until then links is served at https://{domains[0]}/.")
+    assert_rest_was_done(
+        result, message, f"{message} Until then links is served at https://{domains[0]}/."
+    )
     assert changed.request("GET", "/health/ready").is_success
     changed.deploy()
     assert changed.deploy()["success"] == []
 
 
-def test_an_authority_that_does_not_answer_stops_nothing_else(changed: Server) -> None:
-    """The next run asks it again."""
+def test_an_unreachable_acme_server_stops_nothing_else(changed: Server) -> None:
+    """The next deploy tries again."""
     tls = changed.entry["tls"]
     changed.entry["tls"] = {**tls, "server": "https://127.0.0.1:9/directory"}
     result = changed.pyinfra("-y")
     changed.entry["tls"] = tls
-    told = (
+    message = (
         f"No certificate for {changed.domain}: the ACME server 127.0.0.1:9 can't be reached from"
         " the server (connection refused). Fix: run `curl -I https://127.0.0.1:9/directory` there;"
         " then deploy again."
     )
-    assert_run_went_on(result, told, f"{told} Until then links is served at ")
+    assert_rest_was_done(result, message, f"{message} Until then links is served at ")
     assert changed.request("GET", "/health/ready").is_success
 
 
-def assert_run_went_on(result: subprocess.CompletedProcess[str], *told: str) -> None:
-    """A run failed with a sentence where it happened and at its end, and all else was done."""
+def assert_rest_was_done(result: subprocess.CompletedProcess[str], *messages: str) -> None:
+    """Check that a run reports a failure at the operation and at its end, and does all the rest."""
     assert result.returncode == 1
     _, _, rest = result.stderr.partition("Obtain a certificate")
-    there, _, end = rest.partition("Done | Check that the apps respond")
-    assert told[0] in there
-    assert told[1] in end
+    during, _, end = rest.partition("Done | Check that the apps respond")
+    assert messages[0] in during
+    assert messages[1] in end
     assert "Traceback" not in rest
     for done in ("timer of certificate renewal", "Record who has access", "timer of monitoring"):
-        assert done in there
+        assert done in during
 
 
 def test_the_secret_key_stays_the_same(changed: Server, code: Path) -> None:
@@ -161,8 +165,8 @@ def test_the_secret_key_stays_the_same(changed: Server, code: Path) -> None:
     assert changed.run("sha256sum /etc/links/generated.env") == before
 
 
-def test_a_second_app_hears_no_forged_address_and_its_whole_environment(changed: Server) -> None:
-    """An app without a database, beside the first, on the same server."""
+def test_a_second_app_gets_no_forged_address_and_its_whole_environment(changed: Server) -> None:
+    """A second app, without a database, on the same server."""
     domain = "echo." + changed.domain
     echo = {
         "name": "echo",
@@ -185,14 +189,14 @@ def test_a_second_app_hears_no_forged_address_and_its_whole_environment(changed:
             "Forwarded": "for=6.6.6.6",
             "X-Forwarded-Proto": "http",
         }
-        told = changed.request("GET", "/", domain=domain, headers=forged).json()
+        received = changed.request("GET", "/", domain=domain, headers=forged).json()
         isolated = changed.run(
             "runuser -u echo -- ls /var/lib/links /srv/links/releases/*/app", check=False
         )
     finally:
         changed.entry["apps"].pop()
-    assert told["client"] != "6.6.6.6"
-    assert told["scheme"] == "https"
-    assert "6.6.6.6" not in str(told["headers"])
-    assert told["environment"] == {"ECHO_ODD": ODD}
+    assert received["client"] != "6.6.6.6"
+    assert received["scheme"] == "https"
+    assert "6.6.6.6" not in str(received["headers"])
+    assert received["environment"] == {"ECHO_ODD": ODD}
     assert isolated == ""

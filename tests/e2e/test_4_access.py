@@ -1,5 +1,5 @@
-"""Who gets in, and who doesn't: administrators are never locked out, an app never gets a way in of
-its own; certificates follow their domains."""
+"""Access: administrators are never locked out, an app can't log in; certificates follow the
+domains."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ guarded.install(
 """
 
 
-# What an app could write while its home was its own folder, as an older onebox had it.
+# What an app could write to its home folder in an older onebox.
 WAY_IN = """
 set -e
 sed -Ei 's|^(links:.*):/nonexistent:|\\1:/var/lib/links:|' /etc/passwd
@@ -46,7 +46,7 @@ cp /root/.ssh/authorized_keys .ssh/
 chown -R links: .ssh
 chmod 700 .ssh
 """
-# Connections that never log in, from one address; then others' from another.
+# Connections that never log in, from one address; then connections from another address.
 IDLE = """
 import socket
 def connect(source):
@@ -57,7 +57,7 @@ print(sum(answer == b"SSH-" for answer in answered))
 """
 
 
-# A network of its own whose DHCP server gives addresses of both families; the client is systemd's.
+# A separate network whose DHCP server assigns IPv4 and IPv6; the client is systemd-networkd.
 DHCP = """
 set -e
 apt-get -qq install -y --no-install-recommends dnsmasq-base > /dev/null 2>&1
@@ -86,11 +86,11 @@ UNIT = "/run/systemd/network/10-leased.network"
 
 @pytest.fixture(scope="module")
 def server(copy: Callable[..., Server]) -> Server:
-    """A server of this file's own."""
+    """A server for this file's tests only."""
     return copy("13")
 
 
-def test_an_app_gets_in_by_no_key_of_its_own(server: Server) -> None:
+def test_an_app_cannot_log_in_with_a_key_of_its_own(server: Server) -> None:
     server.run("sh", given=WAY_IN)
     command = ["ssh", "-F", str(server.host.ssh_config), "-l", "links", "-N", server.host.name]
     options = ["-o", "BatchMode=yes", "-o", "ControlPath=none"]
@@ -118,7 +118,7 @@ def test_psql_runs_nothing_that_the_app_wrote(server: Server) -> None:
     server.run("sed -Ei 's|^(links:.*):/var/lib/links:|\\1:/nonexistent:|' /etc/passwd")
 
 
-def test_idle_connections_of_one_address_shut_nobody_out(server: Server) -> None:
+def test_idle_connections_from_one_address_lock_nobody_out(server: Server) -> None:
     assert server.run("python3 -", given=IDLE) == "9"
 
 
@@ -132,7 +132,7 @@ def test_an_sshd_that_reads_no_drop_in_stops_the_run(server: Server) -> None:
     assert "Traceback" not in result.stderr
 
 
-def test_addresses_by_dhcp_get_through_the_firewall(server: Server) -> None:
+def test_dhcp_passes_the_firewall(server: Server) -> None:
     try:
         server.run("sh", given=DHCP.replace("{unit}", UNIT))
         for address in ("192.0.2.", "2001:db8:7::"):
@@ -141,7 +141,7 @@ def test_addresses_by_dhcp_get_through_the_firewall(server: Server) -> None:
         server.run("sh", check=False, given=NO_DHCP.replace("{unit}", UNIT))
 
 
-def test_the_rules_outlive_what_nftables_service_does(server: Server) -> None:
+def test_the_rules_survive_restarts_of_nftables(server: Server) -> None:
     server.run("systemctl start nftables")
     for what in ("restart", "reload", "stop"):
         server.run(f"systemctl {what} nftables")
@@ -150,12 +150,12 @@ def test_the_rules_outlive_what_nftables_service_does(server: Server) -> None:
         server.wait_for("nft get element inet onebox_link_local apps '{ links }'", 5)
 
 
-def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
+def test_a_firewall_that_is_missing_or_blocks_sshd_is_reported(server: Server) -> None:
     ports = "/etc/ssh/sshd_config.d/50-port.conf"
     server.run(f"nft flush ruleset; printf 'Port 22\\nPort 2222\\n' > {ports}")
     server.run("systemctl reload ssh; sleep 1")
     server.run("systemctl start onebox-watch")
-    # Told when the next round by the timer sees it, too.
+    # Reported once the timer's next round finds it too.
     found = server.run("cat /var/lib/onebox-watch/state.json")
     assert '"firewall:table"' in found
     assert '"firewall:link-local"' in found
@@ -167,7 +167,7 @@ def test_a_firewall_that_is_gone_or_closes_sshd_is_told(server: Server) -> None:
     server.run(f"rm {ports}; systemctl reload ssh; sleep 1")
 
 
-def test_a_firewall_that_locks_out_is_taken_back(server: Server) -> None:
+def test_a_firewall_that_locks_everybody_out_is_reverted(server: Server) -> None:
     deploy = server.inventory.with_name("blocked.py")
     deploy.write_text(BLOCKED)
     result = server.pyinfra("-y", deploy=str(deploy))
@@ -179,7 +179,7 @@ def test_a_firewall_that_locks_out_is_taken_back(server: Server) -> None:
     assert server.deploy()["success"] == []
 
 
-def test_another_domain_is_another_certificate(copy: Callable[..., Server]) -> None:
+def test_an_added_domain_gets_a_new_certificate(copy: Callable[..., Server]) -> None:
     server = copy("12")
     more = "www." + server.domain
     server.app["domains"].append(more)
@@ -191,7 +191,7 @@ def test_another_domain_is_another_certificate(copy: Callable[..., Server]) -> N
     assert server.deploy()["success"] == []
 
 
-def test_a_domain_that_leads_elsewhere_leaves_the_app_as_it_was(
+def test_a_domain_that_points_elsewhere_leaves_the_app_serving(
     copy: Callable[..., Server],
 ) -> None:
     server = copy("12")

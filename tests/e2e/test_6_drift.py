@@ -1,6 +1,6 @@
-"""What was changed by hand is told by `fab drift`, and mended by the next deploy.
+"""`fab drift` reports manual changes, and the next deploy fixes them.
 
-A few pairs here; `make soak-hand` has them all.
+A few kinds of drift; `make soak-hand` tests all.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ def broken(copy: Callable[..., Server]) -> Server:
     return copy("13")
 
 
-def test_what_was_just_deployed_does_not_differ(server: Server) -> None:
+def test_a_deployed_server_has_no_drift(server: Server) -> None:
     assert drift(server) == DriftReport(0, [], [])
-    told = fab(server, "drift")
-    assert (told.returncode, told.stdout) == (
+    result = fab(server, "drift")
+    assert (result.returncode, result.stdout) == (
         0,
         f"{server.host.name} has no drift.\n",
     )
 
 
 @pytest.mark.parametrize("what", PAIRS)
-def test_what_was_changed_by_hand_is_told_and_mended(broken: Server, what: str) -> None:
+def test_drift_is_reported_and_fixed_by_the_next_deploy(broken: Server, what: str) -> None:
     break_and_repair(broken, what)
 
 
 def test_settings_that_postgresql_can_not_start_with_are_undone(broken: Server) -> None:
-    """The limit stands in for a server with too little memory."""
-    folder = "/usr/lib/systemd/system/postgresql@.service.d"  # as a package's, which is no drift
+    """The limit simulates a server with too little memory."""
+    folder = "/usr/lib/systemd/system/postgresql@.service.d"  # a package's folder: no drift
     unit, conf = "postgresql@17-main", "/etc/postgresql/17/main/conf.d/onebox.conf"
     answers = "runuser -u postgres -- psql -XqAtd postgres -c 'show shared_buffers'"
     before = broken.run(f"cd /; {answers}")
@@ -52,13 +52,13 @@ def test_settings_that_postgresql_can_not_start_with_are_undone(broken: Server) 
     broken.run(f"mkdir {folder}; {limit}; systemctl daemon-reload; systemctl restart {unit}")
     too_much = mib + 700
     broken.entry["postgresql"] = {"shared_buffers": too_much}
-    told = broken.pyinfra("-y")
-    assert told.returncode != 0
-    assert "PostgreSQL did not start with its new settings, and has the previous" in told.stderr
-    assert "could not map anonymous shared memory" in told.stderr
+    result = broken.pyinfra("-y")
+    assert result.returncode != 0
+    assert "PostgreSQL did not start with its new settings, and has the previous" in result.stderr
+    assert "could not map anonymous shared memory" in result.stderr
     assert broken.run(f"cd /; {answers}") == before
 
-    # The machine dies between the new settings and their first start.
+    # The machine crashes between the new settings and their first start.
     kept = "/var/lib/onebox/postgresql/17-main"
     spoil = f"sed -i 's/^shared_buffers.*/shared_buffers = {too_much}MB/' {conf}"
     broken.run(f"cp -a {conf} {kept}; {spoil}")
@@ -72,7 +72,7 @@ def test_settings_that_postgresql_can_not_start_with_are_undone(broken: Server) 
     assert drift(broken) == DriftReport(0, [], [])
 
 
-def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
+def test_unknown_access_is_reported_and_left_to_the_user(broken: Server) -> None:
     broken.run(f"echo '{KEY}' >> /root/.ssh/authorized_keys")
     broken.run("echo 'games ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/games")
     broken.run("systemd-run --quiet --unit=foreign python3 -m http.server 8080")
@@ -90,9 +90,9 @@ def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
     assert [line.partition("SHA256:")[0] for line in found.person] == [
         line.partition("SHA256:")[0] for line in expected
     ]
-    told = fab(broken, "drift").stdout
-    assert "--data accept=true" in told
-    assert max(map(len, told.splitlines())) <= 80
+    output = fab(broken, "drift").stdout
+    assert "--data accept=true" in output
+    assert max(map(len, output.splitlines())) <= 80
     result = broken.pyinfra("-y", "--data", "accept=true")
     assert result.returncode == 0, result.stderr
     assert drift(broken) == DriftReport(0, [], [])
@@ -101,7 +101,7 @@ def test_who_gets_in_is_told_and_left_to_a_person(broken: Server) -> None:
     assert broken.pyinfra("-y", "--data", "accept=true").returncode == 0
 
 
-def test_another_release_than_the_repositorys(broken: Server) -> None:
+def test_a_release_other_than_the_repositorys_is_drift(broken: Server) -> None:
     broken.app["env"] = {"COLOUR": "blue"}
     broken.deploy()
     broken.run("onebox-release rollback links")
@@ -112,7 +112,7 @@ def test_another_release_than_the_repositorys(broken: Server) -> None:
     assert drift(broken).deploy == []
 
 
-def test_a_server_that_is_away_is_no_drift(broken: Server) -> None:
+def test_an_unreachable_server_is_no_drift(broken: Server) -> None:
     broken.entry |= {"address": "127.0.0.1", "ssh_port": 1}
     result = fab(broken, "drift", "--json")
     broken.entry["address"] = broken.host.name

@@ -1,4 +1,4 @@
-"""Three apps on one server: released together or apart, and closed to each other."""
+"""Three apps on one server: released together or alone, and isolated from each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARK = "<<<<"
 ECHO = PROJECT / "tests/e2e/apps/echo"
 SECRETS = {"one": "secret-of-one", "two": "secret-of-two", "three": "secret-of-three"}
 SHARE = {"memory": 200, "tmp": 40, "shm": 40}  # MiB
-# A lab host's systemd may write to no memory group at first.
+# A lab host's systemd can't write to memory cgroups until this.
 BIND_LIMITS = "mount -o remount,rw,bind /sys/fs/cgroup/memory && systemctl daemon-reexec"
 GREED = """
 exec 2> /dev/null
@@ -36,7 +36,7 @@ wait
 for folder in /tmp /dev/shm; do head -c 60M /dev/zero > $folder/big && echo $folder; done
 head -c 60M /dev/zero > /var/tmp/big && echo /var/tmp && rm /var/tmp/big
 """
-# Gets nothing at all where the other app is well closed. {other} is its name.
+# Each prints nothing if the other app, {other}, is isolated.
 FILES = [
     "cat /etc/{other}/*.env /etc/{other}/releases/*",
     "ls /etc/{other} /var/lib/{other} /var/lib/onebox/{other}",
@@ -71,11 +71,11 @@ def three(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("apps")
     shapes: dict[str, dict[str, Any]] = {
         "one": {"resources": SHARE},
-        "two": packaged_otherwise(folder / "two"),
+        "two": packaged_differently(folder / "two"),
         "three": {"database": "none"},
     }
     server.entry["apps"] = [
-        described(name, folder / name, server, **shape) for name, shape in shapes.items()
+        app_settings(name, folder / name, server, **shape) for name, shape in shapes.items()
     ]
     patch = pytest.MonkeyPatch()
     for name, value in SECRETS.items():
@@ -85,8 +85,8 @@ def three(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
     return server
 
 
-def described(name: str, source: Path, server: Server, **settings: Any) -> dict[str, Any]:
-    """Return an app's settings, and make its folder if there is none."""
+def app_settings(name: str, source: Path, server: Server, **settings: Any) -> dict[str, Any]:
+    """Return an app's settings; create its folder if it is missing."""
     if not source.exists():
         shutil.copytree(ECHO, source, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
     return {
@@ -104,8 +104,8 @@ def described(name: str, source: Path, server: Server, **settings: Any) -> dict[
     }
 
 
-def packaged_otherwise(folder: Path) -> dict[str, Any]:
-    """Make the same app in src/, as a factory, with a requirements.txt and files for nginx."""
+def packaged_differently(folder: Path) -> dict[str, Any]:
+    """Create the same app in src/, as a factory, with requirements.txt and static files."""
     (folder / "src").mkdir(parents=True)
     shutil.copy(ECHO / "requirements.txt", folder)
     factory = (
@@ -129,14 +129,14 @@ def app(server: Server, name: str) -> dict[str, Any]:
 
 
 def inside(server: Server, name: str, command: str) -> str:
-    """Return what a shell prints in an app's sandbox."""
+    """Run a shell command in an app's sandbox; return its output."""
     domain = app(server, name)["domains"][0]
-    told: dict[str, str] = server.request("POST", "/", domain=domain, content=command).json()
-    return told["output"]
+    answer: dict[str, str] = server.request("POST", "/", domain=domain, content=command).json()
+    return answer["output"]
 
 
 def release(server: Server, name: str) -> str:
-    """Return the release that answers the public."""
+    """Return the release that answers public requests."""
     return server.request("GET", "/", domain=app(server, name)["domains"][0]).headers["x-release"]
 
 
@@ -147,16 +147,16 @@ def change(server: Server, name: str, line: str) -> None:
     code.write_text(f"{code.read_text()}{line}\n")
 
 
-def test_three_apps_and_then_nothing_to_do(three: Server) -> None:
+def test_three_apps_are_deployed_and_a_second_deploy_changes_nothing(three: Server) -> None:
     assert three.deploy()["success"] == []
     assert len({release(three, name) for name in SECRETS}) == 3
 
 
-def test_the_shape_of_the_second(three: Server) -> None:
-    """A factory with an argument in src/, requirements.txt, a database told in another way."""
+def test_a_factory_in_src_with_requirements_and_its_own_database_variable(three: Server) -> None:
+    """The factory takes an argument."""
     domain = "two.apps.test"
-    told = three.request("GET", "/", domain=domain).json()
-    assert told["environment"] == {"ECHO_A": "hello"}
+    answer = three.request("GET", "/", domain=domain).json()
+    assert answer["environment"] == {"ECHO_A": "hello"}
     assert inside(three, "two", "echo $MY_DATABASE") == "postgresql+psycopg://two@/two\n"
     assert inside(three, "one", "echo $MY_DATABASE") == "\n"
     migrating = three.run("cat /etc/two/migrate.env")
@@ -170,7 +170,7 @@ def test_nginx_serves_files_of_the_release(three: Server) -> None:
         return answer.status_code, answer.text, answer.headers.get("cache-control")
 
     assert get("/static/deep/a.css") == (200, "a {}\n", "max-age=60")
-    # The app is asked for the rest, as for all of it in a release that has no such folder.
+    # The app answers the rest, and everything in a release without such a folder.
     assert "ECHO_A" in get("/static/none.css")[1]
     three.run("mv /srv/two/current/static /srv/two/current/aside")
     assert "ECHO_A" in get("/static/deep/a.css")[1]
@@ -187,13 +187,13 @@ def test_nginx_serves_files_of_the_release(three: Server) -> None:
     assert get("/files/deep/a.css")[1] == "b {}\n"
     assert "ECHO_A" in get("/static/deep/a.css")[1]
     three.run("onebox-release rollback two")
-    assert get("/static/deep/a.css")[1] == "b {}\n", "its pages ask for it"
+    assert get("/static/deep/a.css")[1] == "b {}\n", "its pages request it"
     settings["static"] = before
     assert "Releases | Release two" not in three.deploy()["success"]
 
 
 def test_no_request_is_hidden_in_another(three: Server) -> None:
-    """`make soak-edge` has all cases; the whole hole that was found is here."""
+    """`make soak-edge` has all cases; those of the vulnerability that was found are here."""
     outcomes = smuggling.attack(three, "three.apps.test", smuggling.FOUND)
     assert [(o.case.name, o.wrong) for o in outcomes if o.wrong] == []
     assert any(o.reached for o in outcomes)
@@ -229,18 +229,18 @@ def test_a_browser_and_a_steady_client_meet_no_limit(three: Server) -> None:
             time.sleep(max(0, asked + 1 / 50 - time.monotonic()))
 
 
-def test_a_flood_is_limited_and_disturbs_nobody_else(three: Server) -> None:
-    """A client of another address, and the server itself, are answered meanwhile."""
+def test_a_flood_is_limited_and_affects_no_other_client(three: Server) -> None:
+    """A client at another address, and the server itself, get responses meanwhile."""
     domain = "three.apps.test"
     with wire.flood(three, domain, "/flood", seconds=4) as flood:
         time.sleep(1)
-        others = [wire.ask(three.host.address6, three, domain, "/other") for _ in range(5)]
+        others = [wire.get(three.host.address6, three, domain, "/other") for _ in range(5)]
         itself = three.run("onebox-release check three && echo well")
     assert [answer.status_code for answer in others] == [200] * 5
     assert itself.endswith("well")
     assert flood.sent > 3000
     logged = three.run("grep -c 'GET /flood.* 429 ' /var/log/nginx/three.access.log; true")
-    assert int(logged) < flood.sent / 20, "one in a hundred of what is refused"
+    assert int(logged) < flood.sent / 20, "nginx logs one in a hundred refused requests"
     refused = wire.refused(three, domain).lower()
     assert refused.startswith("http/1.1 429 ")
     assert "retry-after: 1" in refused
@@ -249,8 +249,8 @@ def test_a_flood_is_limited_and_disturbs_nobody_else(three: Server) -> None:
     assert three.run(full) == "0", "the app's queue was full"
 
 
-def test_connections_without_a_request_are_limited_and_shut_nobody_out(three: Server) -> None:
-    """Half a TLS handshake is no request yet: the firewall counts connections."""
+def test_connections_without_a_request_are_limited_and_lock_nobody_out(three: Server) -> None:
+    """An unfinished TLS handshake is no request yet: the firewall counts connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
     with ExitStack() as stack:
@@ -260,18 +260,18 @@ def test_connections_without_a_request_are_limited_and_shut_nobody_out(three: Se
             half.connect_ex((str(three.host.address), 443))
         held = "ss -Htn state established '( sport = :443 )' | wc -l"
         three.wait_for(f"[ $({held}) -ge 1190 ]", 10)
-        answer = wire.ask(three.host.address6, three, "three.apps.test", "/other")
+        answer = wire.get(three.host.address6, three, "three.apps.test", "/other")
         assert int(three.run(held)) <= 1210
     assert answer.status_code == httpx.codes.OK
 
 
-def test_what_is_logged_is_cut_and_holds_no_secrets(three: Server) -> None:
+def test_log_lines_are_truncated_and_hold_no_secrets(three: Server) -> None:
     domain = "three.apps.test"
     odd = "\xff" * 7000
     headers = {"Referer": "https://x.test/?a=1&code=hidden&b=2", "User-Agent": odd}
     for path in ("/?page=2&access_token=hidden", "/?user%5Bpassword%5D=hidden", "/?SIG=hidden&x=1"):
-        wire.ask(three.host.address, three, domain, path, headers)
-    wire.ask(three.host.address, three, domain, f"/?{'x' * 7000}", {"Referer": odd})
+        wire.get(three.host.address, three, domain, path, headers)
+    wire.get(three.host.address, three, domain, f"/?{'x' * 7000}", {"Referer": odd})
     own = wire.own_address(three)
     mine = f"grep '^{own} ' /var/log/nginx/three.access.log | tail -n 4"
     lines = three.run(mine).splitlines()
@@ -281,7 +281,7 @@ def test_what_is_logged_is_cut_and_holds_no_secrets(three: Server) -> None:
     assert "https://x.test/?a=1&code=[redacted]" in lines[0]
 
 
-def test_what_nginx_refuses_before_any_limit_is_seldom_logged(three: Server) -> None:
+def test_requests_that_nginx_rejects_before_any_limit_are_seldom_logged(three: Server) -> None:
     domain, path = "three.apps.test", f"/early-{time.monotonic_ns()}"
     requests = (
         f"TRACE {path} HTTP/1.1\r\nHost: {domain}\r\n\r\n",
@@ -327,13 +327,15 @@ def test_hidden_files_are_not_found(three: Server, path: str, status: int) -> No
     hidden = "/srv/two/current/static/static/.env"
     three.run(f"echo secret > {hidden}")
     answer = three.request("GET", path, domain="two.apps.test")
-    three.run(f"rm {hidden}")  # or the next deploy finds the release altered
+    three.run(f"rm {hidden}")  # else the next deploy reports an altered release
     assert answer.status_code == status
     assert "secret" not in answer.text
 
 
-def test_a_site_without_a_certificate_says_why(three: Server, tmp_path: Path) -> None:
-    """The authority and the server itself are let in."""
+def test_a_site_without_a_certificate_answers_with_the_reason(
+    three: Server, tmp_path: Path
+) -> None:
+    """The certificate authority and the server itself still reach it."""
     alone = tmp_path / "nginx_alone.py"
     alone.write_text("from tasks.nginx import nginx\n\nnginx()\n")
     url, live = f"http://{three.host.address}", "/etc/letsencrypt/live/three"
@@ -359,7 +361,7 @@ def test_a_site_without_a_certificate_says_why(three: Server, tmp_path: Path) ->
     assert itself.endswith("well")
 
 
-def test_a_sandbox_opens_what_it_was_told_and_nothing_else(three: Server) -> None:
+def test_a_sandbox_allows_what_its_settings_name_and_nothing_else(three: Server) -> None:
     tries = {
         "jit": "import mmap; mmap.mmap(-1, 4096, prot=7)",
         "netlink": "import socket; socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)",
@@ -377,7 +379,7 @@ def test_a_sandbox_opens_what_it_was_told_and_nothing_else(three: Server) -> Non
 
 
 def attacks(server: Server, other: str) -> dict[str, str]:
-    """Return ways to reach another app, by what they are called."""
+    """Return commands that try to reach another app, by their templates."""
     live = release(server, other)
     unit = f"{other}-web@{live}.service"
     values = {
@@ -388,32 +390,32 @@ def attacks(server: Server, other: str) -> dict[str, str]:
     return {text: text.format(**values) for text in [*FILES, SOCKET, *DATABASE, *PROCESSES]}
 
 
-def scripted(commands: dict[str, str]) -> str:
-    """Return a script that runs commands one after the other, with a mark before each."""
+def script_of(commands: dict[str, str]) -> str:
+    """Return a script that runs the commands in order, with a mark before each."""
     return "\n".join(f"echo '{MARK}'\n( {command}\n) 2>/dev/null" for command in commands.values())
 
 
-def got(commands: dict[str, str], output: str) -> dict[str, str]:
-    """Return what each command of a script printed, if it printed anything."""
+def outputs(commands: dict[str, str], output: str) -> dict[str, str]:
+    """Return the output of each command of a script that printed something."""
     answers = output.split(MARK)[1:]
     assert len(answers) == len(commands), "the script ran to its end"
-    told = zip(commands, answers, strict=True)
-    return {name: answer for name, answer in told if answer.strip()}
+    pairs = zip(commands, answers, strict=True)
+    return {name: answer for name, answer in pairs if answer.strip()}
 
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_no_app_reaches_another(three: Server, name: str) -> None:
-    """Not from its sandbox, and not as its plain user outside of it."""
+    """Neither from its sandbox, nor as its plain user outside it."""
     for other in SECRETS.keys() - {name}:
         commands = attacks(three, other)
         outside = three.run(
-            f"cd /; runuser -u {name} -- sh -s; true", given=f"{scripted(commands)}\n"
+            f"cd /; runuser -u {name} -- sh -s; true", given=f"{script_of(commands)}\n"
         )
-        in_sandbox = inside(three, name, scripted(commands))
-        reached = (got(commands, in_sandbox), got(commands, outside))
+        in_sandbox = inside(three, name, script_of(commands))
+        reached = (outputs(commands, in_sandbox), outputs(commands, outside))
         assert reached == ({}, {}), f"{name} reached {other}, from its sandbox or as its user"
-        seen = inside(three, name, f"ls -l /proc | grep -cw {other}; pgrep -u {other}")
-        assert seen == "0\n", "its processes are not even seen from the sandbox"
+        visible = inside(three, name, f"ls -l /proc | grep -cw {other}; pgrep -u {other}")
+        assert visible == "0\n", "the sandbox hides its processes"
         units = f"systemctl show '{other}-*' nginx -p ExecStart,Environment 2> /dev/null"
         assert "gunicorn" in three.run(units)
         assert inside(three, name, f"{units}; ls /run/dbus 2> /dev/null; true") == ""
@@ -428,11 +430,11 @@ def test_an_app_takes_no_more_memory_than_its_share(three: Server) -> None:
     before = processes()
     greed = f"onebox-release run one -- {shlex.quote(GREED.strip())}"
     output = three.run(f"{greed} 2> /dev/null", check=False).splitlines()
-    assert output[0] == str(100 << 20), "what is within the limit is had"
-    assert str(400 << 20) not in output, "and what is beyond it is not"
-    assert "ended 137" in output, "nor by many processes together"
+    assert output[0] == str(100 << 20), "an allocation within the limit succeeds"
+    assert str(400 << 20) not in output, "an allocation beyond the limit fails"
+    assert "ended 137" in output, "the limit holds for all processes together"
     assert {"/tmp", "/dev/shm", "/var/tmp"} & {*output} == {"/var/tmp"}  # noqa: S108
-    assert processes() == before, "nobody else lost a process"
+    assert processes() == before, "no other app lost a process"
     three.wait_for("onebox-release check one", 20)
 
 
@@ -448,7 +450,7 @@ ASK = (
 
 
 def test_an_app_reaches_no_metadata_service(three: Server) -> None:
-    """But its resolver, which has the same address on some clouds; and others do."""
+    """Except for DNS, which has the same address on some clouds. Other users still reach it."""
     three.run(ANSWERING)
     try:
         three.wait_for(ASK.format(port=8053), 10)
@@ -469,22 +471,22 @@ def test_an_app_reaches_no_metadata_service(three: Server) -> None:
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_an_app_reaches_what_is_its_own(three: Server, name: str) -> None:
-    """The attacks on others fail for a reason: on itself, the same ones succeed."""
+    """The control: the same attacks succeed on the app itself."""
     itself = attacks(three, name)
-    reached = got(itself, inside(three, name, scripted(itself)))
+    reached = outputs(itself, inside(three, name, script_of(itself)))
     expected = {FILES[2], *PROCESSES[:3]}
     if app(three, name).get("database") != "none":
         expected |= set(DATABASE[:2])
     assert expected <= reached.keys()
     assert "async def app" in reached[FILES[2]]
     assert SECRETS[name] in reached[PROCESSES[0]]
-    as_root = got(itself, three.run(f"{scripted(itself)}\ntrue"))
+    as_root = outputs(itself, three.run(f"{script_of(itself)}\ntrue"))
     assert "200 OK" in as_root[SOCKET]
     assert as_root.keys() >= {*FILES[:5], *PROCESSES}
 
 
-def test_an_app_that_takes_connections_and_locks_holds_up_no_other(three: Server) -> None:
-    """It gets its own share, closes its own database, and holds a lock there."""
+def test_an_app_that_takes_connections_and_locks_blocks_no_other(three: Server) -> None:
+    """It uses up its connections, limits its own database, and holds a lock there."""
     psql = "cd /; runuser -u {} -- psql -Xq -h /run/postgresql -d one"
     sleeping = f"{psql.format('one')} -c 'select pg_sleep(120)' >/dev/null 2>&1 &"
     three.run(f"for i in $(seq 60); do ( {sleeping} ); done")
@@ -505,7 +507,7 @@ def test_an_app_that_takes_connections_and_locks_holds_up_no_other(three: Server
     assert three.run(asked) == "43"
     ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename ~ '^one'"
     three.run(f'cd /; runuser -u postgres -- psql -XqAtc "{ended}"')
-    # What PostgreSQL can't bound for a role is reported, at least.
+    # PostgreSQL has no limit on a role's locks; monitoring reports them.
     all_locks = "select count(pg_advisory_lock(i)) from generate_series(1, 60000) i"
     three.run(
         f'( {psql.format("one")} -c "{all_locks}" -c "select pg_sleep(60)" >/dev/null 2>&1 & )'
@@ -533,17 +535,17 @@ def test_one_app_is_deployed_alone(three: Server) -> None:
     assert "has no app four, but one, two, three" in unknown.stderr
 
 
-def test_a_broken_app_holds_up_no_other(three: Server) -> None:
+def test_a_broken_app_blocks_no_other(three: Server) -> None:
     before = {name: release(three, name) for name in SECRETS}
     change(three, "one", "raise RuntimeError('broken on purpose')")
     for name in ("two", "three"):
         change(three, name, "# changed once more")
     result = three.pyinfra("-y")
-    told = result.stdout + result.stderr
+    output = result.stdout + result.stderr
     assert result.returncode != 0
-    assert "Not released: one." in told
-    assert "RuntimeError: broken on purpose" in told
+    assert "Not released: one." in output
+    assert "RuntimeError: broken on purpose" in output
     assert release(three, "one") == before["one"]
     for name in ("two", "three"):
         assert release(three, name) != before[name]
-        assert f"https://{app(three, name)['domains'][0]}/" in told
+        assert f"https://{app(three, name)['domains'][0]}/" in output

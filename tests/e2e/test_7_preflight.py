@@ -1,4 +1,4 @@
-"""A server that others set up is recognised, and nothing of theirs is touched."""
+"""Preflight recognises a server that others set up, and changes nothing of theirs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.lab_hosts import PREFIX
 from tests.lab_server import LONG, Server, lab, local
 
 REFUSED = 4
-# firewalld masked, or its package would start it, and cut this connection.
+# Mask firewalld: its package would start it, and close this connection.
 INSTALL = (
     "systemctl mask firewalld && apt-get -qq update && DEBIAN_FRONTEND=noninteractive"
     " apt-get -qq install -y --no-install-recommends apache2 ufw firewalld >/dev/null"
@@ -33,7 +33,7 @@ FOREIGN = {
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that others have been at."""
+    """A server with other people's configuration."""
     name = f"{PREFIX}-foreign"
     lab("up", name, "--debian", "12", "--owner", str(os.getpid()))
     try:
@@ -49,8 +49,8 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         lab("down", name)
 
 
-def told(server: Server) -> tuple[int, dict[str, str], list[str]]:
-    """Return fab's exit code, the problems, and the warnings."""
+def preflight(server: Server) -> tuple[int, dict[str, str], list[str]]:
+    """Run `fab preflight`; return its exit code, the problems, and the warnings."""
     result = fab(server, "preflight", "--json")
     assert result.stdout, result.stderr
     data = json.loads(result.stdout)["data"]
@@ -70,8 +70,8 @@ def test_a_server_that_others_set_up_is_refused(foreign: Server, how: str) -> No
     assert foreign.run(NEW_FILES) == before
 
 
-def test_everything_is_named_at_once(foreign: Server) -> None:
-    code, problems, _ = told(foreign)
+def test_all_problems_are_reported_at_once(foreign: Server) -> None:
+    code, problems, _ = preflight(foreign)
     assert code == REFUSED
     assert problems.pop("port 80").startswith("apache2 (process ")
     assert problems == {
@@ -84,10 +84,14 @@ def test_everything_is_named_at_once(foreign: Server) -> None:
     assert max(map(len, human.stdout.splitlines())) <= 80
 
 
-def test_a_user_who_may_not_become_root_is_refused(foreign: Server) -> None:
+def test_a_user_without_sudo_is_refused(foreign: Server) -> None:
     foreign.entry["ssh_user"] = "plain"
     try:
-        assert told(foreign) == (REFUSED, {"ssh_user": '"plain" without passwordless sudo'}, [])
+        assert preflight(foreign) == (
+            REFUSED,
+            {"ssh_user": '"plain" without passwordless sudo'},
+            [],
+        )
         assert foreign.pyinfra("-y").returncode == REFUSED
     finally:
         foreign.entry["ssh_user"] = "root"
@@ -96,18 +100,18 @@ def test_a_user_who_may_not_become_root_is_refused(foreign: Server) -> None:
 def test_what_may_be_taken_over_is_no_problem(foreign: Server) -> None:
     foreign.entry["take_over"] = ["nginx", "firewall"]
     foreign.run("systemctl disable --now apache2 && rmdir /srv/links")
-    code, problems, warnings = told(foreign)
+    code, problems, warnings = preflight(foreign)
     assert (code, problems) == (0, {})
     assert "The firewall will close port 3000 (python3)." in warnings
     assert foreign.pyinfra("--dry").returncode == 0
     assert foreign.run("cat /etc/nginx/conf.d/shop.conf") == "server { listen 8081; }"
 
 
-def test_a_service_that_comes_at_the_next_boot_is_named(foreign: Server) -> None:
+def test_a_service_that_starts_at_the_next_boot_is_reported(foreign: Server) -> None:
     foreign.run("systemctl enable apache2 && ufw disable")
     foreign.run("systemctl unmask firewalld && systemctl enable firewalld")
     foreign.entry["take_over"] = ["nginx"]
-    code, problems, _ = told(foreign)
+    code, problems, _ = preflight(foreign)
     assert (code, problems) == (
         REFUSED,
         {"Apache": "apache2.service is enabled", "firewall": "firewalld"},

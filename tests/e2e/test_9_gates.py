@@ -1,4 +1,4 @@
-"""Deploys that nobody watches: verified, put back, kept to their environment and their app."""
+"""Unattended deploys: verified, rolled back, restricted to their environment and app."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from operations.artifact import Artifact, pack
 from tests.faults.probed import Probed
 from tests.gated import PRODUCTION, TOKEN, fab, runner_for
-from tests.hostile_index import LOOK, SDIST, WHEEL, Index, made, sdist, served, wheel
+from tests.hostile_index import EXPLORE, SDIST, WHEEL, Index, archive_of, sdist, serve, wheel
 from tests.keyholder import Keyholder, archive, evil_builds, member
 from tests.lab_server import PROJECT, Server
 from tests.workflow import Runner
@@ -31,12 +31,12 @@ create function public.spy(oid, regrole) returns boolean language plpgsql as
 create operator public.= (leftarg = oid, rightarg = regrole, function = public.spy);
 """
 UNSPY = "drop operator public.= (oid, regrole); drop function public.spy; drop table public.seen;"
-WHO = "/tmp/who"  # noqa: S108 - on the server, and about to be gone
-# What apps write to their own folders for temporary files is none of a deploy's.
-PLACES = "/etc /srv /usr/local /var/lib/onebox"
-CHANGED = f"find {PLACES} -newer /run/marked -type f -not -path '*/temporary/*'"
+RAN_AS = "/tmp/who"  # noqa: S108 - on a lab host
+# Apps' temporary files are no changes of a deploy.
+PATHS = "/etc /srv /usr/local /var/lib/onebox"
+CHANGED = f"find {PATHS} -newer /run/marked -type f -not -path '*/temporary/*'"
 LOST_AFTER = 5  # commands
-# Stands in for ssh, and loses the connection after some commands.
+# Replaces ssh, and drops the connection after some commands.
 LOSING = """#!/bin/sh
 echo >> {count}
 [ "$(wc -l < {count})" -le {most} ] || {{ echo "Connection reset by peer" >&2; exit 255; }}
@@ -46,19 +46,19 @@ exec /usr/bin/ssh "$@"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where this file's things are."""
+    """A folder for this file's tests."""
     return tmp_path_factory.mktemp("gates")
 
 
 @pytest.fixture(scope="module")
 def probe(copy: Callable[..., Server], folder: Path) -> Probed:
-    """The probe, released once, on a server that is production."""
+    """The probe, on a server of its own."""
     return Probed.on(copy("12"), folder, start_timeout=30)
 
 
 @pytest.fixture(scope="module")
 def keyholder(probe: Probed, folder: Path) -> Keyholder:
-    """Somebody with a key for the probe, which is on the server."""
+    """A restricted deploy key for the probe, on a production server."""
     keyholder = Keyholder.of(probe.server, folder)
     keys = [{"key": keyholder.public, "apps": ["probe"]}]
     probe.server.entry |= {"environment": "production", "deploy_keys": keys}
@@ -89,7 +89,7 @@ def test_another_environments_settings_are_refused_with_both_names(probe: Probed
 
 @pytest.fixture(scope="module")
 def runner(probe: Probed, folder: Path, keyholder: Keyholder) -> Runner:  # noqa: ARG001 - deployed
-    """A CI machine, and both environments on one server."""
+    """A CI runner, and both environments on one server."""
     return runner_for(probe.server, folder)
 
 
@@ -112,9 +112,7 @@ def test_the_workflow_ships_one_artifact_to_staging_and_then_to_production(
     )
 
 
-def test_the_workflow_ships_nothing_but_what_staging_has_tried(
-    probe: Probed, runner: Runner
-) -> None:
+def test_the_workflow_ships_only_what_ran_on_staging(probe: Probed, runner: Runner) -> None:
     before = probe.live()
     (runner.folder / "tests/faults/probe/probe/behaviour.py").write_text(
         "NUMBER, KIND = 1, 'good'\n"
@@ -124,7 +122,7 @@ def test_the_workflow_ships_nothing_but_what_staging_has_tried(
     assert probe.live() == before
 
 
-def test_the_workflow_talks_to_no_server_with_another_key(
+def test_the_workflow_refuses_a_server_with_another_host_key(
     probe: Probed, runner: Runner, keyholder: Keyholder
 ) -> None:
     before = probe.live()
@@ -137,21 +135,21 @@ def test_the_workflow_talks_to_no_server_with_another_key(
 
 
 def failing(probe: Probed, kind: str) -> str:
-    """Have a deploy of a release of this kind fail; return what was printed."""
-    probe.become(kind)
+    """Deploy a release of this kind, which must fail; return the output."""
+    probe.change(kind)
     result = fab(probe.server, "deploy")
     assert result.returncode == 1
     return result.stdout
 
 
 @pytest.mark.usefixtures("keyholder")
-def test_a_release_that_only_others_see_failing_is_put_back(probe: Probed) -> None:
+def test_a_release_that_fails_independent_verification_is_rolled_back(probe: Probed) -> None:
     before = probe.live()
     printed = failing(probe, "shy")
     assert f"- probe: rolled back to {before}." in printed
     assert "- Checks of the release failed, above." in printed
     assert probe.live() == before
-    probe.settled()
+    probe.assert_settled()
 
 
 @pytest.mark.usefixtures("keyholder")
@@ -166,8 +164,8 @@ def test_why_a_release_failed_is_in_the_summary(probe: Probed) -> None:
 def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Probed) -> None:
     probe.server.run("systemd-run --quiet --unit=broken false; sleep 1")
     probe.server.run("echo '# by hand' >> /etc/apt/apt.conf.d/99zz-onebox")
-    probe.become()
-    # This machine doesn't trust who issues its certificates, which says nothing against a release.
+    probe.change()
+    # This machine doesn't trust the server's certificate authority, which is no release's fault.
     result = fab(probe.server, "deploy", SSL_CERT_FILE=str(probe.server.host.acme_ca))
     probe.server.run("systemctl reset-failed")
     assert result.returncode == 1
@@ -180,11 +178,11 @@ def test_a_failed_check_of_the_server_fails_the_job_and_undoes_nothing(probe: Pr
 
 
 @pytest.mark.usefixtures("keyholder")
-def test_a_lost_connection_puts_nothing_back(probe: Probed, tmp_path: Path) -> None:
+def test_a_lost_connection_rolls_nothing_back(probe: Probed, tmp_path: Path) -> None:
     ssh = tmp_path / "ssh"
     ssh.write_text(LOSING.format(count=tmp_path / "count", most=LOST_AFTER))
     ssh.chmod(0o755)
-    probe.become("shy")
+    probe.change("shy")
     before = probe.live()
     result = fab(probe.server, "deploy", PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert result.returncode == 1
@@ -194,23 +192,23 @@ def test_a_lost_connection_puts_nothing_back(probe: Probed, tmp_path: Path) -> N
 
 
 def test_a_deploy_key_releases_its_app(probe: Probed, keyholder: Keyholder) -> None:
-    probe.become()
+    probe.change()
     before, to = probe.live(), str(probe.server.host.address)
     arguments = ["--app", "probe", "--source", str(probe.folder), "--to", to]
     result = fab(probe.server, "submit", *arguments, ONEBOX_SSH_CONFIG=str(keyholder.config))
     assert result.returncode == 0, result.stdout + result.stderr
     assert probe.live() != before
-    assert probe.live() in keyholder.ssh(keyholder.at, "status probe").stdout.decode()
+    assert probe.live() in keyholder.ssh(keyholder.destination, "status probe").stdout.decode()
 
 
-def test_a_configuration_is_deployed_without_taking_back_what_a_key_brought(
+def test_a_configuration_is_deployed_and_keeps_code_that_a_deploy_key_released(
     probe: Probed, keyholder: Keyholder
 ) -> None:
-    """The person's folder has other code than CI submitted."""
-    probe.become()
+    """The deployer's folder has other code than CI submitted."""
+    probe.change()
     assert keyholder.submit(pack(probe.folder)).returncode == 0
     by_key = probe.live()
-    probe.become()
+    probe.change()
     replaces = f"replaces the code of probe that a deploy key released (release {by_key})"
     dry = probe.server.pyinfra("--dry")
     assert replaces in dry.stderr
@@ -237,8 +235,8 @@ def test_a_configuration_is_deployed_without_taking_back_what_a_key_brought(
         "internal-sftp", "scp -t /tmp", "rollback probe", "onebox-release hold x",
     ],
 )  # fmt: skip
-def test_a_deploy_key_can_ask_for_nothing_else(keyholder: Keyholder, asked: str) -> None:
-    result = keyholder.ssh(keyholder.at, *([asked] if asked else []))
+def test_a_deploy_key_can_do_nothing_else(keyholder: Keyholder, asked: str) -> None:
+    result = keyholder.ssh(keyholder.destination, *([asked] if asked else []))
     assert result.returncode == REFUSED
     assert result.stdout == b""
     assert b"APP is one of: probe." in result.stderr
@@ -247,7 +245,7 @@ def test_a_deploy_key_can_ask_for_nothing_else(keyholder: Keyholder, asked: str)
 def test_a_deploy_key_gets_no_terminal_no_files_and_no_forwarding(
     probe: Probed, keyholder: Keyholder, tmp_path: Path
 ) -> None:
-    options, at = keyholder.options, keyholder.at
+    options, at = keyholder.options, keyholder.destination
     (tmp_path / "file").write_text("x")
     for command in (
         ["ssh", *options, "-tt", at, "status probe"],
@@ -268,7 +266,7 @@ def test_a_deploy_key_sets_no_environment(probe: Probed, keyholder: Keyholder) -
     probe.server.run("echo 'import os; os.system(\"id >> /tmp/owned\")' > /tmp/sitecustomize.py")
     names = ("PYTHONPATH=/tmp", "LD_PRELOAD=/tmp/x.so", "LC_PYTHONSTARTUP=/tmp/sitecustomize.py")
     options = [word for name in names for word in ("-o", f"SetEnv={name}")]
-    result = keyholder.ssh(*options, keyholder.at, "status probe")
+    result = keyholder.ssh(*options, keyholder.destination, "status probe")
     assert (result.returncode, result.stderr) == (0, b"")
     assert probe.server.run("ls /tmp/owned", check=False) == ""
 
@@ -318,7 +316,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(keyholder: Keyholder) ->
 
 
 def test_no_file_of_an_archive_makes_anybody_root(probe: Probed, keyholder: Keyholder) -> None:
-    probe.become()
+    probe.change()
     result = keyholder.submit(archive((member("su", mode=0o6755), b"x"), base=pack(probe.folder)))
     assert result.returncode == 0, result.stderr
     found = probe.server.run("find /srv/probe -name su -printf '%m %U\\n'")
@@ -329,37 +327,37 @@ def test_no_file_of_an_archive_makes_anybody_root(probe: Probed, keyholder: Keyh
 @pytest.fixture(scope="module")
 def index(probe: Probed, folder: Path) -> Iterator[Index]:
     """An index of hostile packages, which the server trusts."""
-    with served(probe.server, folder) as index:
+    with serve(probe.server, folder) as index:
         yield index
 
 
 def test_root_runs_no_code_of_a_release(probe: Probed, keyholder: Keyholder, index: Index) -> None:
-    """A .pth file runs wherever the environment's Python is started; uv starts it to compile."""
-    probe.server.run(f"install -m 666 /dev/null {WHO}")
+    """A .pth file runs at each start of the environment's Python; uv starts it to compile."""
+    probe.server.run(f"install -m 666 /dev/null {RAN_AS}")
     before = probe.live()
-    run = f"import os; os.system('id -un >> {WHO}')\n"
+    run = f"import os; os.system('id -un >> {RAN_AS}')\n"
     index.files[WHEEL] = wheel({"evil.pth": run, "sitecustomize.py": run})
-    result = keyholder.submit(made(index.lock(WHEEL, settings="compile-bytecode = true")))
-    assert result.returncode in {1, REFUSED}  # it has no migrations, and could not serve
+    result = keyholder.submit(archive_of(index.lock(WHEEL, settings="compile-bytecode = true")))
+    assert result.returncode in {1, REFUSED}  # without migrations it can't serve
     assert (
         b"Settings that the server ignores: 'pyproject.toml, [tool.uv]: compile-bytecode'"
         in result.stderr
     )
     assert b"could not be installed" not in result.stderr
     assert probe.server.run("ls /srv/probe/venvs/*/lib/python3*/site-packages/evil.pth")
-    assert "root" not in probe.server.run(f"cat {WHO}").split()
+    assert "root" not in probe.server.run(f"cat {RAN_AS}").split()
     assert probe.live() == before
 
 
-def test_what_builds_sees_nothing_and_leaves_nothing(
+def test_a_build_reads_nothing_and_leaves_nothing(
     probe: Probed, keyholder: Keyholder, index: Index
 ) -> None:
-    """Not even code that uv runs, as where an app has `build`, gets at anything."""
+    """Even code that uv runs for an app with `build` reaches nothing."""
     before = probe.live()
     settings = "/etc/onebox/probe.json"
     probe.server.run(f'sed -i \'s/"build": false/"build": true/\' {settings}')
-    index.files[SDIST] = sdist(LOOK)
-    result = keyholder.submit(made(index.lock(SDIST)))
+    index.files[SDIST] = sdist(EXPLORE)
+    result = keyholder.submit(archive_of(index.lock(SDIST)))
     probe.server.run(f'sed -i \'s/"build": true/"build": false/\' {settings}')
     assert result.returncode == 1
     assert b"could not be installed: a package could not be built (evil)." in result.stderr
@@ -375,23 +373,23 @@ def test_what_builds_sees_nothing_and_leaves_nothing(
 def test_nothing_of_an_archive_is_built_and_no_file_shown(
     probe: Probed, keyholder: Keyholder, tmp_path: Path, pins: str
 ) -> None:
-    probe.server.run(f"install -m 666 /dev/null {WHO}")
+    probe.server.run(f"install -m 666 /dev/null {RAN_AS}")
     before = probe.live()
-    result = keyholder.submit(pack(evil_builds(tmp_path, WHO, pins)))
+    result = keyholder.submit(pack(evil_builds(tmp_path, RAN_AS, pins)))
     assert result.returncode in {1, REFUSED}
-    assert probe.server.run(f"cat {WHO}") == ""
+    assert probe.server.run(f"cat {RAN_AS}") == ""
     assert b"root:" not in result.stdout + result.stderr
     assert probe.live() == before
 
 
-def test_a_stalled_upload_keeps_nobody_waiting(probe: Probed, keyholder: Keyholder) -> None:
-    command = ["ssh", *keyholder.options, keyholder.at, f"submit probe {'0' * 64}"]
+def test_a_stalled_upload_blocks_nobody(probe: Probed, keyholder: Keyholder) -> None:
+    command = ["ssh", *keyholder.options, keyholder.destination, f"submit probe {'0' * 64}"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as stalled:
         assert stalled.stdin
         stalled.stdin.write(b"beginning")
         stalled.stdin.flush()
         probe.server.wait_for("ls /var/lib/onebox/probe/uploads/0.tar.gz", 20)
-        probe.become()
+        probe.change()
         assert keyholder.submit(pack(probe.folder)).returncode == 0
         stalled.kill()
     probe.server.wait_for("! ls /var/lib/onebox/probe/uploads/*", 20)
@@ -399,7 +397,7 @@ def test_a_stalled_upload_keeps_nobody_waiting(probe: Probed, keyholder: Keyhold
 
 @contextmanager
 def busy(probe: Probed) -> Iterator[None]:
-    """Keep the probe's deploys from beginning."""
+    """Block the probe's deploys."""
     probe.server.run("systemd-run --quiet --unit=onebox-release-probe.service sleep 60")
     try:
         yield
@@ -410,13 +408,13 @@ def busy(probe: Probed) -> Iterator[None]:
 def test_an_archive_whose_deploy_never_begins_leaves_nothing(
     probe: Probed, keyholder: Keyholder
 ) -> None:
-    probe.become()
+    probe.change()
     release = pack(probe.folder)
     listed = "find /var/lib/onebox/probe/incoming /var/lib/onebox/probe/uploads -type f"
     before = probe.server.run(listed, check=False)
     with busy(probe):
         request = f"submit probe {release.digest} wait=0"
-        result = keyholder.ssh(keyholder.at, request, given=release.content)
+        result = keyholder.ssh(keyholder.destination, request, given=release.content)
     assert result.returncode == LOCKED, result.stderr
     assert probe.server.run(listed, check=False) == before
 
@@ -429,8 +427,8 @@ def test_an_archive_of_very_many_files_is_refused(probe: Probed, keyholder: Keyh
     assert probe.server.run("ls -A /var/lib/onebox/probe/uploads", check=False) == ""
 
 
-def test_what_a_migration_makes_never_runs_as_the_superuser(probe: Probed) -> None:
-    """A deploy asks the app's database as `postgres`, with PostgreSQL's own operators alone."""
+def test_what_a_migration_creates_never_runs_as_the_superuser(probe: Probed) -> None:
+    """A deploy queries the app's database as `postgres`, with PostgreSQL's own operators only."""
     ask = "cd /; runuser -u {} -- psql -XqAt -v ON_ERROR_STOP=1 -d probe"
     probe.server.run(ask.format("probe-migrate"), given=SPY)
     probe.server.deploy()
@@ -441,8 +439,8 @@ def test_what_a_migration_makes_never_runs_as_the_superuser(probe: Probed) -> No
     probe.server.run(ask.format("probe-migrate"), given=UNSPY)
 
 
-def test_a_hold_keeps_deploy_keys_away(probe: Probed, keyholder: Keyholder) -> None:
-    probe.become()
+def test_a_hold_blocks_deploy_keys(probe: Probed, keyholder: Keyholder) -> None:
+    probe.change()
     probe.server.run("onebox-release hold 'moving the office'")
     result = keyholder.submit(pack(probe.folder))
     probe.server.run("onebox-release unhold")
@@ -450,10 +448,15 @@ def test_a_hold_keeps_deploy_keys_away(probe: Probed, keyholder: Keyholder) -> N
     assert b"moving the office" in result.stderr
 
 
-def test_a_hold_ends_what_a_deploy_key_waits_for(probe: Probed, keyholder: Keyholder) -> None:
-    probe.become()
+def test_a_hold_ends_a_waiting_deploy(probe: Probed, keyholder: Keyholder) -> None:
+    probe.change()
     release, before = pack(probe.folder), probe.live()
-    command = ["ssh", *keyholder.options, keyholder.at, f"submit probe {release.digest} wait=50"]
+    command = [
+        "ssh",
+        *keyholder.options,
+        keyholder.destination,
+        f"submit probe {release.digest} wait=50",
+    ]
     pipe = subprocess.PIPE
     with busy(probe), subprocess.Popen(command, stdin=pipe, stderr=pipe) as waiting:
         assert waiting.stdin
@@ -462,25 +465,25 @@ def test_a_hold_ends_what_a_deploy_key_waits_for(probe: Probed, keyholder: Keyho
         waiting.stdin.close()
         assert b"Waiting for at most 50 s" in waiting.stderr.readline()
         probe.server.run("onebox-release hold 'an incident'")
-        told = waiting.stderr.read()
+        output = waiting.stderr.read()
         probe.server.run("onebox-release unhold")
         assert waiting.wait(20) == LOCKED
-    assert b"an incident" in told
+    assert b"an incident" in output
     assert probe.live() == before
 
 
-def test_an_open_connection_of_a_key_that_is_taken_out_ends_at_its_next_request(
+def test_an_open_connection_of_a_removed_key_ends_at_its_next_request(
     probe: Probed, keyholder: Keyholder
 ) -> None:
-    probe.become()
+    probe.change()
     release, before = pack(probe.folder), probe.live()
     with keyholder.connected() as through:
-        request = ["ssh", *through, keyholder.at]
+        request = ["ssh", *through, keyholder.destination]
         assert keyholder.run(*request, "status probe").returncode == 0
         probe.server.run(f"cp -p {KEYS} /run/keys; sed -i s/SHA256:./SHA256:-/ {KEYS}")
         result = keyholder.run(*request, f"submit probe {release.digest}", given=release.content)
         assert result.returncode in {REFUSED, LOST}, result.stderr
-        # Those options would have ssh connect anew: it may not.
+        # Without the open connection ssh would reconnect, which ProxyCommand prevents.
         again = keyholder.run(*request, "-o", "ProxyCommand=false", "status probe")
         probe.server.run(f"cp -p /run/keys {KEYS}")
     assert again.returncode == LOST
@@ -498,19 +501,19 @@ def test_the_nightly_timer_runs_the_nightly_script(probe: Probed) -> None:
     server.run(
         "cat > '/opt/one box/.ci/nightly' && chmod 755 '/opt/one box/.ci/nightly'", given=nightly
     )
-    told = server.run("ONEBOX_INVENTORY=production.py sh '/opt/one box/.ci/nightly-timer'")
-    assert "onebox-nightly.timer" in told
+    output = server.run("ONEBOX_INVENTORY=production.py sh '/opt/one box/.ci/nightly-timer'")
+    assert "onebox-nightly.timer" in output
     server.run("systemd-analyze verify onebox-nightly.timer onebox-nightly.service")
     assert server.run("systemctl is-active onebox-nightly.timer") == "active"
     server.run("systemctl start onebox-nightly.service")
     assert server.run("cat /run/nightly") == "production.py"
 
 
-def test_a_key_that_is_taken_out_of_the_settings_is_let_in_no_more(
+def test_a_key_that_is_removed_from_the_settings_is_refused(
     probe: Probed, keyholder: Keyholder
 ) -> None:
     del probe.server.entry["deploy_keys"]
     result = probe.server.pyinfra("-y")
     assert result.returncode == 0, result.stderr
-    assert keyholder.ssh(keyholder.at, "status probe").returncode == LOST
+    assert keyholder.ssh(keyholder.destination, "status probe").returncode == LOST
     assert probe.server.run("ls /etc/sudoers.d/onebox-deploy", check=False) == ""

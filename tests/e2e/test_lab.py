@@ -50,13 +50,13 @@ class CommandLine:
             text=True,
         )
 
-    def tries(self, *args: str) -> tuple[int, str, str]:
+    def attempt(self, *args: str) -> tuple[int, str, str]:
         with self.begin(*args) as process:
             out, err = process.communicate(timeout=300)
         return process.returncode, out, err
 
     def __call__(self, *args: str) -> str:
-        status, out, err = self.tries(*args)
+        status, out, err = self.attempt(*args)
         assert status == 0, err
         return out
 
@@ -72,7 +72,7 @@ class CommandLine:
         return {row["name"]: row for row in answer["data"]}
 
     def traces(self) -> dict[str, set[str]]:
-        """Everything that a lab changes on a machine; of what others change too, only its part."""
+        """Return what labs change on a machine; of files and processes, only this lab's."""
         groups = [p for top in cgroup.hierarchies() for p, _, _ in os.walk(top)]
         loops = output("losetup", "--list", "--noheadings", "--output=BACK-FILE").splitlines()
         processes = output("ps", "-eo", "args").splitlines()
@@ -150,8 +150,8 @@ def copy(lab: CommandLine) -> Iterator[str]:
 
 
 @pytest.fixture
-def alone(lab: CommandLine) -> Iterator[int]:
-    """A process as on a machine without other labs: with its own network, mounts and /run."""
+def isolated(lab: CommandLine) -> Iterator[int]:
+    """A process with its own network, mounts and /run, as on a machine without other labs."""
     assert lab.lab.root.exists(), "without an uplink, the images have to be in the cache already"
     run = ROOTS / str(os.getpid()) / "run"
     (run / "systemd").mkdir(parents=True)
@@ -251,7 +251,7 @@ def use_the_internet(lab: CommandLine, host: str, address: str) -> None:
         assert "OK" in lab.ssh(host, f"{verify} {folder}/cert.pem")
 
 
-def test_a_host_comes_back_from_a_reboot(lab: CommandLine, host: str) -> None:
+def test_a_host_reboots(lab: CommandLine, host: str) -> None:
     before = lab.ssh(host, "cat /proc/sys/kernel/random/boot_id; touch /root/kept")
     lab("reboot", host)
     after = lab.ssh(host, "cat /proc/sys/kernel/random/boot_id; test -e /root/kept")
@@ -263,7 +263,7 @@ def test_a_host_is_switched_off_and_on(lab: CommandLine, host: str) -> None:
     lab.ssh(host, "touch /root/kept")
     lab("poweroff", host)
     assert lab.listed()[host]["state"] == "stopped"
-    status, _, error = lab.tries("ssh", host, "--", "true")
+    status, _, error = lab.attempt("ssh", host, "--", "true")
     assert (status, error) == (1, f"lab: {host} is not running. Start it: lab start {host}\n")
     lab("start", host)
     row = lab.listed()[host]
@@ -277,7 +277,7 @@ def test_limits_bind_and_show(lab: CommandLine, disk_host: str) -> None:
     assert lab.ssh(disk_host, "getconf _NPROCESSORS_ONLN").strip() == "1"
     assert lab.ssh(disk_host, "head -1 /proc/meminfo").split() == ["MemTotal:", "524288", "kB"]
     lab.ssh(disk_host, "python3 -c 'bytearray(200 << 20)'")
-    status, _, _ = lab.tries("ssh", disk_host, "--", "python3 -c 'bytearray(700 << 20)'")
+    status, _, _ = lab.attempt("ssh", disk_host, "--", "python3 -c 'bytearray(700 << 20)'")
     assert status in {137, 255}  # systemd ends the whole session of a killed process
     lab("reboot", disk_host)
     assert lab.ssh(disk_host, "nproc; grep -c 524288 /proc/meminfo").split() == ["1", "2"]
@@ -302,12 +302,12 @@ def test_the_power_may_be_cut_right_after_up(lab: CommandLine, disk_host: str) -
 
 
 def test_the_next_host_at_an_address_gets_its_hardware_address(lab: CommandLine) -> None:
-    seen = []
+    found = []
     for name in ("first", "second"):
         lab.up(name)
-        seen.append(lab.ssh(name, "hostname --all-ip-addresses; cat /sys/class/net/eth0/address"))
+        found.append(lab.ssh(name, "hostname --all-ip-addresses; cat /sys/class/net/eth0/address"))
         lab("down", name)
-    assert seen[0] == seen[1]  # or ARP caches point at the first one for 40 s
+    assert found[0] == found[1]  # or ARP caches point at the first one for 40 s
 
 
 @pytest.mark.parametrize("options", [[], ["--disk", "2G"]], ids=["overlay", "disk"])
@@ -332,10 +332,10 @@ def test_a_copy_starts_from_the_snapshots_state(
 
 def test_a_snapshot_in_use_is_not_forgotten(lab: CommandLine, saved: str, copy: str) -> None:
     lab("snapshot", "deb13", saved)
-    status, _, error = lab.tries("snapshot", "deb13", saved)
+    status, _, error = lab.attempt("snapshot", "deb13", saved)
     assert (status, f"Snapshot {saved!r} already exists." in error) == (1, True)
     lab.up(copy, "--from", saved)
-    status, _, error = lab.tries("forget", saved)
+    status, _, error = lab.attempt("forget", saved)
     assert (status, f"Snapshot {saved!r} is used by a host." in error) == (1, True)
 
 
@@ -349,16 +349,16 @@ def test_the_library_returns_what_the_command_line_prints(lab: CommandLine) -> N
     assert "newOrder" in httpx.get(found[0].acme_directory, verify=trust, trust_env=False).json()
 
 
-def test_a_name_is_used_once(lab: CommandLine) -> None:
-    status, _, error = lab.tries("up", "deb12")
+def test_a_name_in_use_is_refused(lab: CommandLine) -> None:
+    status, _, error = lab.attempt("up", "deb12")
     assert (status, error) == (
         1,
         "lab: Host 'deb12' already exists. Use another name, or remove it: lab down deb12\n",
     )
 
 
-def test_down_leaves_nothing(alone: int) -> None:
-    lab = fresh_lab("nothing", alone)
+def test_down_leaves_nothing(isolated: int) -> None:
+    lab = fresh_lab("nothing", isolated)
     before = lab.traces()
     lab.up("one", "--memory", "1G", "--cpus", "1", "--disk", "1G")
     lab("reboot", "one")
@@ -371,8 +371,8 @@ def test_down_leaves_nothing(alone: int) -> None:
     assert lab.traces() == before
 
 
-def test_the_last_of_several_labs_restores_forwarding(alone: int) -> None:
-    first, second = fresh_lab("first", alone), fresh_lab("second", alone)
+def test_the_last_of_several_labs_restores_forwarding(isolated: int) -> None:
+    first, second = fresh_lab("first", isolated), fresh_lab("second", isolated)
     before = first.traces()
     first.up("one")
     second.up("one")
@@ -407,9 +407,9 @@ def after_acme(lab: CommandLine) -> bool:
     "reached", [after_allocation, after_network, after_copying, after_boot, after_acme]
 )
 def test_leftovers_of_a_killed_up_are_swept_by_the_next(
-    alone: int, reached: Callable[[CommandLine], bool]
+    isolated: int, reached: Callable[[CommandLine], bool]
 ) -> None:
-    lab = fresh_lab("cut", alone)
+    lab = fresh_lab("cut", isolated)
     before = lab.traces()
     with lab.begin("up", "cut", "--disk", "1G", "--memory", "1G") as process:
         wait_for(lambda: reached(lab), every=0.0005)
@@ -420,8 +420,8 @@ def test_leftovers_of_a_killed_up_are_swept_by_the_next(
     assert lab.traces() == before
 
 
-def test_a_host_goes_with_its_owner(alone: int) -> None:
-    lab = fresh_lab("owned", alone)
+def test_a_host_is_removed_with_its_owner(isolated: int) -> None:
+    lab = fresh_lab("owned", isolated)
     before = lab.traces()
     with subprocess.Popen(["sleep", "60"]) as owner:
         lab("up", "owned", "--owner", str(owner.pid))
@@ -436,7 +436,7 @@ def test_a_host_that_does_not_boot_shows_its_console(lab: CommandLine) -> None:
     lab("poweroff", "broken")
     for init in ("usr/lib/systemd/systemd", "usr/sbin/init"):
         (lab.lab.hosts / "broken/root" / init).unlink()
-    status, _, error = lab.tries("start", "broken")
+    status, _, error = lab.attempt("start", "broken")
     assert status == 1
     assert "lab: broken stopped during its boot. Last lines of its console:\n" in error
     assert "execv(/usr/lib/systemd/systemd" in error

@@ -16,13 +16,13 @@ SEED = int(os.environ.get("ONEBOX_SEED", random.SystemRandom().randrange(10_000)
 
 
 def pytest_report_header() -> str:
-    """Print the seed that chose what is broken where."""
+    """Print the seed of the random choices."""
     return f"faults: ONEBOX_SEED={SEED}"
 
 
 @pytest.fixture(scope="session")
 def chance() -> random.Random:
-    """The source of every choice, so that a run can be had again."""
+    """The source of random choices, which makes a run repeatable."""
     return random.Random(SEED)  # noqa: S311 - not for secrets
 
 
@@ -36,5 +36,5 @@ def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def csv(tmp_path: Path) -> Path:
-    """Where a load writes its samples."""
+    """The file for a load's samples."""
     return tmp_path / "load.csv"

@@ -1,4 +1,4 @@
-"""A server that runs the probe: released good and bad, under load."""
+"""A server that runs the probe app: good and bad releases, load."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.load import Sample, read
 from operations.artifact import pack
 from tests.lab_server import PROJECT, Server
 
-# Asked without touching it: trying the lock would keep a deploy out.
+# Without taking the lock, which would block a deploy.
 LOCKED = "lslocks --noheadings --output PATH | grep -q onebox.lock"
 FREE = f"! {LOCKED}"
 PROBE = Path(__file__).resolve().parent / "probe"
@@ -31,14 +31,14 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Probed:
-    """The probe on a server, and its folder, which each release changes."""
+    """The probe on a server, and its source folder, which each release changes."""
 
     server: Server
     folder: Path
 
     @classmethod
     def on(cls, server: Server, folder: Path, **settings: object) -> Probed:
-        """Describe the probe as the only app of a server."""
+        """Make the probe the only app in a server's inventory."""
         source = folder / "probe"
         shutil.copytree(PROBE, source, ignore=shutil.ignore_patterns(".venv", "__pycache__"))
         server.entry["apps"] = [
@@ -60,25 +60,25 @@ class Probed:
         ]
         return cls(server, source)
 
-    def become(self, kind: str = "good") -> None:
-        """Make the next release another artifact, of this kind."""
+    def change(self, kind: str = "good") -> None:
+        """Change the source: the next release is another artifact, of this kind."""
         text = f"NUMBER = {next(_numbers)}\nKIND = {kind!r}\n"
         (self.folder / "probe/behaviour.py").write_text(text)
 
     def deploy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Deploy what the folder holds."""
+        """Deploy the source folder."""
         return self.server.pyinfra("-y", *arguments)
 
     def send(self) -> str:
-        """Send a new release's archive, and don't deploy it; return its digest."""
-        self.become()
+        """Upload a new release's archive without deploying it; return its digest."""
+        self.change()
         artifact = pack(self.folder)
         path = f"/var/lib/onebox/probe/incoming/{artifact.digest}.tar.gz"
         self.server.run(f"base64 -d > {path}", given=base64.b64encode(artifact.content).decode())
         return artifact.digest
 
-    def is_whole(self) -> bool:
-        """Tell whether the live release has each file as it is in the folder."""
+    def is_complete(self) -> bool:
+        """Return whether the live release's files equal the source folder's."""
         with tarfile.open(fileobj=BytesIO(gzip.decompress(pack(self.folder).content))) as archive:
             files = {m.name: archive.extractfile(m) for m in archive.getmembers()}
             sums = [f"{sha256(f.read()).hexdigest()}  {n}" for n, f in files.items() if f]
@@ -87,18 +87,18 @@ class Probed:
 
     def release(self, kind: str = "good") -> None:
         """Deploy a new release that must go live."""
-        self.become(kind)
+        self.change(kind)
         result = self.deploy()
         assert result.returncode == 0, result.stdout + result.stderr
 
     def status(self) -> dict[str, object]:
-        """Return what the server says of its releases."""
+        """Return the status that the server reports for the probe."""
         document = json.loads(self.server.run("onebox-release status probe --json"))
         data: dict[str, object] = document["data"]
         return data
 
     def live(self) -> str:
-        """Return the release that answers the public."""
+        """Return the release that answers public requests."""
         return self.server.request("GET", "/ready").headers["x-release"]
 
     def rows(self) -> set[str]:
@@ -106,23 +106,23 @@ class Probed:
         return set(self.sql("select key from rows").split())
 
     def sql(self, query: str) -> str:
-        """Return what a query prints, asked by the database's owner."""
+        """Run a query as the superuser `postgres`; return its output."""
         return self.server.run(f'cd /; runuser -u postgres -- psql -XqAt -d probe -c "{query}"')
 
     def log(self, start: float) -> list[tuple[float, str]]:
-        """Return what the on-host program wrote since a time: when, of the epoch, and what."""
+        """Return the log lines of onebox-release since a time, each with its Unix time."""
         journal = f"journalctl -t onebox-release --since @{int(start)} -o short-unix --no-pager -q"
         lines = (line.split(" ", 3) for line in self.server.run(journal).splitlines())
         return [(float(at), text) for at, _, _, text in lines]
 
     def since(self, start: float) -> list[str]:
-        """Return what the on-host program wrote since a time, each with the seconds since then."""
+        """Return the log lines of onebox-release since a time, each with the seconds since then."""
         return [f"{at - start:.1f} s  {text}" for at, text in self.log(start)]
 
     @contextmanager
     def rows_in_use(self) -> Iterator[None]:
-        """Keep the table locked against DDL, though not against the app, for five minutes at most:
-        on a busy machine a deploy comes to its migration late."""
+        """Lock the table against DDL, but not against the app, for at most five minutes: on a busy
+        machine a deploy reaches its migration late."""
         self.server.run(
             "cd /; systemd-run --quiet --unit=holder --uid=postgres psql -d probe -c"
             " 'begin; lock table rows in row exclusive mode; select pg_sleep(300)'"
@@ -133,8 +133,8 @@ class Probed:
         finally:
             self.server.run("systemctl stop holder 2>/dev/null", check=False)
 
-    def settled(self) -> None:
-        """Check that exactly one release serves, that it is whole, and that nothing is left."""
+    def assert_settled(self) -> None:
+        """Check that only the live release runs and serves, and that no unit has failed."""
         deadline = time.monotonic() + 60
         while (status := self.status())["deploying"] or len(status["up"]) > 1:  # type: ignore[arg-type]
             assert time.monotonic() < deadline, status
@@ -154,8 +154,8 @@ class Probed:
         posts: float = 50,
         resend: bool = False,
     ) -> Iterator[Traffic]:
-        """Send so many requests a second as long as the block runs. Where the block reloads nginx,
-        `resend` what was on its way over an idle connection, as browsers do."""
+        """Send `gets` and `posts` requests per second while the block runs. If it reloads nginx,
+        `resend` requests whose idle connection was closed, as browsers do."""
         traffic = Traffic(path)
         host = self.server.host
         options = {
@@ -169,7 +169,7 @@ class Probed:
         }
         arguments = [text for key, value in options.items() for text in (f"--{key}", value)]
         arguments += ["--resend"] if resend else []
-        # Clients have machines of their own: nothing that runs here keeps one from its request.
+        # Real clients have their own machines: other processes must not delay the load.
         command = ["nice", "-n", "-10", sys.executable, "-m", "bench.load", *arguments]
         process = subprocess.Popen(command, cwd=PROJECT)
         try:
@@ -184,24 +184,24 @@ class Probed:
 
 @dataclass
 class Traffic:
-    """What a load met, once it is over."""
+    """The samples of a load, once it has ended."""
 
     path: Path
     samples: list[Sample] = field(default_factory=list)
 
     @property
     def failures(self) -> list[Sample]:
-        """Return the requests that were not answered as a well app answers."""
+        """Return the failed requests."""
         return [sample for sample in self.samples if sample.failed]
 
     @property
     def resent(self) -> list[Sample]:
-        """Return the requests that were answered when they were sent again."""
+        """Return the requests that succeeded when sent again."""
         return [sample for sample in self.samples if sample.error and not sample.failed]
 
     @property
     def acknowledged(self) -> set[str]:
-        """Return the keys of the rows that the app said it had written."""
+        """Return the keys of the rows that the app acknowledged."""
         return {s.key for s in self.samples if s.method == "POST" and not s.failed}
 
     @property
@@ -209,6 +209,6 @@ class Traffic:
         """Return the releases that answered."""
         return {sample.release for sample in self.samples if sample.release}
 
-    def told(self) -> str:
+    def first_failures(self) -> str:
         """Return the first failures, for an assertion's message."""
         return "\n".join(map(str, self.failures[:10]))

@@ -1,4 +1,4 @@
-"""Whatever is killed, and wherever: a release serves, and the next deploy puts all straight."""
+"""Wherever a deploy is killed, a release serves, and the next deploy converges."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SAMPLE = 3  # `make soak-releases` kills at each point
 CONSENT = ("--data", "allow_incompatible=true")
 
 
-def reach(probe: Probed, point: str) -> None:
-    """Make the next release one whose deploy, with consent, comes by a point."""
-    probe.become("dies later" if point == "rolled back" else "good")
+def prepare(probe: Probed, point: str) -> None:
+    """Prepare a release whose deploy, with consent, reaches a fault point."""
+    probe.change("dies later" if point == "rolled back" else "good")
     probe.server.app["watch"] = 40 if point == "rolled back" else 2
     versions = probe.folder / "migrations/versions"
     before = f"r{len(list(versions.glob('*.py')))}"
@@ -36,31 +36,33 @@ def test_a_release_serves_wherever_the_switch_is_killed(
     for point in chance.sample(POINTS, SAMPLE):
         with probe.load(csv) as traffic:
             kill(probe, point)
-        # What dies by itself, to be put back, answers nothing for a moment.
-        assert not traffic.failures or point == "rolled back", f"{point}\n{traffic.told()}"
+        # A release that dies and is rolled back fails requests for a moment.
+        assert not traffic.failures or point == "rolled back", (
+            f"{point}\n{traffic.first_failures()}"
+        )
 
 
 def kill(probe: Probed, point: str) -> None:
     """Kill the switch at a point; the next deploy converges, and the one after changes nothing."""
     probe.server.run(f"echo kill {point} > /run/onebox-fault")
-    reach(probe, point)
+    prepare(probe, point)
     assert probe.deploy(*CONSENT).returncode != 0, point
     assert probe.server.run("cat /run/onebox-fault-reached") == point
-    probe.settled()
-    converges(probe, point)
+    probe.assert_settled()
+    assert_converges(probe, point)
 
 
-def converges(probe: Probed, point: str) -> None:
-    """Check that the next deploy, of good code, goes through, and the one after finds no work."""
+def assert_converges(probe: Probed, point: str) -> None:
+    """Check that the next deploy, of good code, succeeds, and the one after changes nothing."""
     if point == "rolled back":
-        reach(probe, "")
+        prepare(probe, "")
     again = probe.deploy(*CONSENT)
     assert again.returncode == 0, f"{point}: {again.stdout}{again.stderr}"
     assert probe.server.deploy()["success"] == [], point
-    probe.settled()
+    probe.assert_settled()
 
 
-def test_a_power_cut_in_the_switch_leaves_one_whole_release(
+def test_a_power_cut_in_the_switch_leaves_one_complete_release(
     copy: Callable[..., Server], tmp_path: Path, chance: random.Random
 ) -> None:
     probe = Probed.on(copy("12", "--disk", "6G"), tmp_path)
@@ -69,9 +71,9 @@ def test_a_power_cut_in_the_switch_leaves_one_whole_release(
 
 
 def power_cut(probe: Probed, point: str) -> None:
-    """Cut the power when a deploy reaches a point; check what is there after the boot."""
+    """Cut the power when a deploy reaches a point; check the state after the boot."""
     probe.server.run(f"echo hang {point} > /run/onebox-fault")
-    reach(probe, point)
+    prepare(probe, point)
     deployer = probe.server.start_deploy(*CONSENT)
     probe.server.wait_for(f"grep -qx '{point}' /run/onebox-fault-reached", 60)
     lab("poweroff", probe.server.host.name, "--hard")
@@ -79,26 +81,26 @@ def power_cut(probe: Probed, point: str) -> None:
     deployer.wait()
     lab("start", probe.server.host.name)
     probe.server.seconds_until_ready(30, "/ready")
-    probe.settled()
+    probe.assert_settled()
     empty = "find /srv/probe/releases/*/app -name '*.py' -size 0 ! -name __init__.py"
     assert probe.server.run(empty) == "", point
-    converges(probe, point)
+    assert_converges(probe, point)
 
 
 @pytest.mark.parametrize(("wait", "expected"), [("0", [0, 3]), ("120", [0, 0])])
 def test_of_two_deploys_at_once_one_waits(probe: Probed, wait: str, expected: list[int]) -> None:
-    probe.become()
+    probe.change()
     processes = [probe.server.start_deploy("--data", f"wait={wait}") for _ in range(2)]
     codes = sorted(process.wait(240) for process in processes)
     log = probe.server.inventory.with_suffix(".log").read_text()
     assert codes == expected, log
     assert "deploying to this server for" in log
     assert probe.server.deploy()["success"] == []
-    probe.settled()
+    probe.assert_settled()
 
 
-def test_a_hung_release_of_one_app_is_waited_for_by_its_own_deploys_alone(probe: Probed) -> None:
-    """What hangs in another app's unit holds no lock of the server's."""
+def test_a_hung_release_blocks_only_its_own_apps_deploys(probe: Probed) -> None:
+    """A hung release unit of another app holds no server-wide lock."""
     probe.server.run("systemd-run --quiet --unit=onebox-release-other sleep 120")
     try:
         probe.release()
@@ -106,7 +108,7 @@ def test_a_hung_release_of_one_app_is_waited_for_by_its_own_deploys_alone(probe:
         probe.server.run("systemctl stop onebox-release-other")
     probe.server.run("systemd-run --quiet --unit=onebox-release-probe sleep 120")
     try:
-        probe.become()
+        probe.change()
         result = probe.deploy("--data", "wait=3")
     finally:
         probe.server.run("systemctl stop onebox-release-probe")
@@ -116,8 +118,8 @@ def test_a_hung_release_of_one_app_is_waited_for_by_its_own_deploys_alone(probe:
     assert "Not released: probe" in output
 
 
-def test_the_lock_of_a_killed_deployer_is_free_soon_and_the_history_says_so(probe: Probed) -> None:
-    probe.become()
+def test_a_killed_deployers_lock_is_released_and_the_history_records_it(probe: Probed) -> None:
+    probe.change()
     process = probe.server.start_deploy()
     probe.server.wait_for(LOCKED, 20)
     process.kill()
@@ -127,11 +129,11 @@ def test_the_lock_of_a_killed_deployer_is_free_soon_and_the_history_says_so(prob
     assert last["result"] == "interrupted", last
     assert "interrupted" in probe.server.run("onebox-release status probe")
     assert "connection was lost" in probe.server.run("onebox-release history probe")
-    probe.settled()
+    probe.assert_settled()
     assert probe.deploy().returncode == 0
 
 
-def test_a_hold_keeps_deploys_away(probe: Probed) -> None:
+def test_a_hold_blocks_deploys(probe: Probed) -> None:
     probe.server.run("onebox-release hold 'moving the office'")
     try:
         result = probe.deploy()

@@ -1,4 +1,4 @@
-"""Deploys under load: no request fails, and a broken release never answers the public."""
+"""Deploys under load: no request fails, and a broken release never goes live."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_no_request_fails_over_three_deploys(probe: Probed, csv: Path) -> None:
             probe.release()
     assert len(traffic.samples) > 1000
     assert len(traffic.releases) == 4
-    assert not traffic.failures, traffic.told()
+    assert not traffic.failures, traffic.first_failures()
     assert traffic.acknowledged <= probe.rows()
 
 
-def test_an_altered_release_is_made_anew_and_no_request_fails(probe: Probed, csv: Path) -> None:
+def test_an_altered_release_is_rebuilt_and_no_request_fails(probe: Probed, csv: Path) -> None:
     before = probe.live()
     packages = "/srv/probe/current/venv/lib/*/site-packages"
     probe.server.run("echo '# edited' >> /srv/probe/current/app/probe/main.py")
@@ -51,16 +51,16 @@ def test_an_altered_release_is_made_anew_and_no_request_fails(probe: Probed, csv
     assert traffic.releases == {before, probe.live()}
     assert probe.live().split("-")[0] == before.split("-")[0]
     assert len(traffic.releases) == 2
-    assert not traffic.failures, traffic.told()
+    assert not traffic.failures, traffic.first_failures()
     assert before not in probe.status()["healthy"]  # type: ignore[operator]
     assert probe.server.deploy()["success"] == []
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_release_is_never_seen(probe: Probed, csv: Path, kind: str) -> None:
+def test_a_broken_release_never_goes_live(probe: Probed, csv: Path, kind: str) -> None:
     before = probe.live()
     with probe.load(csv) as traffic:
-        probe.become(kind)
+        probe.change(kind)
         result = probe.deploy()
     output = result.stdout + result.stderr
     assert result.returncode != 0
@@ -68,40 +68,40 @@ def test_a_broken_release_is_never_seen(probe: Probed, csv: Path, kind: str) -> 
     assert f"Release {before} still serves." in output
     assert "Traceback" not in output.split("Releases |")[0]
     assert traffic.releases == {before}
-    assert not traffic.failures, traffic.told()
-    probe.settled()
+    assert not traffic.failures, traffic.first_failures()
+    probe.assert_settled()
 
 
 @pytest.mark.parametrize(
-    ("sql", "told"),
+    ("sql", "message"),
     [
         ("insert into nowhere values (1)", 'relation "nowhere" does not exist'),
         ("alter table rows add column more int", "canceling statement due to lock timeout"),
     ],
     ids=["fails", "is blocked"],
 )
-def test_a_failing_migration_is_told_and_changes_nothing(
-    probe: Probed, csv: Path, sql: str, told: str
+def test_a_failing_migration_is_reported_and_changes_nothing(
+    probe: Probed, csv: Path, sql: str, message: str
 ) -> None:
     before = probe.live()
     revision = probe.folder / "migrations/versions/r2.py"
     revision.write_text(BAD_REVISION.format(name="r2", sql=sql))
     with probe.rows_in_use(), probe.load(csv) as traffic:
-        probe.become()
+        probe.change()
         result = probe.deploy()
     revision.unlink()
     output = result.stdout + result.stderr
     assert result.returncode != 0
     assert "The migration failed at revision r2." in output
     assert "The database is at r1." in output
-    assert told in output
+    assert message in output
     assert traffic.releases == {before}
-    assert not traffic.failures, traffic.told()
-    probe.settled()
+    assert not traffic.failures, traffic.first_failures()
+    probe.assert_settled()
 
 
 def test_restarting_in_place_would_have_failed_requests(probe: Probed, csv: Path) -> None:
-    """The control: the load does see what a deploy must avoid."""
+    """The control: the load detects the failures that a deploy must avoid."""
     release = probe.live()
     with probe.load(csv) as traffic:
         probe.server.run(

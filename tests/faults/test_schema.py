@@ -1,4 +1,4 @@
-"""A migration that the live release can't live with needs consent, and can't be gone back from."""
+"""An incompatible migration needs consent, and so does a rollback across it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def add(probe: Probed, name: str, before: str, *, compatible: bool) -> Path:
     return path
 
 
-def test_a_compatible_migration_can_be_gone_back_from(probe: Probed) -> None:
+def test_a_rollback_across_a_compatible_migration(probe: Probed) -> None:
     second = probe.live()
     probe.server.run("onebox-release rollback probe")
     assert probe.live() != second
@@ -46,37 +46,41 @@ def test_a_compatible_migration_can_be_gone_back_from(probe: Probed) -> None:
     assert probe.live() == second
 
 
-def test_one_that_is_not_needs_consent_and_is_dumped_first(probe: Probed) -> None:
+def test_an_incompatible_migration_needs_consent_and_is_preceded_by_a_dump(probe: Probed) -> None:
     before = probe.live()
     add(probe, "r3", "r2", compatible=False)
-    probe.become()
+    probe.change()
     refused = probe.deploy()
     assert refused.returncode != 0
-    told = refused.stdout + refused.stderr
-    assert "The live release may not run on the schema after r3." in told
-    assert "--data allow_incompatible=true" in told
+    output = refused.stdout + refused.stderr
+    assert "The live release may not run on the schema after r3." in output
+    assert "--data allow_incompatible=true" in output
     assert probe.live() == before
     assert probe.sql("select version_num from alembic_version") == "r2"
 
     agreed = probe.deploy("--data", "allow_incompatible=true")
-    told = agreed.stdout + agreed.stderr
-    assert agreed.returncode == 0, told
-    assert "AUTOMATIC ROLLBACK IS DISABLED" in told
+    output = agreed.stdout + agreed.stderr
+    assert agreed.returncode == 0, output
+    assert "AUTOMATIC ROLLBACK IS DISABLED" in output
     [dump] = probe.server.run("ls /var/lib/onebox/probe/dumps").split()
     listed = probe.server.run(f"pg_restore --list /var/lib/onebox/probe/dumps/{dump}")
     assert "TABLE DATA public rows" in listed
     assert "r3" not in listed
 
-    back = "onebox-release rollback probe"
-    assert "it has the later revisions r3" in probe.server.run(f"{back} 2>&1; echo $?", check=False)
-    assert probe.server.run(f"{back} >/dev/null 2>&1; echo $?") == "4"
+    rollback = "onebox-release rollback probe"
+    assert "it has the later revisions r3" in probe.server.run(
+        f"{rollback} 2>&1; echo $?", check=False
+    )
+    assert probe.server.run(f"{rollback} >/dev/null 2>&1; echo $?") == "4"
     after = probe.live()
-    probe.server.run(f"{back} --force")
+    probe.server.run(f"{rollback} --force")
     assert probe.live() != after
-    probe.settled()
+    probe.assert_settled()
 
 
-def test_a_layout_that_is_not_understood_runs_and_one_that_sleeps_is_stopped(probe: Probed) -> None:
+def test_an_unreadable_migration_layout_runs_and_a_migration_that_hangs_is_stopped(
+    probe: Probed,
+) -> None:
     ini = probe.folder / "alembic.ini"
     ini.write_text(ini.read_text().replace("\n", "\nrecursive_version_locations = true\n", 1))
     (probe.folder / "migrations/versions/2026").mkdir()
@@ -94,17 +98,17 @@ def test_a_layout_that_is_not_understood_runs_and_one_that_sleeps_is_stopped(pro
     before = probe.live()
     path = add(probe, "2026/r5", "r4", compatible=True)
     path.write_text(path.read_text().replace("create table r5 (id int)", "select pg_sleep(99)"))
-    probe.become()
+    probe.change()
     late = probe.deploy()
-    told = late.stdout + late.stderr
+    output = late.stdout + late.stderr
     assert late.returncode != 0
-    assert "The migration was stopped after 3 s (`migrate_timeout`)" in told
-    assert "at revision r5" in told
+    assert "The migration was stopped after 3 s (`migrate_timeout`)" in output
+    assert "at revision r5" in output
     assert probe.live() == before
 
 
 def submitted(probe: Probed) -> str:
-    """Release what the folder holds with the settings as they are; return what is told, and the
-    exit code."""
+    """Release the source folder with the server's current settings; return the output and the exit
+    code."""
     digest = probe.send()
     return probe.server.run(f"onebox-release deploy probe {digest} 2>&1; echo $?", check=False)

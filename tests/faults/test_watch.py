@@ -1,4 +1,4 @@
-"""A release that goes bad after the switch is put back by itself."""
+"""A release that fails after the switch is rolled back automatically."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from tests.faults.probed import Probed
     ("kind", "why"),
     [("fails later", "requests failed"), ("dies later", "died")],
 )
-def test_a_release_that_goes_bad_is_put_back(probe: Probed, csv: Path, kind: str, why: str) -> None:
+def test_a_release_that_fails_after_the_switch_is_rolled_back(
+    probe: Probed, csv: Path, kind: str, why: str
+) -> None:
     before = probe.live()
     probe.server.app["watch"] = 40
     with probe.load(csv) as traffic:
-        probe.become(kind)
+        probe.change(kind)
         result = probe.deploy()
     probe.server.app["watch"] = 2
     output = result.stdout + result.stderr
@@ -30,7 +32,7 @@ def test_a_release_that_goes_bad_is_put_back(probe: Probed, csv: Path, kind: str
     bad = traffic.releases - {before}
     assert len(bad) == 1
     assert {sample.release for sample in traffic.failures} <= bad | {""}
-    probe.settled()
+    probe.assert_settled()
 
 
 BREAKS = {
@@ -41,7 +43,9 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("how", BREAKS)
-def test_a_live_release_that_does_not_serve_is_told_and_replaced(probe: Probed, how: str) -> None:
+def test_a_live_release_that_does_not_serve_is_reported_and_replaced(
+    probe: Probed, how: str
+) -> None:
     before = probe.live()
     probe.server.run(BREAKS[how].format(release=before))
     probe.server.wait_for('onebox-release status probe --json | grep -q \'"health": "down\'', 20)
@@ -52,18 +56,18 @@ def test_a_live_release_that_does_not_serve_is_told_and_replaced(probe: Probed, 
     assert result.returncode == 0, result.stdout + result.stderr
     assert probe.live() not in {before, ""}
     assert probe.server.deploy()["success"] == []
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_a_first_release_whose_process_crashes_fails_and_the_next_may_be_slow(
     probe: Probed,
 ) -> None:
-    """A release whose folder is missing is as good as none. The one that follows takes longer than
-    `start_timeout` to start, and is at work: that is no failure."""
+    """A release whose folder is missing counts as none. The next one takes longer than
+    `start_timeout` to start, but uses the CPU: no failure."""
     probe.server.run("rm -rf $(realpath /srv/probe/current)")
     assert probe.status()["missing"]
-    probe.become("worker crashes")
-    probe.server.app["watch"] = 30  # for a first release 10 s, or twice what its start took
+    probe.change("worker crashes")
+    probe.server.app["watch"] = 30  # a first release: 10 s, or twice the time of its start
     result = probe.deploy()
     probe.server.app["watch"] = 2
     assert result.returncode != 0, result.stdout + result.stderr
@@ -72,11 +76,11 @@ def test_a_first_release_whose_process_crashes_fails_and_the_next_may_be_slow(
     assert "It stays live: there is no previous release to roll back to." in output
     assert probe.live() == probe.status()["live"]
     probe.release("slow start")
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_a_process_that_runs_alone_never_runs_twice(probe: Probed) -> None:
-    """Over the first deploy that says so, one more, and one that is rolled back by itself."""
+    """Across the deploy that sets `alone`, one more, and one that is rolled back."""
     settings = dict(probe.server.app)
     worker = {**settings["processes"][0], "alone": True}
     probe.server.app.update(processes=[worker], watch=4)
@@ -89,26 +93,26 @@ def test_a_process_that_runs_alone_never_runs_twice(probe: Probed) -> None:
         probe.release()
         probe.release()
         probe.server.app["watch"] = 40
-        probe.become("dies later")
+        probe.change("dies later")
         assert "Put back" in probe.deploy().stderr
     finally:
         probe.server.run("systemctl stop counter")
         probe.server.entry["apps"] = [settings]
-    seen = probe.server.run(f"sort {log} | uniq -c; rm {log}")
-    assert {line.split()[1] for line in seen.splitlines()} == {"0", "1"}, seen
-    probe.settled()
+    counts = probe.server.run(f"sort {log} | uniq -c; rm {log}")
+    assert {line.split()[1] for line in counts.splitlines()} == {"0", "1"}, counts
+    probe.assert_settled()
 
 
-def test_a_failed_deploy_leaves_the_live_release_all_that_it_runs_by(probe: Probed) -> None:
-    """Units, processes and the health path are the release's: a crash or a reboot after the deploy
-    that failed starts it as before, and going back is to its own."""
+def test_a_failed_deploy_changes_nothing_of_the_live_release(probe: Probed) -> None:
+    """Units, processes and the health path belong to a release: after a failed deploy, a crash or a
+    reboot starts it as before, and a rollback restores its own."""
     before, settings = probe.live(), dict(probe.server.app)
     extra = {"name": "extra", "command": "sleep 1000"}
     more = [*settings["processes"], extra]
     timers = [{"name": "tick", "command": "true", "schedule": "daily"}]
     changes = {"module": "probe.main:nothing", "processes": more, "timers": timers}
     probe.server.app.update(changes, health="/nowhere")
-    probe.become()
+    probe.change()
     result = probe.deploy()
     assert result.returncode != 0
     assert f"Release {before} still serves" in result.stdout + result.stderr
@@ -121,12 +125,12 @@ def test_a_failed_deploy_leaves_the_live_release_all_that_it_runs_by(probe: Prob
     assert running(probe)[2] == ["web", "worker", "extra"]
     probe.server.run("onebox-release rollback probe")
     assert running(probe) == (before, "ok", ["web", "worker"])
-    probe.settled()
+    probe.assert_settled()
     probe.server.entry["apps"] = [settings]
 
 
 def running(probe: Probed) -> tuple[str, object, list[str]]:
-    """Return the live release, its health, and its processes that are up."""
+    """Return the live release, its health, and its active processes."""
     status = probe.status()
     units: list[dict[str, str]] = status["units"]  # type: ignore[assignment]
     return probe.live(), status["health"], [u["process"] for u in units if u["state"] == "active"]

@@ -1,5 +1,5 @@
-"""The long tests. Each keeps its figures under bench/results/ and is skipped while they are fresh,
-so that an interrupted soak resumes."""
+"""The long tests. Each keeps its figures under bench/results/ and is skipped while they are fresh:
+an interrupted soak resumes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.faults.conftest import csv, probe
 from tests.faults.probed import Probed
 from tests.lab_server import Server
 
-__all__ = ["csv", "probe"]  # fixtures that the shorter tests have, too
+__all__ = ["csv", "probe"]  # fixtures of the fault tests
 SEED = int(os.environ.get("ONEBOX_SEED", "20261120"))
 
 
 @pytest.fixture
 def chance() -> random.Random:
-    """The source of every choice: the same each time, unless ONEBOX_SEED is set."""
+    """The source of random choices: the same each time, unless ONEBOX_SEED is set."""
     return random.Random(SEED)  # noqa: S311 - not for secrets
 
 
@@ -59,13 +59,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Note when a test begins, with the hosts that it makes."""
+    """Record when a test begins, before its hosts boot."""
     item.stash[BEGUN] = time.monotonic()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Note whether the test passed, apart from its fixtures."""
+    """Record whether the test passed, apart from its fixtures."""
     report = yield
     if report.when == "call":  # type: ignore[attr-defined]
         item.stash[PASSED] = report.passed  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""A private package index with a password, and packages to put into it."""
+"""A private package index with a password, and its packages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wheel(name: str, code: str) -> bytes:
 def index(
     address: str, user: str, password: str, wheels: dict[str, bytes], asked: Callable[[], None]
 ) -> Iterator[str]:
-    """Serve wheels to who knows the password; `asked` is called while one is on its way."""
+    """Serve wheels to clients with the password; call `asked` during each download."""
     known = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):

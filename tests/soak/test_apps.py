@@ -1,4 +1,4 @@
-"""`make soak-hand`: real applications of other people, as they come from PyPI; private packages."""
+"""`make soak-hand`: other people's applications from PyPI; private packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.soak import private
 
 SERVED_BY = ["gunicorn", "uvicorn-worker", "httptools", "uvloop"]
 ECHO = PROJECT / "tests/e2e/apps/echo"
-# Prints the files that have what is in /run/needle, and how many lines of the journal do.
+# Prints the files that contain a line of /run/needle, and the number of such journal lines.
 SEARCH = (
     "export LC_ALL=C; find / /run /tmp /dev/shm -xdev -type f -print0"
     " | xargs -0 grep -lsF -f /run/needle; journalctl --no-pager -a -o cat"
@@ -31,20 +31,20 @@ USER, PASSWORD = "deployer", "correct-horse-battery-staple"
 
 @dataclass(frozen=True)
 class Application:
-    """Somebody's application: what to install, the files around it, and how it is served."""
+    """An application: its packages, the files around it, and its settings."""
 
     name: str
     needs: list[str]
     settings: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
     locked: bool = False
-    """By a pyproject.toml and uv.lock, not a requirements.txt."""
+    """Whether pyproject.toml and uv.lock pin it, not requirements.txt."""
     path: str = "/"
     says: str = ""
-    """What its answer at `path` has in it."""
+    """A text in the response at `path`."""
 
     def write(self, folder: Path) -> None:
-        """Make the folder that a user of onebox would have."""
+        """Create the folder that a user of onebox would have."""
         for name, text in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
@@ -62,7 +62,7 @@ class Application:
 
 APPLICATIONS = [
     Application(
-        # FastAPI, made by a call with arguments; nothing of it is in the folder but its data.
+        # FastAPI from a factory with arguments; the folder has only its data.
         name="simple-index",
         needs=["simple-repository-server"],
         settings={
@@ -75,8 +75,8 @@ APPLICATIONS = [
         says="sample",
     ),
     Application(
-        # FastAPI with sync SQLAlchemy on PostgreSQL; Alembic's migrations lie in the package. It
-        # is from the days of older FastAPI and distutils.
+        # FastAPI with sync SQLAlchemy on PostgreSQL; Alembic's migrations are in the package. It
+        # needs an older FastAPI and distutils.
         name="quetz",
         needs=["quetz-server", "fastapi<0.116", "psycopg2-binary", "setuptools<81"],
         settings={
@@ -93,7 +93,7 @@ APPLICATIONS = [
         says="[]",
     ),
     Application(
-        # An ASGI framework of its own, threads and SQLite; its stylesheet is served by nginx.
+        # Its own ASGI framework, threads and SQLite; nginx serves its stylesheet.
         name="datasette",
         needs=["datasette"],
         settings={
@@ -156,7 +156,7 @@ def uv(folder: Path, *arguments: str, **environment: str) -> None:
 def box(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A bare server of each Debian, for one application after the other."""
+    """A bare server of each Debian, for all applications in turn."""
     name = f"apps{os.getpid()}-{request.param}"
     domains = [f"--domain={app.name}.apps.test" for app in APPLICATIONS]
     lab("up", name, "--debian", request.param, "--owner", str(os.getpid()), *domains)
@@ -165,7 +165,7 @@ def box(
     lab("down", name)
 
 
-def described(name: str, domain: str, source: Path, **settings: Any) -> dict[str, Any]:
+def app_settings(name: str, domain: str, source: Path, **settings: Any) -> dict[str, Any]:
     """Return an app's settings."""
     quick = {"web": {"workers": 1}, "settle": 1, "watch": 1}
     return {"name": name, "source": str(source), "domains": [domain], **quick, **settings}
@@ -182,7 +182,7 @@ def test_an_application_from_pypi(
     application.write(tmp_path)
     monkeypatch.setenv("QUETZ_QUETZ_SESSION_SECRET", "a1" * 32)
     domain = f"{application.name}.apps.test"
-    box.entry["apps"] = [described(application.name, domain, tmp_path, **application.settings)]
+    box.entry["apps"] = [app_settings(application.name, domain, tmp_path, **application.settings)]
     begin = time.monotonic()
     box.deploy()
     figures["seconds_first"] = round(time.monotonic() - begin, 1)
@@ -192,7 +192,7 @@ def test_an_application_from_pypi(
     for static in application.settings.get("static", []):
         answer = box.request("GET", f"{static['path']}/own.css", domain=domain)
         assert (answer.status_code, answer.headers["cache-control"]) == (200, "max-age=60")
-        assert "x-release" not in answer.headers, "the app was asked"
+        assert "x-release" not in answer.headers, "the app answered, not nginx"
     begin = time.monotonic()
     assert box.deploy()["success"] == []
     figures["seconds_nothing_to_do"] = round(time.monotonic() - begin, 1)
@@ -202,18 +202,18 @@ def test_an_application_from_pypi(
     )
     figures["mib"] = int(box.run(f"du -sm {environment} | cut -f1"))
     figures["versions"] = sorted(
-        box.run(f"ls {environment}lib/*/site-packages | grep dist-info | grep -i '{wanted}-'")
-        for wanted in [application.needs[0].split("[")[0].replace("-", "_")]
+        box.run(f"ls {environment}lib/*/site-packages | grep dist-info | grep -i '{package}-'")
+        for package in [application.needs[0].split("[")[0].replace("-", "_")]
     )
 
 
 @pytest.fixture
 def git_server(box: Server, tmp_path: Path) -> tuple[Path, Path, str]:
-    """A git server on the box, over SSH: a key that may read, the server's keys, its address."""
+    """A git server on the box, over SSH: a read-only key, known_hosts, its address."""
     key, known = tmp_path / "deploy_key", tmp_path / "known_hosts"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     address = box.host.address
-    plain = described("corp", "simple-index.apps.test", ECHO, module="echo:app", health="/")
+    plain = app_settings("corp", "simple-index.apps.test", ECHO, module="echo:app", health="/")
     box.entry["apps"] = [plain | {"database": "none", "packages": ["git"]}]
     box.deploy()
     box.run("useradd --create-home --shell /bin/sh git")
@@ -224,8 +224,8 @@ def git_server(box: Server, tmp_path: Path) -> tuple[Path, Path, str]:
     return key, known, f"ssh://git@{address}/home/git/corp-git.git"
 
 
-def committed(box: Server, folder: Path) -> str:
-    """Make a repository with a package on the git server; return its commit."""
+def commit_package(box: Server, folder: Path) -> str:
+    """Create a repository with a package on the git server; return its commit."""
     (folder / "corp_git").mkdir(parents=True)
     (folder / "corp_git/__init__.py").write_text('said = "from a private repository"\n')
     (folder / "pyproject.toml").write_text(
@@ -233,8 +233,8 @@ def committed(box: Server, folder: Path) -> str:
         '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
     )
     git = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@example.com"]
-    for words in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "One"]):
-        subprocess.run([*git, *words], check=True)
+    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "One"]):
+        subprocess.run([*git, *arguments], check=True)
     subprocess.run([*git, "bundle", "create", "-q", "all", "main"], check=True, cwd=folder)
     bundle = subprocess.run(["base64", str(folder / "all")], check=True, capture_output=True)
     box.run("base64 -d > /tmp/all.bundle", given=bundle.stdout.decode())
@@ -252,7 +252,7 @@ def test_private_packages_leave_no_credential(
 ) -> None:
     """A wheel from an index with a password, and a package from a repository with a deploy key."""
     key, known, repository = git_server
-    commit = committed(box, tmp_path / "corp-git")
+    commit = commit_package(box, tmp_path / "corp-git")
     folder = tmp_path / "app"
     folder.mkdir()
     shutil.copy(ECHO / "echo.py", folder)
@@ -260,11 +260,11 @@ def test_private_packages_leave_no_credential(
         file.write("\nimport corp_git, corp_index  # noqa\n")
     gateway = box.host.address.rpartition(".")[0] + ".1"
     wheels = {"corp_index": private.wheel("corp_index", "said = 'from a private index'\n")}
-    seen: list[str] = []
-    look = "ps -eo args; for u in nobody corp; do runuser -u $u -- cat /proc/[0-9]*/environ; done"
+    observed: list[str] = []
+    ps = "ps -eo args; for u in nobody corp; do runuser -u $u -- cat /proc/[0-9]*/environ; done"
 
     def asked() -> None:
-        seen.append(box.run(f"{look} 2>/dev/null", check=False))
+        observed.append(box.run(f"{ps} 2>/dev/null", check=False))
 
     with private.index(gateway, USER, PASSWORD, wheels, asked) as address:
         (folder / "pyproject.toml").write_text(
@@ -281,7 +281,7 @@ def test_private_packages_leave_no_credential(
             UV_INDEX_CORP_PASSWORD=PASSWORD,
             GIT_SSH_COMMAND=f"ssh -i {key} -o IdentitiesOnly=yes -o UserKnownHostsFile={known}",
         )
-        app = described("corp", "simple-index.apps.test", folder, module="echo:app", health="/")
+        app = app_settings("corp", "simple-index.apps.test", folder, module="echo:app", health="/")
         app |= {"database": "none", "build": True, "packages": ["git"]}
         box.entry["apps"] = [app]
 
@@ -300,25 +300,25 @@ def test_private_packages_leave_no_credential(
         assert "401" in wrong.stdout + wrong.stderr
         assert PASSWORD not in wrong.stdout + wrong.stderr
 
-        seen.clear()
+        observed.clear()
         monkeypatch.setenv("CORP_UV_INDEX_CORP_PASSWORD", PASSWORD)
         right = box.pyinfra("-y", "-vvv", "--debug")
-        told = right.stdout + right.stderr
-        assert right.returncode == 0, told[-5000:]
-    assert box.deploy()["success"] == [], "and neither is needed again"
+        output = right.stdout + right.stderr
+        assert right.returncode == 0, output[-5000:]
+    assert box.deploy()["success"] == [], "neither credential is needed again"
     code = "import corp_git, corp_index; print(corp_git.said, corp_index.said)"
-    said = box.run(f"/srv/corp/current/venv/bin/python -c '{code}'")
-    assert said == "from a private repository from a private index"
+    printed = box.run(f"/srv/corp/current/venv/bin/python -c '{code}'")
+    assert printed == "from a private repository from a private index"
 
-    processes = "\n".join(seen)
-    assert "uv sync" in processes, "it was looked at while uv ran"
+    processes = "\n".join(observed)
+    assert "uv sync" in processes, "uv ran while processes were listed"
     encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     for secret in (PASSWORD, encoded, *key.read_text().splitlines()[3:5]):
         assert secret not in processes
-        assert secret not in told
+        assert secret not in output
         box.run("cat > /run/needle", given=secret)
         assert box.run(SEARCH, check=False).split() == ["/run/needle", "0"]
-    # The search finds what is there: a word of the package, one of the journal.
+    # The control: the search finds a text of the package, and one of the journal.
     box.run("cat > /run/needle", given="from a private index\nInstalling the packages")
     found = box.run(f"{SEARCH}; rm /run/needle", check=False).split()
     assert any(path.endswith("/corp_index.py") for path in found)

@@ -1,4 +1,4 @@
-"""`make soak-edge`: what clients that nobody trusts can do to nginx and the app behind it."""
+"""`make soak-edge`: what untrusted clients can do to nginx and the app behind it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from bench import load
 from tests import smuggling, wire
-from tests.e2e.test_7_apps import described
+from tests.e2e.test_7_apps import app_settings
 from tests.lab_server import PROJECT, Server
 
 DEBIANS = ("12", "13")
@@ -27,22 +27,24 @@ DEBIANS = ("12", "13")
 def servers(
     copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Server]:
-    """Makes a host of a Debian that serves the app which tells what reaches it; once each."""
-    made: dict[str, Server] = {}
+    """Makes one host of each Debian that serves the echo app, which lists its requests."""
+    deployed: dict[str, Server] = {}
 
     def server(debian: str) -> Server:
-        if debian not in made:
-            made[debian] = server = copy(debian)
+        if debian not in deployed:
+            deployed[debian] = server = copy(debian)
             folder: Path = tmp_path_factory.mktemp("apps") / "one"
-            server.entry["apps"] = [described("one", folder, server, database="none", secrets=[])]
+            server.entry["apps"] = [
+                app_settings("one", folder, server, database="none", secrets=[])
+            ]
             server.deploy()
-        return made[debian]
+        return deployed[debian]
 
     return server
 
 
 def domain(server: Server) -> str:
-    """Return where the app is."""
+    """Return the app's domain."""
     return str(server.app["domains"][0])
 
 
@@ -64,12 +66,12 @@ def test_no_request_is_hidden_in_another(
 
 
 def used(server: Server, *folders: str) -> int:
-    """Return the bytes that folders take."""
+    """Return the bytes that folders use."""
     return int(server.run(f"du -bsc {' '.join(folders)} | tail -n 1 | cut -f1"))
 
 
 def spooled(server: Server) -> list[int]:
-    """Return the sizes of the files where nginx keeps bodies: they have no name any more."""
+    """Return the sizes of nginx's temporary files for bodies, which are deleted but open."""
     listed = server.run(
         "for pid in $(pgrep -f 'nginx: worker'); do"
         " find /proc/$pid/fd -lname '/var/lib/nginx/*' -exec stat -L -c %s {} +; done; true"
@@ -81,7 +83,7 @@ def spooled(server: Server) -> list[int]:
 def test_a_flood_gives_nobody_else_a_502(
     servers: Callable[[str], Server], figures: dict[str, Any], *, reset: bool
 ) -> None:
-    """Two connections of one address, for 10 s; somebody at another address asks meanwhile."""
+    """Two connections from one address for 10 s; a client at another address sends requests."""
     server = servers("12")
     seconds: list[float] = []
     before = used(server, "/var/log/nginx")
@@ -91,7 +93,7 @@ def test_a_flood_gives_nobody_else_a_502(
     ):
         for _ in range(40):
             begin = time.monotonic()
-            answer = wire.ask(server.host.address6, server, domain(server), "/other")
+            answer = wire.get(server.host.address6, server, domain(server), "/other")
             assert answer.status_code == httpx.codes.OK
             seconds.append(time.monotonic() - begin)
             time.sleep(0.1)
@@ -145,7 +147,7 @@ def test_a_stall_turns_no_steady_client_into_a_flood(
     samples = load.read(csv)
     figures["statuses"] = dict(Counter(sample.status for sample in samples))
     figures["slowest"] = round(max(sample.seconds for sample in samples), 1)
-    assert figures["slowest"] > 2.5, "it did not stand still"
+    assert figures["slowest"] > 2.5, "the app did not stall"
     assert set(figures["statuses"]) <= {200, 201}
 
 
@@ -191,7 +193,7 @@ def test_an_ipv6_network_is_one_client(
 def test_long_headers_fill_no_disk(
     servers: Callable[[str], Server], figures: dict[str, Any]
 ) -> None:
-    """21 kB a request, most of it bytes that take four in a log, for 10 s."""
+    """21 kB per request for 10 s, mostly bytes that take four in a log."""
     server = servers("12")
     odd = "\r\n".join(f"{n}: {chr(255) * 7000}" for n in ("Referer", "User-Agent"))
     asked = f"GET /?{'x' * 7000} HTTP/1.1\r\nHost: {domain(server)}\r\n{odd}\r\n\r\n"
@@ -227,7 +229,7 @@ def test_stalled_uploads_fill_no_disk(
         time.sleep(1)
         files = spooled(server)
         figures["files"], figures["bytes"] = len(files), sum(files)
-        answer = wire.ask(server.host.address6, server, domain(server), "/other")
+        answer = wire.get(server.host.address6, server, domain(server), "/other")
     assert 0 < len(files) <= 32
     assert sum(files) <= 32 * 1_100_000
     assert answer.status_code == httpx.codes.OK
@@ -244,6 +246,6 @@ def test_slow_downloads_fill_no_disk(
             connection.sendall(head)
         time.sleep(5)
         figures["files"] = len(spooled(server))
-        answer = wire.ask(server.host.address6, server, domain(server), "/other")
+        answer = wire.get(server.host.address6, server, domain(server), "/other")
     assert answer.status_code == httpx.codes.OK
     assert figures["files"] == 0

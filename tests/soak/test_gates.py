@@ -1,4 +1,4 @@
-"""`make soak-unattended`: a month of nights, each gate broken, a job killed at ten points."""
+"""`make soak-unattended`: 30 nightly deploys, each gate broken, a job killed at ten points."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ JOBS = ("check", "app", "host", "staging", "production")
 NIGHTS, KILLS = 30, 10
 A_MONTH_AHEAD = "faketime -f +30d"
 MARK = "/run/marked"
-# The database writes at its own pace, and the app's worker into it; what is asked is logged; the
-# checks take notes of each round.
+# The database and the app's worker write at any time; requests are logged; monitoring stores its
+# state each round.
 WRITTEN = (
     f"find / -xdev -newer {MARK} -type f ! -path '/var/log/*' ! -path '/proc/*' ! -path '/sys/*'"
     " ! -path '/run/*' ! -path '/var/lib/postgresql/*' ! -path '/tmp/*'"
@@ -47,11 +47,13 @@ BREAKS = {
         "host", "templates/etc/onebox/nginx/nginx.conf.j2", "\nno_such;\n", "no_such"
     ),
 }  # fmt: skip
-ONE_HOST = "-x -k 'test_a_name_is_used_once or test_the_first_deploy_ends_at_the_apps_address'"
+ONE_HOST = (
+    "-x -k 'test_a_name_in_use_is_refused or test_the_first_deploy_serves_the_app_over_https'"
+)
 
 
 @pytest.fixture(scope="module")
-def unwatched(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
+def production(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
     """The probe in production, deployed once and verified."""
     probed = Probed.on(copy("13"), tmp_path_factory.mktemp("unwatched"))
     probed.server.entry["environment"] = "production"
@@ -62,7 +64,7 @@ def unwatched(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFact
 
 
 def night(server: Server, clock: str = "") -> subprocess.CompletedProcess[str]:
-    """Deploy as the job would, with this clock."""
+    """Deploy like the nightly job, with this clock."""
     command = f"{clock} {sys.executable} -m fabric deploy"
     return subprocess.run(
         ["bash", "-c", command],
@@ -76,11 +78,11 @@ def night(server: Server, clock: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_30_nights_touch_nothing_and_one_changed_line_is_one_release(
-    unwatched: Probed, figures: dict[str, Any]
+def test_30_nights_change_nothing_and_one_changed_line_is_one_release(
+    production: Probed, figures: dict[str, Any]
 ) -> None:
-    server = unwatched.server
-    before, started, history = unwatched.live(), server.run(STARTED), entries(server)
+    server = production.server
+    before, started, history = production.live(), server.run(STARTED), entries(server)
     server.run(f"touch {MARK}; sleep 1.1")
     seconds = []
     for _ in range(NIGHTS):
@@ -91,9 +93,9 @@ def test_30_nights_touch_nothing_and_one_changed_line_is_one_release(
         assert "- nothing was changed" in result.stdout
     written = server.run(WRITTEN).splitlines()
     assert server.run(STARTED) == started
-    assert (unwatched.live(), entries(server)) == (before, history)
+    assert (production.live(), entries(server)) == (before, history)
     assert written == []
-    unwatched.become()
+    production.change()
     result = night(server)
     changed = [line for line in result.stdout.splitlines() if line.startswith("- changed: ")]
     assert changed == ["- changed: Releases | Release probe"]
@@ -101,17 +103,17 @@ def test_30_nights_touch_nothing_and_one_changed_line_is_one_release(
     figures |= {"nights": NIGHTS, "changes": 0, "restarts": 0, "written": 0, "seconds": seconds}
 
 
-def test_a_job_whose_clock_is_wrong_is_refused(unwatched: Probed, figures: dict[str, Any]) -> None:
-    """Server and job have one clock in the lab, so that a night can't be moved for both; and a job
-    whose clock is a month ahead judges certificates wrongly."""
+def test_a_job_whose_clock_is_wrong_is_refused(production: Probed, figures: dict[str, Any]) -> None:
+    """Lab host and job share one clock, so the lab can't simulate a night for both; and a job whose
+    clock is a month ahead judges certificates wrongly."""
     if not shutil.which("faketime"):
         pytest.fail("This test needs faketime: apt-get install faketime")
-    before = entries(unwatched.server)
-    result = night(unwatched.server, A_MONTH_AHEAD)
-    told = result.stdout + result.stderr
-    assert result.returncode == 4, told
-    assert "correct this machine's clock" in told
-    assert entries(unwatched.server) == before
+    before = entries(production.server)
+    result = night(production.server, A_MONTH_AHEAD)
+    output = result.stdout + result.stderr
+    assert result.returncode == 4, output
+    assert "correct this machine's clock" in output
+    assert entries(production.server) == before
     figures["exit_code"] = result.returncode
 
 
@@ -122,22 +124,21 @@ def entries(server: Server) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("gate", BREAKS)
 def test_a_broken_gate_lets_nothing_through(
-    unwatched: Probed, tmp_path: Path, figures: dict[str, Any], gate: str
+    production: Probed, tmp_path: Path, figures: dict[str, Any], gate: str
 ) -> None:
-    job, file, more, told = BREAKS[gate]
-    runner = runner_for(unwatched.server, tmp_path)
+    job, file, more, message = BREAKS[gate]
+    runner = runner_for(production.server, tmp_path)
     with (runner.folder / file).open("a") as text:
         text.write(more)
-    before = unwatched.live()
-    assert where_it_stops(runner) == job, runner.output[-3000:]
-    assert told in runner.output
-    assert unwatched.live() == before
-    figures |= {"stopped_by": job, "told": told}
+    before = production.live()
+    assert failing_job(runner) == job, runner.output[-3000:]
+    assert message in runner.output
+    assert production.live() == before
+    figures |= {"stopped_by": job, "told": message}
 
 
-def where_it_stops(runner: Runner) -> str:
-    """Run the jobs in their order, the one on lab hosts for a few tests; return the first that
-    fails."""
+def failing_job(runner: Runner) -> str:
+    """Run the jobs in order, with only a few tests on lab hosts; return the first that fails."""
     for name in JOBS:
         runner.environment["PYTEST_ADDOPTS"] = ONE_HOST if name == "host" else ""
         if runner.job(name):
@@ -145,16 +146,16 @@ def where_it_stops(runner: Runner) -> str:
     return "none"
 
 
-def test_a_job_killed_at_ten_points_strands_nothing(
-    unwatched: Probed, chance: random.Random, figures: dict[str, Any]
+def test_a_job_killed_at_ten_points_leaves_nothing_behind(
+    production: Probed, chance: random.Random, figures: dict[str, Any]
 ) -> None:
-    server, killed = unwatched.server, []
-    unwatched.become()
+    server, killed = production.server, []
+    production.change()
     begin = time.monotonic()
     assert fab(server, "deploy").returncode == 0
     whole = time.monotonic() - begin
     for number in range(KILLS):
-        unwatched.become()
+        production.change()
         moment = whole * (number + chance.random()) / KILLS
         job = subprocess.Popen(
             [sys.executable, "-m", "fabric", "deploy"],
@@ -169,8 +170,8 @@ def test_a_job_killed_at_ten_points_strands_nothing(
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
         server.wait_for(FREE, 10)
-        unwatched.settled()
-        result = fab(server, "deploy", "--digest", pack(unwatched.folder).digest)
+        production.assert_settled()
+        result = fab(server, "deploy", "--digest", pack(production.folder).digest)
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
         killed.append(round(moment, 1))
     figures |= {"whole_s": round(whole, 1), "killed_at_s": killed, "stranded": 0}

@@ -1,4 +1,4 @@
-"""`make soak-hand`: what the limits must let pass, with the share of an app on a 1 GiB server."""
+"""`make soak-hand`: loads that the limits must allow, with an app's share of a 1 GiB server."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import pytest
 from operations.machine import Machine
 from tasks.limits import for_apps
 from tests import wire
-from tests.e2e.test_7_apps import BIND_LIMITS, ECHO, described
+from tests.e2e.test_7_apps import BIND_LIMITS, ECHO, app_settings
 from tests.keyholder import UV
 from tests.lab_server import LONG, Server, local
 
 SMALL = Machine(debian="12", cores=1, memory=1024, ipv6=True, ssh_ports=(22,))
 HELD = "\nimport numpy\n\nHELD = numpy.ones(90 << 17)  # 90 MiB\n"
 ROWS = 1_000_000
-ROW = "x" * 1040  # with the number and the index a little over 1 GiB
+ROW = "x" * 1040  # with number and index slightly over 1 GiB
 WRITE = f"import sys\nfor n in range({ROWS}): sys.stdout.write(f'{{n}}\\t{ROW}\\n')"
 PSQL = "psql -X -v ON_ERROR_STOP=1 -h /run/postgresql -d one"
 
@@ -41,7 +41,7 @@ def numpy(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
     project.write_text(project.read_text().replace("dependencies = [", 'dependencies = ["numpy", '))
     subprocess.run([UV, "lock", "--quiet"], cwd=folder, check=True)
     server.entry["apps"] = [
-        described(
+        app_settings(
             "one", folder, server, secrets=[], start_timeout=60,
             web={}, resources={"memory": for_apps(SMALL)},
         )
@@ -51,19 +51,19 @@ def numpy(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
 
 
 def ssh(server: Server, command: str) -> list[str]:
-    """Return the command that runs another on the server, as root."""
+    """Return the ssh command that runs `command` on the server as root."""
     return ["ssh", "-F", str(server.host.ssh_config), server.host.name, command]
 
 
-def long(server: Server, command: str) -> str:
-    """Return what a command prints that takes minutes."""
+def run_long(server: Server, command: str) -> str:
+    """Run a command that takes minutes; return its output."""
     result = local(ssh(server, command), LONG)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout.strip()
 
 
 def events(server: Server) -> str:
-    """Return how often the app's share of memory was reached, and who was killed for it."""
+    """Return the OOM counters and the peak usage of the app's memory cgroup."""
     return server.run(
         "cat /sys/fs/cgroup/memory/onebox.slice/onebox-one.slice/memory.oom_control"
         " /sys/fs/cgroup/memory/onebox.slice/onebox-one.slice/memory.max_usage_in_bytes | xargs"
@@ -71,7 +71,7 @@ def events(server: Server) -> str:
 
 
 def test_numpy_workers_of_90_mb_are_not_limited(numpy: Server, figures: dict[str, Any]) -> None:
-    """Through five switches, in which two releases are up."""
+    """Through five switches, during which two releases run."""
     domain = str(numpy.app["domains"][0])
     statuses, seconds = [], []
     for _ in range(5):
@@ -82,7 +82,7 @@ def test_numpy_workers_of_90_mb_are_not_limited(numpy: Server, figures: dict[str
         )
         while switch.poll() is None:
             begin = time.monotonic()
-            statuses.append(wire.ask(numpy.host.address6, numpy, domain, "/").status_code)
+            statuses.append(wire.get(numpy.host.address6, numpy, domain, "/").status_code)
             seconds.append(time.monotonic() - begin)
             time.sleep(0.02)
         assert switch.returncode == 0
@@ -96,16 +96,16 @@ def test_numpy_workers_of_90_mb_are_not_limited(numpy: Server, figures: dict[str
 
 
 def test_an_import_of_a_gigabyte_is_not_limited(numpy: Server, figures: dict[str, Any]) -> None:
-    """By the app, in its sandbox; with an index, which is sorted in temporary files."""
+    """By the app, in its sandbox; with an index, which PostgreSQL sorts in temporary files."""
     owner = f"runuser -u one-migrate -- {PSQL} -c"
     numpy.run(f"{owner} 'create table big (n int, t text); grant all on big to one'")
     copy = f"python3 -c {shlex.quote(WRITE)} | {PSQL} -c 'copy big from stdin'"
     begin = time.monotonic()
     run = f"onebox-release run one {shlex.quote(copy)}"
-    assert long(numpy, run) == f"COPY {ROWS}"
+    assert run_long(numpy, run) == f"COPY {ROWS}"
     figures["copy_seconds"] = round(time.monotonic() - begin, 1)
     begin = time.monotonic()
-    long(numpy, f"{owner} 'create index on big (n, t)'")
+    run_long(numpy, f"{owner} 'create index on big (n, t)'")
     figures["index_seconds"] = round(time.monotonic() - begin, 1)
     figures["table_bytes"] = int(
         numpy.run(f"{PSQL.replace('psql', 'runuser -u postgres -- psql -qAt')}"

@@ -1,4 +1,4 @@
-"""`make soak-keys`: hostile packages and build hooks, over a real deploy key."""
+"""`make soak-keys`: hostile packages and build hooks, over a restricted deploy key."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from tests.faults.probed import Probed
-from tests.hostile_index import SDIST, WHEEL, Index, made, sdist, served, wheel
+from tests.hostile_index import SDIST, WHEEL, Index, archive_of, sdist, serve, wheel
 from tests.keyholder import Keyholder
 from tests.lab_server import Server
 
-WHO = "/tmp/who"  # noqa: S108 - on the server
+RAN_AS = "/tmp/who"  # noqa: S108 - on the server
 SETTINGS = "/etc/onebox/probe.json"
-RUN = f"import os; os.system('id -un >> {WHO}')\n"
+RUN = f"import os; os.system('id -un >> {RAN_AS}')\n"
 DEEP = "/".join(["d"] * 1500)
-# Of a wheel: what is tried, and whether uv installs it, harmless then.
+# Hostile wheels, and whether uv installs each, then without harm; None: either.
 WHEELS: dict[str, tuple[Callable[[], bytes], bool | None]] = {
     "a .pth file": (lambda: wheel({"evil.pth": RUN}), True),
     "sitecustomize": (lambda: wheel({"sitecustomize.py": RUN, "usercustomize.py": RUN}), True),
@@ -75,33 +75,35 @@ def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def keyholder(probe: Probed) -> Keyholder:
-    """Somebody with a key for the probe."""
+    """A restricted deploy key for the probe."""
     keyholder = Keyholder.of(probe.server, probe.folder.parent)
     keys = [{"key": keyholder.public, "apps": ["probe"]}]
     probe.server.entry |= {"deploy_keys": keys}
     probe.release()
-    probe.server.run(f"install -m 666 /dev/null {WHO}")
+    probe.server.run(f"install -m 666 /dev/null {RAN_AS}")
     return keyholder
 
 
 @pytest.fixture(scope="module")
 def index(probe: Probed) -> Iterator[Index]:
     """An index that the server trusts."""
-    with served(probe.server, probe.folder.parent) as index:
+    with serve(probe.server, probe.folder.parent) as index:
         yield index
 
 
-def tried(probe: Probed, keyholder: Keyholder, index: Index, *names: str, **lock: Any) -> bytes:
-    """Submit what is locked to files of the index; see that nothing came of it."""
+def submit_and_check(
+    probe: Probed, keyholder: Keyholder, index: Index, *names: str, **lock: Any
+) -> bytes:
+    """Submit a project locked to files of the index; check that it reached nothing."""
     before = probe.live()
-    result = keyholder.submit(made(index.lock(*names, **lock)))
-    told = result.stdout + result.stderr
-    assert result.returncode in {1, 4}, told
-    assert b"Traceback" not in told
-    assert b"\x1b" not in told
-    assert b"root:" not in told
+    result = keyholder.submit(archive_of(index.lock(*names, **lock)))
+    output = result.stdout + result.stderr
+    assert result.returncode in {1, 4}, output
+    assert b"Traceback" not in output
+    assert b"\x1b" not in output
+    assert b"root:" not in output
     server = probe.server
-    assert "root" not in server.run(f"cat {WHO}").split()
+    assert "root" not in server.run(f"cat {RAN_AS}").split()
     assert server.run("pgrep -u probe-build", check=False) == ""
     assert server.run("ls /etc/planted /usr/bin/planted /run/onebox-build-*", check=False) == ""
     assert server.run("find /srv /var/cache/onebox -xdev -perm /6000") == ""
@@ -111,44 +113,44 @@ def tried(probe: Probed, keyholder: Keyholder, index: Index, *names: str, **lock
         server.run("find /srv/probe/venvs -xdev -type l -lname '/*' ! -lname '/usr/bin/py*'") == ""
     )
     assert probe.live() == before
-    return told
+    return output
 
 
 @pytest.mark.parametrize("what", WHEELS)
-def test_a_wheel_gets_at_nothing(
+def test_a_wheel_reaches_nothing(
     probe: Probed, keyholder: Keyholder, index: Index, what: str
 ) -> None:
     make, installs = WHEELS[what]
     index.files[WHEEL] = make()
-    told = tried(probe, keyholder, index, WHEEL)
-    failed = b"could not be installed" in told or b"environment is not accepted" in told
-    assert installs is None or failed != installs, told
+    output = submit_and_check(probe, keyholder, index, WHEEL)
+    failed = b"could not be installed" in output or b"environment is not accepted" in output
+    assert installs is None or failed != installs, output
 
 
 @pytest.mark.parametrize("what", HOOKS)
-def test_a_build_hook_gets_at_nothing(
+def test_a_build_hook_reaches_nothing(
     probe: Probed, keyholder: Keyholder, index: Index, what: str
 ) -> None:
-    """A deploy key is none for an app that builds; here the server's own settings say so."""
+    """Deploy keys are not allowed for an app with `build`: the test edits the server's settings."""
     probe.server.run(f'sed -i \'s/"build": false/"build": true/\' {SETTINGS}')
     index.files[SDIST] = sdist(BEGIN + HOOKS[what])
-    tried(probe, keyholder, index, SDIST)
+    submit_and_check(probe, keyholder, index, SDIST)
     probe.server.run(f'sed -i \'s/"build": true/"build": false/\' {SETTINGS}')
     probe.server.run("rm -rf /var/cache/onebox/build/probe")  # too deep for the lab to remove
 
 
 @pytest.mark.parametrize("to", ["file:///etc/shadow", "http://169.254.169.254/x.whl", "//[::1]/x"])
-def test_an_index_sends_nobody_to_the_servers_own(
+def test_an_index_cannot_redirect_to_the_servers_own_files_and_addresses(
     probe: Probed, keyholder: Keyholder, index: Index, to: str
 ) -> None:
     index.files[WHEEL] = wheel()
     index.redirects[WHEEL] = to
-    told = tried(probe, keyholder, index, WHEEL)
+    output = submit_and_check(probe, keyholder, index, WHEEL)
     index.redirects.clear()
-    assert b"could not be installed" in told
+    assert b"could not be installed" in output
 
 
-def test_a_hash_is_kept_to(probe: Probed, keyholder: Keyholder, index: Index) -> None:
+def test_a_wrong_hash_is_refused(probe: Probed, keyholder: Keyholder, index: Index) -> None:
     index.files[WHEEL] = wheel()
-    told = tried(probe, keyholder, index, WHEEL, digest="ab" * 32)
-    assert b"could not be installed: a file does not match its hash (evil)." in told
+    output = submit_and_check(probe, keyholder, index, WHEEL, digest="ab" * 32)
+    assert b"could not be installed: a file does not match its hash (evil)." in output

@@ -1,4 +1,4 @@
-"""`make soak-main`: the first deploy in all its forms, and the demo where it is least at home."""
+"""`make soak-main`: the first deploy for each user and Debian, and the demo in a fresh clone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_user_on_every_debian(
 
 
 def seconds(server: Server) -> float:
-    """Return how long a deploy takes, as a person sees it."""
+    """Return the seconds that a deploy takes for its user."""
     begin = time.monotonic()
     result = server.pyinfra("-y")
     assert result.returncode == 0, result.stdout + result.stderr

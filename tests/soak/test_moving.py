@@ -1,4 +1,4 @@
-"""`make soak-hand`: the pages of docs/ on moving house, done as they are written."""
+"""`make soak-hand`: the pages of docs/ on upgrades and migration, run as written."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tests.lab_hosts import PREFIX, Hosts
 from tests.lab_server import PROJECT, Server, lab
 
 BLOCK = re.compile(r"^```sh (\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-AWAY = 900  # seconds that a block may take
+AWAY = 900  # seconds, the timeout of a block
 SSH = """#!/bin/sh
-# Stands in for a user's ssh_config.
+# Replaces a user's ssh_config.
 case $1 in old) host={old} ;; new) host={new} ;; *) exec /usr/bin/ssh "$@" ;; esac
 shift
 exec /usr/bin/ssh -F {config} $host "$@"
@@ -30,24 +30,24 @@ BIN = PROJECT / ".venv/bin"
 TICKS = "/var/lib/links/ticks"
 TICKING = {"name": "tick", "command": f"date +%s.%N >> {TICKS}", "schedule": "*:*:0/5"}
 RELOADED = 3  # requests, of some 10,000
-# The deployer as it was at its first landing; what it leaves on a server is the oldest there is.
+# The first version of onebox: its servers are the oldest to upgrade from.
 EARLIER = Path(__file__).parent / "earlier/onebox-0.1.tar.xz"
 
 
 def page(name: str) -> Iterator[tuple[str, str]]:
-    """Yield where each block of a page is run, and its commands."""
+    """Yield each block of a page: where it runs, and its commands."""
     for match in BLOCK.finditer((PROJECT / f"docs/{name}.md").read_text()):
         yield match[1], match[2]
 
 
 def on_laptop(commands: str, folder: Path, server: Server) -> None:
-    """Run commands as a user would in a clone with this server's inventory."""
+    """Run commands like a user in a clone with this server's inventory."""
     env = os.environ | {"PATH": f"{BIN}:{folder}:{os.environ['PATH']}"} | variables(server)
     bash(["bash", "-eu", "-o", "pipefail", "-c", commands], env=env)
 
 
 def on_server(server: Server, commands: str) -> None:
-    """Run commands as root on a server; a reboot is the lab's to do."""
+    """Run commands as root on a server; the lab performs a reboot."""
     if commands.strip() == "reboot":
         lab("reboot", server.host.name)
         return
@@ -69,7 +69,7 @@ def bash(command: list[str], **options: Any) -> None:
 
 @pytest.fixture
 def moved(copy: Callable[..., Server], tmp_path: Path) -> Callable[[], tuple[Server, Path]]:
-    """Makes a server with a link in its app, and a laptop's folder with its inventory."""
+    """Creates a server with a link in its app, and a laptop's folder with its inventory."""
 
     def make() -> tuple[Server, Path]:
         server = copy("12")
@@ -121,7 +121,7 @@ def test_new_server(
     )
     (folder / "ssh").chmod(0o755)
     before = links(old)
-    for server in (old, new):  # a timer that writes, as often as it can
+    for server in (old, new):  # a timer that writes every five seconds
         server.app["timers"] = [TICKING]
         server.write()
     old.deploy()
@@ -159,11 +159,11 @@ def test_newer_onebox(hosts: Hosts, tmp_path: Path, csv: Path, figures: dict[str
     deploy_with(EARLIER, server, tmp_path)
     server.seconds_until_ready(10, "/ready")
     begin = time.monotonic()
-    # nginx's configuration is another, and its reload closes what is idle.
+    # nginx's configuration changes, and its reload closes idle connections.
     with probe.load(csv, resend=True) as traffic:
         for where, commands in page("newer-onebox"):
             text = commands.replace("inventory.py", str(server.inventory))
-            if where == "look":  # drift says by its exit code that there is some
+            if where == "look":  # exit code 2 reports drift
                 text = text.replace("fab drift", "fab drift && exit 1 || test $? = 2")
             on_laptop(text, tmp_path, server)
     figures |= {
@@ -173,11 +173,11 @@ def test_newer_onebox(hosts: Hosts, tmp_path: Path, csv: Path, figures: dict[str
         "failed": len(traffic.failures),
         "lost_rows": len(traffic.acknowledged - probe.rows()),
     }
-    assert not traffic.failures, traffic.told()
+    assert not traffic.failures, traffic.first_failures()
     assert len(traffic.resent) <= RELOADED, traffic.resent
     assert traffic.acknowledged <= probe.rows()
     assert server.deploy()["success"] == []
-    probe.settled()
+    probe.assert_settled()
 
 
 def deploy_with(archive: Path, server: Server, folder: Path) -> None:

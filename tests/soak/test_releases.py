@@ -1,4 +1,4 @@
-"""`make soak-releases`: all that releases promise, at length."""
+"""`make soak-releases`: the guarantees of releases, at length."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.faults.test_load import BAD_REVISION, BROKEN
 from tests.lab_server import PROJECT, Server, lab
 
 DEPLOYS, QUIET = 25, 8.0  # seconds of quiet between two deploys
-# Times the quiet p99: the new release's start takes 2 s of CPU where load, server and app share two
-# cores, 60 % of which the load takes. 2.9 times was seen, 29 ms.
+# Times the quiet p99: the new release's start takes 2 s of CPU while load, server and app share two
+# cores, 60 % of which the load uses. 2.9 times was measured, 29 ms.
 AT_MOST = 4.0
 BAD_SQL = {
     "failing migration": "insert into nowhere values (1)",
@@ -48,7 +48,7 @@ def within(samples: Sequence[Sample], begin: float, end: float) -> list[Sample]:
 
 
 def keep(traffic: Traffic, folder: Path, windows: list[plots.Window], title: str) -> None:
-    """Keep the raw samples and a plot of them."""
+    """Store the raw samples and a plot of them."""
     with traffic.path.open("rb") as raw, gzip.open(folder / "requests.csv.gz", "wb") as packed:
         shutil.copyfileobj(raw, packed)
     plots.requests(folder / "requests.png", traffic.samples, windows, title)
@@ -61,8 +61,8 @@ def test_25_deploys_under_load(
     figures: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Latency is bounded while releases switch. For a whole deploy it is only written down: here
-    the deployer takes its CPU from the server, which a laptop does not."""
+    """Latency is bounded during the switch. For a whole deploy it is only recorded: here the
+    deployer shares the server's CPU, unlike a laptop."""
     monkeypatch.setattr(lab_server, "PYINFRA", ["nice", "-n", "19", *lab_server.PYINFRA[3:]])
     broken_at = dict(zip((4, 8, 12, 16, 20, 23), [*BROKEN, *BAD_SQL], strict=True))
     windows: list[plots.Window] = []
@@ -101,15 +101,15 @@ def test_25_deploys_under_load(
         "seconds_a_good_deploy": round(statistics.median(e - b for b, e, _ in good), 1),
         "seconds_a_switch": round(statistics.median(e - b for b, e, _ in switches), 1),
     }
-    assert not traffic.failures, traffic.told()
+    assert not traffic.failures, traffic.first_failures()
     assert not lost
     assert not bad & traffic.releases
     assert max(over["switch"].values()) <= AT_MOST, over
 
 
 def switch(probe: Probed, begin: float) -> plots.Window:
-    """Return the window from the start of the new release to the end of the old one, of the deploy
-    that began at a time."""
+    """Return the window from the start of the new release to the stop of the old one, for the
+    deploy that began at `begin`."""
     log = probe.log(begin)
     start = next(at for at, text in log if text.startswith("Starting release"))
     stop = next(at for at, text in log if text.startswith("Stopping release"))
@@ -122,8 +122,8 @@ def median_ratio(
     windows: list[plots.Window],
     method: str,
 ) -> float:
-    """Return the p99 in a window over that in the quiet one before its deploy: of five, spread
-    evenly over all, the median."""
+    """Return the ratio of the p99 in a window to that in the quiet window before its deploy: the
+    median of five, spread evenly over all deploys."""
     step = len(deploys) // 5
     ratios = []
     for (quiet, _, _), (begin, end, _) in list(zip(deploys, windows, strict=True))[::step][:5]:
@@ -137,7 +137,7 @@ def release(probe: Probed, kind: str) -> set[str]:
     revision = probe.folder / "migrations/versions/r2.py"
     if kind in BAD_SQL:
         revision.write_text(BAD_REVISION.format(name="r2", sql=BAD_SQL[kind]))
-    probe.become(kind if kind in BROKEN else "good")
+    probe.change(kind if kind in BROKEN else "good")
     with probe.rows_in_use() if kind == "blocked migration" else nullcontext():
         result = probe.deploy()
     revision.unlink(missing_ok=True)
@@ -159,18 +159,18 @@ systemctl stop probe@{old}.target probe-web@{old}.service probe-web@{old}.socket
 def test_upstream_keepalive_would_fail_requests(
     probe: Probed, csv: Path, figures: dict[str, Any]
 ) -> None:
-    """The control: nginx keeps connections for POST, too, and the same load meets dead ones.
+    """The control: nginx keeps connections for POST too, and the same load hits closed ones.
 
-    Switched by hand: a deploy would see through nginx that the old release still answers.
+    The test switches by itself: a deploy would notice that the old release still answers.
     """
     other = probe.live()
     probe.release()
     site = "$(readlink -f /etc/onebox/nginx)/sites/probe.conf"
-    keep = r"0,/fail_timeout=0;/s//&\n    keepalive 32;/"  # of what is not GET or HEAD
+    keep = r"0,/fail_timeout=0;/s//&\n    keepalive 32;/"  # for POST
     probe.server.run(f"sed -i '{keep}' {site} && systemctl reload nginx")
     old, new = probe.live(), str(other)
     requests = failed = rounds = 0
-    while not failed and rounds < ROUNDS:  # a connection must die just as it is used
+    while not failed and rounds < ROUNDS:  # a connection must close at the moment of its use
         with probe.load(csv) as traffic:
             for _ in range(8):
                 probe.server.run(BY_HAND.format(old=old, new=new))
@@ -179,19 +179,19 @@ def test_upstream_keepalive_would_fail_requests(
         failed += len(traffic.failures)
     figures |= {"switches": 8 * rounds, "requests": requests, "failed": failed}
     probe.server.deploy()
-    probe.settled()
+    probe.assert_settled()
     assert failed
 
 
 @pytest.mark.parametrize("kind", ["dies later", "fails later"])
-def test_put_back(
+def test_automatic_rollback(
     probe: Probed, csv: Path, folder: Path, figures: dict[str, Any], kind: str
 ) -> None:
     before = probe.live()
     probe.server.app["watch"] = 60
     begin = time.time()
     with probe.load(csv) as traffic:
-        probe.become(kind)
+        probe.change(kind)
         result = probe.deploy()
     probe.server.app["watch"] = 2
     keep(traffic, folder, [(begin, time.time(), kind)], f"A release that {kind}")
@@ -207,15 +207,15 @@ def test_put_back(
         ) if failures else 0,
     }  # fmt: skip
     assert probe.live() == before
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_long_connections_and_jobs(probe: Probed, figures: dict[str, Any]) -> None:
-    """A 20 s WebSocket, a 20 s stream and a 20 s job at any time over five deploys."""
+    """A 20 s WebSocket, a 20 s stream and a 20 s job at all times during five deploys."""
     probe.sql("insert into jobs (seconds) select 20 from generate_series(1, 5)")
     stop = threading.Event()
-    sockets = Repeated(lambda: asyncio.run(whole_socket(probe)), stop)
-    streams = Repeated(lambda: whole_stream(probe), stop)
+    sockets = Repeated(lambda: asyncio.run(socket_completes(probe)), stop)
+    streams = Repeated(lambda: stream_completes(probe), stop)
     for _ in range(5):
         time.sleep(4)
         probe.release()
@@ -237,7 +237,7 @@ def test_long_connections_and_jobs(probe: Probed, figures: dict[str, Any]) -> No
 
 
 class Repeated:
-    """Two threads that do the same over and over, each begun at another time."""
+    """Two threads that repeat the same action, with staggered starts."""
 
     def __init__(self, once: Callable[[], bool], stop: threading.Event) -> None:
         self.once, self.stop = once, stop
@@ -247,7 +247,7 @@ class Repeated:
             thread.start()
 
     def results(self) -> tuple[int, int]:
-        """Return how many went well and how many did not, when all have ended."""
+        """Return the numbers of successes and failures, once all threads have ended."""
         for thread in self.threads:
             thread.join()
         return self.ends.count(True), self.ends.count(False)
@@ -261,8 +261,8 @@ class Repeated:
                 self.ends.append(False)
 
 
-async def whole_socket(probe: Probed) -> bool:
-    """Tell whether a WebSocket echoes for 20 s."""
+async def socket_completes(probe: Probed) -> bool:
+    """Return whether a WebSocket echoes for 20 s."""
     host = probe.server.host
     trust = ssl.create_default_context(cafile=str(host.acme_root))
     uri = f"wss://{probe.server.domain}/echo"
@@ -275,8 +275,8 @@ async def whole_socket(probe: Probed) -> bool:
     return True
 
 
-def whole_stream(probe: Probed) -> bool:
-    """Tell whether a stream of 20 s comes to its end."""
+def stream_completes(probe: Probed) -> bool:
+    """Return whether a stream of 20 s reaches its end."""
     return probe.server.request("GET", "/stream?seconds=20").text.endswith("end\n")
 
 
@@ -291,39 +291,39 @@ def test_sigkill_at_each_fault_point(
                 kill(probe, point)
                 windows.append((begin, time.time(), point))
     keep(traffic, folder, windows, "The switch killed at each of its points")
-    kill(probe, "rolled back")  # without load: what dies to be put back fails requests
+    kill(probe, "rolled back")  # without load: a release that dies fails requests
     figures |= {
         "points": POINTS,
         "requests": len(traffic.samples),
         "failed": len(traffic.failures),
     }
-    assert not traffic.failures, traffic.told()
+    assert not traffic.failures, traffic.first_failures()
 
 
 def test_without_recovery_a_kill_leaves_two_releases_up(
     probe: Probed, figures: dict[str, Any]
 ) -> None:
-    """The control: the program's recovery does nothing, and the checks see what it leaves."""
+    """The control: with the program's recovery disabled, the test detects what a kill leaves."""
     program = "/usr/local/lib/onebox/programs/onebox_release/core/release.py"
-    # By hand, and released by hand: a deploy would put the program right first.
+    # Edited and run on the server: a deploy would restore the program first.
     probe.server.run(f"sed -i 's/^def recover.*/&\\n    return/' {program}")
     digest = probe.send()
     probe.server.run("echo kill switched > /run/onebox-fault")
     probe.server.run(f"onebox-release deploy probe {digest}", check=False)
     try:
         with pytest.raises(AssertionError):
-            probe.settled()
+            probe.assert_settled()
         figures |= {"up": probe.status()["up"]}
     finally:
         probe.release()
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_deployer_killed_at_30_points(
     probe: Probed, csv: Path, folder: Path, figures: dict[str, Any], chance: random.Random
 ) -> None:
-    """SIGKILL and a cut connection, at a time of its own in each of thirty runs."""
-    probe.become()
+    """SIGKILL, which also closes the connection, at a different time in each of thirty runs."""
+    probe.change()
     begin = time.monotonic()
     assert probe.deploy().returncode == 0
     whole = time.monotonic() - begin
@@ -331,14 +331,14 @@ def test_deployer_killed_at_30_points(
     windows: list[plots.Window] = []
     with probe.load(csv, seconds=1500) as traffic:
         for moment in moments:
-            probe.become()
+            probe.change()
             at = time.time()
             process = probe.server.start_deploy()
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             process.wait()
             probe.server.wait_for(FREE, 10)
-            probe.settled()
+            probe.assert_settled()
             again = probe.deploy()
             assert again.returncode == 0, f"{moment}: {again.stdout}{again.stderr}"
             windows.append((at, time.time(), "killed"))
@@ -349,7 +349,7 @@ def test_deployer_killed_at_30_points(
         "requests": len(traffic.samples),
         "failed": len(traffic.failures),
     }
-    assert not traffic.failures, traffic.told()
+    assert not traffic.failures, traffic.first_failures()
 
 
 def test_power_off_at_each_fault_point(disk_probe: Probed, figures: dict[str, Any]) -> None:
@@ -358,16 +358,16 @@ def test_power_off_at_each_fault_point(disk_probe: Probed, figures: dict[str, An
     figures |= {"points": POINTS}
 
 
-def test_power_off_without_fsync_is_seen(
+def test_power_off_without_fsync_is_detected(
     copy: Callable[..., Server], tmp_path: Path, figures: dict[str, Any]
 ) -> None:
-    """The control: the same cuts, with every fsync and sync taken out of the program."""
+    """The control: the same cuts, with every fsync and sync removed from the program."""
     probe = Probed.on(copy("12", "--disk", "6G"), tmp_path)
     probe.release()
     package = "/usr/local/lib/onebox/programs/onebox_release"
     hurt: list[str] = []
     for point in ("unpacked", "configured", "switched"):
-        # By hand, and switched by hand: a deploy would put the program right first.
+        # Edited and run on the server: a deploy would restore the program first.
         fsync = "s/os.fsync(descriptor)/None/; s/os.fsync(file.fileno())/None/"
         probe.server.run(
             f"sed -i '{fsync}' {package}/host/durable.py;"
@@ -379,11 +379,11 @@ def test_power_off_without_fsync_is_seen(
         probe.server.wait_for(f"grep -qx {point} /run/onebox-fault-reached", 60)
         hurt += damage(probe, point)
     figures |= {"damaged": hurt}
-    assert hurt, "no cut did any damage: the test could not have seen a missing fsync"
+    assert hurt, "no cut did any damage: the test can't detect a missing fsync"
 
 
 def damage(probe: Probed, point: str) -> list[str]:
-    """Cut the power; return the point if something of the new release was lost or emptied."""
+    """Cut the power; return the point if files of the new release are missing or empty."""
     before = probe.server.run("ls /srv/probe/releases; readlink /srv/probe/current")
     lab("poweroff", probe.server.host.name, "--hard")
     lab("start", probe.server.host.name)
@@ -395,11 +395,11 @@ def damage(probe: Probed, point: str) -> list[str]:
 def test_two_deploys_in_the_same_second(probe: Probed, figures: dict[str, Any]) -> None:
     codes = []
     for _ in range(5):
-        probe.become()
+        probe.change()
         processes = [probe.server.start_deploy("--data", "wait=0") for _ in range(2)]
         codes.append(sorted(process.wait(120) for process in processes))
         assert probe.server.deploy()["success"] == []
-        probe.settled()
+        probe.assert_settled()
     figures |= {"exit_codes": codes}
     assert codes == [[0, 3]] * 5
 
@@ -407,21 +407,21 @@ def test_two_deploys_in_the_same_second(probe: Probed, figures: dict[str, Any]) 
 def test_two_deploys_without_the_lock(
     probe: Probed, figures: dict[str, Any], tmp_path: Path
 ) -> None:
-    """The control: a deploy that takes no lock, and the same check sees two at work."""
+    """The control: without the lock, the same check finds two deploys at once."""
     unlocked = tmp_path / "deploy.py"
     unlocked.write_text((PROJECT / "deploy.py").read_text().replace("\nlock()\n", "\n"))
-    probe.become()
+    probe.change()
     processes = [probe.server.start_deploy(deploy=str(unlocked)) for _ in range(2)]
     codes = sorted(process.wait(120) for process in processes)
     figures |= {"exit_codes": codes}
     assert codes != [0, 3]
     probe.release()
-    probe.settled()
+    probe.assert_settled()
 
 
 def test_a_laptop_that_sleeps_ten_minutes(probe: Probed, figures: dict[str, Any]) -> None:
-    """Its lock is free soon, another deploy goes through, and it stops when it wakes."""
-    probe.become()
+    """Its lock is released soon, another deploy succeeds, and it stops when it wakes."""
+    probe.change()
     sleeper = probe.server.start_deploy()
     probe.server.wait_for(LOCKED, 20)
     sleeper.send_signal(signal.SIGSTOP)
@@ -436,7 +436,7 @@ def test_a_laptop_that_sleeps_ten_minutes(probe: Probed, figures: dict[str, Any]
     figures |= {"seconds_until_the_lock_was_free": round(free, 1), "exit_code_of_the_sleeper": code}
     assert code != 0
     assert probe.live() == live
-    probe.settled()
+    probe.assert_settled()
 
 
 WRITTEN = "/srv /etc /var/lib/onebox /usr/local"
@@ -446,7 +446,7 @@ FULL = {
         "mkdir -p /many; cd /many; seq -f f%.0f 900000 | xargs touch 2>/dev/null",
         "rm -rf /many",
     ),
-    # Where a release is written; the database could not serve anybody otherwise.
+    # Only where a release writes: a read-only database could serve nobody.
     "read-only": (
         f"for d in {WRITTEN}; do mount --bind $d $d && mount -o remount,bind,ro $d; done",
         f"umount --lazy {WRITTEN}",
@@ -456,13 +456,12 @@ FULL = {
 
 @pytest.mark.parametrize("what", FULL)
 def test_a_full_or_read_only_disk(disk_probe: Probed, figures: dict[str, Any], what: str) -> None:
-    """In each phase: what serves is whole. That is the old release, but for a new one that needs
-    nothing more from the disk."""
-    probe, told = disk_probe, {}
+    """A complete release serves in each phase: the old, or a new one that needs no more disk."""
+    probe, serving = disk_probe, {}
     fill, empty = FULL[what]
     for phase in ("before", "unpacked", "configured", "settled"):
         live = probe.live()
-        probe.become()
+        probe.change()
         if phase == "before":
             probe.server.run(fill, check=False)
             assert probe.deploy().returncode != 0
@@ -473,25 +472,27 @@ def test_a_full_or_read_only_disk(disk_probe: Probed, figures: dict[str, Any], w
             probe.server.run(f"systemd-run --quiet --collect onebox-release deploy probe {digest}")
             probe.server.wait_for(f"grep -qx {phase} /run/onebox-fault-reached", 60)
             probe.server.run(fill, check=False)
-            probe.server.run("rm /run/onebox-fault")  # and on it goes
+            probe.server.run("rm /run/onebox-fault")  # the deploy continues
             probe.server.wait_for("! systemctl is-active --quiet onebox-release-probe", 90)
-        told[phase] = "the old one serves" if probe.live() == live else "the new one serves, whole"
+        serving[phase] = (
+            "the old one serves" if probe.live() == live else "the new one serves, whole"
+        )
         probe.server.run(empty)
         probe.server.wait_for("cd /; runuser -u postgres -- psql -qAtc 'select 1'", 60)
-        assert probe.live() == live or probe.is_whole(), phase
-        probe.settled()
+        assert probe.live() == live or probe.is_complete(), phase
+        probe.assert_settled()
         probe.release()
-    figures |= {"phases": told}
+    figures |= {"phases": serving}
 
 
 def test_rollback_and_one_changed_line(probe: Probed, figures: dict[str, Any]) -> None:
-    """From the command to the first public answer of the other release."""
+    """From the command to the first response of the other release."""
     probe.server.app["watch"] = 0
     probe.release()
     times: dict[str, list[float]] = {"rollback": [], "one changed line": []}
     phases: list[str] = []
     for _ in range(5):
-        probe.become()
+        probe.change()
         start = time.time()
         before = probe.live()
         deployer = probe.server.start_deploy()
@@ -510,7 +511,7 @@ def test_rollback_and_one_changed_line(probe: Probed, figures: dict[str, Any]) -
 
 
 def until_another_answers(probe: Probed, before: str, begin: float) -> float:
-    """Return how many seconds after `begin` a release other than `before` answers."""
+    """Return the seconds after `begin` until a release other than `before` answers."""
     while probe.live() == before:
         assert time.time() - begin < 60
         time.sleep(0.05)

@@ -1,8 +1,8 @@
-"""`make soak-unattended`: what goes wrong on a server is told, and nothing else is.
+"""`make soak-unattended`: monitoring reports problems, and nothing else.
 
-Each cause is brought about for real. The exceptions: memory and the clock belong to the machine
-that the lab runs on, so /proc/meminfo is covered as LXC covers it, and the clock that is asked is
-wrong.
+Each problem is caused for real, with two exceptions: memory and the clock belong to the machine
+that runs the lab, so a file is mounted over /proc/meminfo as LXC does, and the clock that the
+server compares with is wrong.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.faults.probed import Probed
 from tests.lab_server import Server, lab
 from tests.receivers import PASSWORD, Receivers, receivers
 
-EVERY = 10  # seconds a round
-SLACK = 6  # seconds that a round and a message may take on a busy machine
+EVERY = 10  # seconds between two rounds
+SLACK = 6  # seconds that a round and a notification may take on a busy machine
 LATELY = 12 * EVERY
 MINUTES = 60
 QUIET_EVERY = 60
@@ -35,7 +35,7 @@ TLS = "/etc/letsencrypt/live/probe"
 
 @dataclass
 class Unattended:
-    """A server with the probe, and who is told."""
+    """A server with the probe, and the receivers of its notifications."""
 
     probe: Probed
     inbox: Receivers
@@ -45,32 +45,32 @@ class Unattended:
         """Return the server."""
         return self.probe.server
 
-    def calm(self) -> None:
-        """Wait until nothing is open or suspected, and forget what was told."""
+    def wait_until_quiet(self) -> None:
+        """Wait until no problem is open or suspected, then clear what was received."""
         self.server.wait_for("onebox-watch status | grep -q ' no open'", 4 * EVERY + LATELY)
         time.sleep(EVERY)
-        self.inbox.forget()
+        self.inbox.clear()
 
-    def told(
-        self, check: str, cause: Callable[[], object], cure: Callable[[], object], **limits: float
+    def measure(
+        self, check: str, cause: Callable[[], object], fix: Callable[[], object], **limits: float
     ) -> dict[str, Any]:
-        """Bring something about and cure it; return how long each message took."""
-        self.calm()
+        """Cause a problem and fix it; return the seconds until each notification."""
+        self.wait_until_quiet()
         try:
             cause()
             rounds = limits.get("rounds", 2) * EVERY + SLACK
-            raised = self.inbox.wait(lambda: self.inbox.told("raised", check), rounds)
+            raised = self.inbox.wait(lambda: self.inbox.events("raised", check), rounds)
             self.inbox.wait(lambda: self.inbox.mails, SLACK)
-            words = self.inbox.first("raised", check)["what"]
+            message = self.inbox.first("raised", check)["what"]
         finally:
-            cure()
-        cured = self.inbox.wait(
-            lambda: self.inbox.told("resolved", check), limits.get("resolved", 3 * EVERY) + SLACK
+            fix()
+        resolved = self.inbox.wait(
+            lambda: self.inbox.events("resolved", check), limits.get("resolved", 3 * EVERY) + SLACK
         )
         return {
             "seconds_until_told": round(raised, 1),
-            "seconds_until_over": round(cured, 1),
-            "told": words.split("\n")[0],
+            "seconds_until_over": round(resolved, 1),
+            "told": message.split("\n")[0],
         }
 
 
@@ -78,7 +78,7 @@ class Unattended:
 def unattended(
     copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Unattended]:
-    """The probe on a server with a disk of its own."""
+    """The probe on a server with its own disk."""
     probe = Probed.on(copy("12", "--disk", "6G"), tmp_path_factory.mktemp("unattended"))
     with (
         receivers(tmp_path_factory.mktemp("receivers")) as inbox,
@@ -111,7 +111,7 @@ INODES = (
     "mount -t tmpfs -o nr_inodes=1000 few /boot && mkdir /boot/many && cd /boot/many"
     " && seq 950 | xargs touch"
 )
-# What is wrong, how it comes about, how it is cured; and the limits that are not the usual ones.
+# By problem: its check, how to cause it, how to fix it, and limits other than the usual ones.
 CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
     "nginx is stopped": ("answer", "systemctl stop nginx", "systemctl start nginx", {}),
     "the app hangs": (
@@ -160,7 +160,7 @@ CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
         "disk",
         FILLER,
         "systemctl stop filler; rm /var/growing",
-        {"rounds": 15, "resolved": LATELY + 3 * EVERY},  # a pace takes an hour's rounds to see
+        {"rounds": 15, "resolved": LATELY + 3 * EVERY},  # a rate takes an hour's rounds to measure
     ),
     "memory is short": ("memory", MEMINFO, "umount /proc/meminfo", {}),
     "an update waits for a reboot": (
@@ -179,15 +179,15 @@ CAUSES: dict[str, tuple[str, str, str, dict[str, float]]] = {
 
 
 @pytest.mark.parametrize("what", CAUSES)
-def test_each_cause_is_told_and_its_cure(
+def test_each_problem_and_its_resolution_are_reported(
     unattended: Unattended, figures: dict[str, Any], what: str
 ) -> None:
-    check, cause, cure, limits = CAUSES[what]
+    check, cause, fix, limits = CAUSES[what]
     run = unattended.server.run
-    figures |= unattended.told(check, lambda: run(cause), lambda: run(cure), **limits)
+    figures |= unattended.measure(check, lambda: run(cause), lambda: run(fix), **limits)
 
 
-def test_a_certificate_that_nobody_renewed(
+def test_a_certificate_that_was_not_renewed(
     unattended: Unattended, figures: dict[str, Any], tmp_path: Path
 ) -> None:
     server = unattended.server
@@ -206,24 +206,24 @@ def test_a_certificate_that_nobody_renewed(
             " systemctl reload nginx"
         )
 
-    def cure() -> None:
+    def fix() -> None:
         server.run(f"cp /var/tmp/tls/*.pem {TLS}/ && systemctl reload nginx")
 
-    figures |= unattended.told("certificate", cause, cure)
+    figures |= unattended.measure("certificate", cause, fix)
 
 
 def test_a_clock_that_is_wrong(unattended: Unattended, figures: dict[str, Any]) -> None:
     inbox = unattended.inbox
 
-    def be(ahead: float) -> None:
+    def set_clock(ahead: float) -> None:
         inbox.ahead = ahead
 
-    # The clock is compared at the end of a round, and judged in the next.
+    # A round compares the clock at its end; the next one judges the result.
     limits = {"rounds": 3.0, "resolved": 4.0 * EVERY}
-    figures |= unattended.told("clock", lambda: be(7200), lambda: be(0), **limits)
+    figures |= unattended.measure("clock", lambda: set_clock(7200), lambda: set_clock(0), **limits)
 
 
-def test_a_deploy_that_fails_and_one_that_is_put_back(
+def test_a_deploy_that_fails_and_one_that_is_rolled_back(
     unattended: Unattended, figures: dict[str, Any]
 ) -> None:
     probe = unattended.probe
@@ -231,38 +231,36 @@ def test_a_deploy_that_fails_and_one_that_is_put_back(
 
         def cause(kind: str = kind, watch: int = watch) -> None:
             probe.server.app["watch"] = watch
-            probe.become(kind)
+            probe.change(kind)
             assert probe.deploy().returncode != 0
             probe.server.app["watch"] = 2
 
-        told = unattended.told("deploy", cause, probe.release)
-        assert result in told["told"]
-        figures[kind] = told
+        measured = unattended.measure("deploy", cause, probe.release)
+        assert result in measured["told"]
+        figures[kind] = measured
 
 
-def test_a_job_that_fails_and_one_that_takes_too_long(
+def test_a_timer_that_fails_and_one_that_takes_too_long(
     unattended: Unattended, figures: dict[str, Any]
 ) -> None:
     app = unattended.server.app
 
-    def scheduled(command: str) -> None:
+    def schedule(command: str) -> None:
         timer = {"name": "tick", "command": command, "schedule": "*:*:0/5", "timeout": 2}
         app["timers"] = [timer]
         unattended.server.deploy()
 
     for command, word in (("exit 7", "exit-code"), ("sleep 30", "timeout")):
-        cause = partial(scheduled, command)
-        told = unattended.told("job", cause, partial(scheduled, "true"))
-        assert word in told["told"]
-        figures[command] = told
+        cause = partial(schedule, command)
+        measured = unattended.measure("job", cause, partial(schedule, "true"))
+        assert word in measured["told"]
+        figures[command] = measured
     app["timers"] = []
     unattended.server.deploy()
 
 
-def test_a_run_that_was_missed_is_made_up_for_once(
-    unattended: Unattended, figures: dict[str, Any]
-) -> None:
-    """Off over several runs; then a job that outlives its release, and is not cut short."""
+def test_a_missed_run_is_caught_up_once(unattended: Unattended, figures: dict[str, Any]) -> None:
+    """The server is off during several runs; then a run outlives its release, and completes."""
     server, probe = unattended.server, unattended.probe
     command = "date +%s >> /var/lib/probe/ran"
     server.app["timers"] = [{"name": "tick", "command": command, "schedule": "*:0/1"}]
@@ -277,7 +275,7 @@ def test_a_run_that_was_missed_is_made_up_for_once(
     ran = [int(at) for at in server.run("cat /var/lib/probe/ran").split()]
     early = [at for at in ran if booted - 20 <= at]
     figures |= {"runs": [at - booted for at in ran]}
-    assert 1 <= len(early) <= 2, ran  # the one made up for, and perhaps the minute's own
+    assert 1 <= len(early) <= 2, ran  # the missed run, and perhaps the current minute's
     slow = "echo $ONEBOX_RELEASE > /var/lib/probe/slow; sleep 40; echo $ONEBOX_RELEASE >>"
     server.app["timers"] = [
         {"name": "tick", "command": f"{slow} /var/lib/probe/slow", "schedule": "*:*:0/5"}
@@ -289,7 +287,7 @@ def test_a_run_that_was_missed_is_made_up_for_once(
     server.run("systemctl stop onebox-job-probe-tick.timer")
     for _ in range(2):
         probe.release()
-    assert first in server.run("ls /srv/probe/releases"), "a job still runs in it"
+    assert first in server.run("ls /srv/probe/releases"), "a timer still runs in it"
     server.wait_for(f"test $(grep -c {first} /var/lib/probe/slow) = 2", 60)
     server.app["timers"] = []
     probe.release()
@@ -297,25 +295,23 @@ def test_a_run_that_was_missed_is_made_up_for_once(
     assert first not in server.run("ls /srv/probe/releases")
 
 
-def test_a_dead_server_is_noticed_by_its_silence(
-    unattended: Unattended, figures: dict[str, Any]
-) -> None:
-    unattended.calm()
+def test_a_dead_server_stops_its_pings(unattended: Unattended, figures: dict[str, Any]) -> None:
+    unattended.wait_until_quiet()
     inbox = unattended.inbox
     inbox.wait(lambda: inbox.pings, 2 * EVERY + SLACK)
     lab("poweroff", unattended.server.host.name)
-    inbox.forget()
+    inbox.clear()
     time.sleep(3 * EVERY)
     assert inbox.pings == []
     lab("start", unattended.server.host.name)
     figures["seconds_until_the_ping_is_back"] = round(inbox.wait(lambda: inbox.pings, 90), 1)
-    assert inbox.posts == [], "a reboot is no problem"
+    assert inbox.posts == [], "a reboot is not reported"
 
 
-def test_what_can_not_be_told_is_told_later(
+def test_a_failed_notification_is_sent_later(
     unattended: Unattended, figures: dict[str, Any]
 ) -> None:
-    unattended.calm()
+    unattended.wait_until_quiet()
     server, inbox = unattended.server, unattended.inbox
     inbox.broken = True
     reject = f"ip daddr {inbox.address} tcp dport {inbox.smtp_port} reject"
@@ -328,7 +324,7 @@ def test_what_can_not_be_told_is_told_later(
     assert "could not tell by webhook" in server.run("onebox-watch status")
     inbox.broken = False
     figures["seconds_until_told"] = round(
-        inbox.wait(lambda: inbox.told("raised", "unit"), EVERY + SLACK), 1
+        inbox.wait(lambda: inbox.events("raised", "unit"), EVERY + SLACK), 1
     )
     server.run("nft delete table inet away; systemctl reset-failed broken")
     inbox.wait(lambda: inbox.mails, 3 * EVERY + SLACK)
@@ -339,7 +335,7 @@ def test_quiet_minutes_raise_nothing(unattended: Unattended, figures: dict[str, 
     server, probe, inbox = unattended.server, unattended.probe, unattended.inbox
     server.entry["checks"]["every"] = QUIET_EVERY
     probe.release()
-    unattended.calm()
+    unattended.wait_until_quiet()
     begin, answers, failed = time.monotonic(), 0, 0
     events: list[Callable[[], object]] = [
         *[probe.release] * 5,

@@ -1,4 +1,4 @@
-"""An ASGI app without a framework, that tells what reached it, and how far it can reach."""
+"""An ASGI app without a framework that returns what it received, and runs commands."""
 
 import asyncio
 import hashlib
@@ -16,9 +16,9 @@ OWN = {"/", "/reached", "/sized"}
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answer with the client, the scheme, the headers and the environment, as JSON.
 
-    What is posted to / is run by a shell in the app's sandbox: for throwaway servers alone.
-    Requests for other paths are recorded; /reached returns the record. /sized?bytes=9&wait=0.1
-    answers with so many bytes after so many seconds. WebSockets get their messages back.
+    A shell in the app's sandbox runs what is posted to /: for throwaway servers only. Requests for
+    other paths are recorded; /reached returns them. /sized?bytes=9&wait=0.1 answers with 9 bytes
+    after 0.1 s. WebSocket messages are echoed.
     """
     if scope["type"] == "websocket":
         await echo(scope, receive, send)
@@ -28,7 +28,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": message["type"] + ".complete"})
         await send({"type": "lifespan.shutdown.complete"})
         return
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "client": scope["client"][0],
         "scheme": scope["scheme"],
         "headers": {name.decode(): value.decode() for name, value in scope["headers"]},
@@ -42,15 +42,15 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["path"] not in OWN:
         REACHED.append(described(scope, body))
     if scope["path"] == "/reached":
-        told = {"reached": list(REACHED)}
+        data = {"reached": list(REACHED)}
     elif scope["path"] == "/sized":
         await sized(parse_qs(scope["query_string"].decode()), send)
         return
     elif scope["path"] == "/" and scope["method"] == "POST":
         command = ["sh", "-c", (await receive())["body"].decode()]
         ran = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        told = {"code": ran.returncode, "output": ran.stdout + ran.stderr}
-    answer = json.dumps(told).encode()
+        data = {"code": ran.returncode, "output": ran.stdout + ran.stderr}
+    answer = json.dumps(data).encode()
     length = str(len(answer)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -58,7 +58,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def described(scope: Any, body: bytes) -> dict[str, Any]:
-    """Return a request as the app understood it."""
+    """Return a request as the app received it."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     return {
         "method": scope.get("method", "WEBSOCKET"),
@@ -71,7 +71,7 @@ def described(scope: Any, body: bytes) -> dict[str, Any]:
 
 
 async def sized(query: dict[str, list[str]], send: Any) -> None:
-    """Answer with so many bytes, after a while."""
+    """Answer with `bytes` bytes, after `wait` seconds."""
     await asyncio.sleep(float(query.get("wait", ["0"])[0]))
     rest = int(query.get("bytes", ["0"])[0])
     await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -83,7 +83,7 @@ async def sized(query: dict[str, list[str]], send: Any) -> None:
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Send back whatever comes."""
+    """Echo each message."""
     await receive()
     REACHED.append(described(scope, b""))
     await send({"type": "websocket.accept"})

@@ -1,4 +1,4 @@
-"""How this release behaves. Tests replace this file: each number is another artifact."""
+"""The behaviour of this release. Tests replace this file: each number is another artifact."""
 
 NUMBER = 0
 KIND = "good"

@@ -1,4 +1,4 @@
-"""An app that shows what a deploy does to requests, sockets and jobs; it can be broken at will."""
+"""An app that shows the effect of a deploy on requests, sockets and jobs, with faults by KIND."""
 
 import asyncio
 import os
@@ -24,25 +24,25 @@ if KIND == "import error":
     raise RuntimeError("broken on purpose: import")
 if KIND == "hang":
     time.sleep(3600)
-if KIND == "slow start":  # longer than the tests' start_timeout, and at work
+if KIND == "slow start":  # longer than the tests' start_timeout, using the CPU
     while time.monotonic() - STARTED < 12:
         pass
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Open the database; die later, where this release is told to."""
+    """Open the database; die later, if KIND says so."""
     async with asyncpg.create_pool(os.environ["DATABASE_URL"], min_size=1, max_size=5) as pool:
         app.state.pool = pool
         delay = {"dies while settling": 1.0, "dies later": 20.0}.get(KIND)
         if delay:
-            # Gunicorn's master, so that the whole unit goes.
+            # Kill Gunicorn's master, which ends the whole unit.
             asyncio.get_running_loop().call_later(delay, os.kill, os.getppid(), signal.SIGKILL)
         yield
 
 
 async def ready(request: Request) -> JSONResponse:
-    """Say that all is well, or not; to nobody from elsewhere, where this release is told to."""
+    """Answer 200 if ready. KIND "not ready" answers 503, and "shy" does so to other hosts only."""
     shy = KIND == "shy" and request.headers.get("x-forwarded-for", "unix:") not in {
         "unix:",
         "127.0.0.1",
@@ -51,13 +51,13 @@ async def ready(request: Request) -> JSONResponse:
 
 
 async def read(_: Request) -> JSONResponse:
-    """Answer at once; some releases begin to fail here after a while."""
+    """Answer at once; KIND "fails later" answers 500 after 5 s."""
     failing = KIND == "fails later" and time.monotonic() - STARTED > 5
     return JSONResponse({"number": NUMBER}, 500 if failing else 200)
 
 
-async def tell(request: Request) -> JSONResponse:
-    """Have the app's log and PostgreSQL's tell of a request by its id."""
+async def log_id(request: Request) -> JSONResponse:
+    """Write the request's ID to the app's log and PostgreSQL's."""
     key = request.headers["x-request-id"]
     print(f"asked by {key}")
     with suppress(asyncpg.PostgresError):
@@ -66,7 +66,7 @@ async def tell(request: Request) -> JSONResponse:
 
 
 async def write(request: Request) -> JSONResponse:
-    """Write a row, and take 50 ms in all."""
+    """Write a row; take 50 ms in total."""
     start = time.monotonic()
     key = (await request.json())["key"]
     await request.app.state.pool.execute("insert into rows (key) values ($1)", key)
@@ -75,7 +75,7 @@ async def write(request: Request) -> JSONResponse:
 
 
 async def stream(request: Request) -> StreamingResponse:
-    """Send a line a second, for as long as asked."""
+    """Send a line per second, for `seconds` seconds."""
 
     async def lines() -> AsyncIterator[str]:
         for number in range(int(request.query_params["seconds"])):
@@ -83,12 +83,12 @@ async def stream(request: Request) -> StreamingResponse:
             await asyncio.sleep(1)
         yield "end\n"
 
-    # Or nginx keeps the lines back until it has some KiB of them.
+    # Otherwise nginx buffers the lines until it has some KiB.
     return StreamingResponse(lines(), headers={"X-Accel-Buffering": "no"})
 
 
 async def echo(socket: WebSocket) -> None:
-    """Send back whatever comes."""
+    """Echo each message."""
     await socket.accept()
     async for text in socket.iter_text():
         await socket.send_text(text)
@@ -97,7 +97,7 @@ async def echo(socket: WebSocket) -> None:
 routes: list[Any] = [
     Route("/ready", ready),
     Route("/", read),
-    Route("/tell", tell),
+    Route("/tell", log_id),
     Route("/rows", write, methods=["POST"]),
     Route("/stream", stream),
     WebSocketRoute("/echo", echo),

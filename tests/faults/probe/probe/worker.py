@@ -1,4 +1,4 @@
-"""Takes jobs from a table, one at a time, and writes down when each began and ended."""
+"""Takes jobs from a table, one at a time, and records when each began and ended."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ stopping = threading.Event()
 
 
 def main() -> None:
-    """Work until asked to stop; finish the job at hand first."""
+    """Work until SIGTERM; finish the current job first."""
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
         while not stopping.is_set():

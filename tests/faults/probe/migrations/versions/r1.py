@@ -1,4 +1,4 @@
-"""The tables that the tests look at."""
+"""The tables that the tests use."""
 
 from alembic import op
 
@@ -8,7 +8,7 @@ onebox_compatible = True
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create them."""
     op.execute("create table rows (key text primary key)")
     op.execute(
         "create table jobs (id serial primary key, seconds int not null,"

@@ -1,4 +1,4 @@
-"""`make soak-hand`: everything that people change by hand is told, and mended, on both Debians."""
+"""`make soak-hand`: every kind of drift is reported and fixed, on both Debians."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.lab_server import Server
 
 
 @pytest.mark.parametrize("debian", ["12", "13"])
-def test_everything_changed_by_hand_is_told_and_mended(
+def test_every_drift_is_reported_and_fixed(
     copy: Callable[..., Server],
     figures: dict[str, Any],
     subtests: pytest.Subtests,
@@ -25,16 +25,16 @@ def test_everything_changed_by_hand_is_told_and_mended(
     for what in DRIFTS:
         with subtests.test(what):
             begin = time.monotonic()
-            told = break_and_repair(server, what)
-            pairs[what] = {"told": told, "seconds": round(time.monotonic() - begin, 1)}
+            reported = break_and_repair(server, what)
+            pairs[what] = {"told": reported, "seconds": round(time.monotonic() - begin, 1)}
     figures["pairs"] = pairs
     assert len(pairs) == len(DRIFTS)
 
 
-def test_given_keys_are_all_and_lock_nobody_out(
+def test_listed_keys_replace_all_others_and_lock_nobody_out(
     copy: Callable[..., Server], figures: dict[str, Any]
 ) -> None:
-    server = copy("13")  # where the user of the inventory is root, whose file is edited here
+    server = copy("13")  # its inventory's user is root, whose file is edited here
     own = server.run("grep -v '^#' ~/.ssh/authorized_keys | tail -n 1").split()
     server.entry["authorized_keys"] = [" ".join(own[:2])]
     server.deploy()

@@ -1,4 +1,4 @@
-"""Somebody is told what goes wrong, and that it is over; jobs run in the live release."""
+"""Monitoring reports problems and their resolution; timers run in the live release."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from tests.lab_server import Server
 from tests.receivers import PASSWORD, Receivers, receivers, text_of
 
-EVERY = 5  # seconds a round
-# What a job may and may not: it writes to its app's folder, and nowhere else.
+EVERY = 5  # seconds between two rounds
+# A timer may write to its app's folder, and nowhere else.
 TRIES = (
     "touch /var/tmp/tick; touch /srv/links/tick 2> /dev/null && echo open > /var/lib/links/tick;"
     " echo $ONEBOX_RELEASE $(id -un) >> /var/lib/links/tick"
@@ -29,17 +29,17 @@ HOOKS = {
 
 
 @dataclass
-class Watched:
-    """A server that looks at itself, and who is told."""
+class Monitored:
+    """A server with monitoring, and the receivers of its notifications."""
 
     server: Server
     inbox: Receivers
 
 
 @pytest.fixture(scope="module")
-def watched(
+def monitored(
     copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Watched]:
+) -> Iterator[Monitored]:
     server = copy("12")
     with (
         receivers(tmp_path_factory.mktemp("receivers")) as inbox,
@@ -54,22 +54,22 @@ def watched(
         }
         server.app["timers"] = [TICK, SORRY]
         server.deploy()
-        yield Watched(server, inbox)
+        yield Monitored(server, inbox)
 
 
-def test_what_goes_wrong_is_told_and_that_it_is_over(watched: Watched) -> None:
-    server, inbox = watched.server, watched.inbox
+def test_a_problem_and_its_resolution_are_reported(monitored: Monitored) -> None:
+    server, inbox = monitored.server, monitored.inbox
     inbox.wait(lambda: inbox.pings, 3 * EVERY)
     server.run("systemctl stop nginx")
-    inbox.wait(lambda: inbox.told("raised", "answer"), 3 * EVERY)
+    inbox.wait(lambda: inbox.events("raised", "answer"), 3 * EVERY)
     inbox.wait(lambda: inbox.mails, EVERY)
-    told = inbox.first("raised", "answer")
-    mail = next(mail for mail in inbox.mails if told["what"] in text_of(mail))
+    problem = inbox.first("raised", "answer")
+    mail = next(mail for mail in inbox.mails if problem["what"] in text_of(mail))
     text = text_of(mail)
     assert mail["To"] == "you@example.com"
     for word in (
-        told["what"],
-        told["do"],
+        problem["what"],
+        problem["do"],
         "Server    " + server.host.name,
         "docs/checks.md, answer",
     ):
@@ -79,13 +79,13 @@ def test_what_goes_wrong_is_told_and_that_it_is_over(watched: Watched) -> None:
     assert server.domain in server.run("onebox-watch status")
     inbox.pings.clear()
     server.run("systemctl start nginx")
-    inbox.wait(lambda: inbox.told("resolved", "answer"), 4 * EVERY)
+    inbox.wait(lambda: inbox.events("resolved", "answer"), 4 * EVERY)
     inbox.wait(lambda: inbox.pings, 2 * EVERY)
-    assert len(inbox.told("raised", "answer")) == 1
+    assert len(inbox.events("raised", "answer")) == 1
 
 
-def test_a_job_is_confined_and_one_that_fails_is_told(watched: Watched) -> None:
-    server, inbox = watched.server, watched.inbox
+def test_a_timer_is_confined_and_its_failure_is_reported(monitored: Monitored) -> None:
+    server, inbox = monitored.server, monitored.inbox
     server.wait_for(f"grep -q '{server.release()} links' /var/lib/links/tick", 10)
     assert "open" not in server.run(
         "cat /var/lib/links/tick; ls /var/tmp/tick && echo open", check=False
@@ -98,13 +98,13 @@ def test_a_job_is_confined_and_one_that_fails_is_told(watched: Watched) -> None:
         "sorry": ("exit-code", 7),
     }
     assert "so sorry" in inbox.first("raised", "job")["what"]
-    # It runs every two seconds, and systemd forgets each failed run a moment after its end.
+    # It runs every two seconds, and systemd resets each failed run a moment after its end.
     server.wait_for('test -z "$(systemctl --failed --no-legend)"', 10)
 
 
-def test_jobs_and_hooks_follow_the_release(watched: Watched) -> None:
-    """One hook fails and one takes too long, and the deploy goes through all the same."""
-    server, inbox = watched.server, watched.inbox
+def test_timers_and_hooks_follow_the_release(monitored: Monitored) -> None:
+    """One hook fails and one times out; the deploy succeeds all the same."""
+    server, inbox = monitored.server, monitored.inbox
     server.app.update({"hooks": HOOKS, "timers": [TICK], "env": {"ANOTHER": "release"}})
     before = server.release()
     server.deploy()
@@ -114,23 +114,23 @@ def test_jobs_and_hooks_follow_the_release(watched: Watched) -> None:
     server.wait_for(f"grep -q '{live} links' /var/lib/links/tick", 10)
     assert "sorry" not in server.run("systemctl list-timers --all; ls /etc/systemd/system")
     assert server.run("systemctl --failed --no-legend") == ""
-    inbox.wait(lambda: inbox.told("resolved", "job"), 3 * EVERY)
+    inbox.wait(lambda: inbox.events("resolved", "job"), 3 * EVERY)
     assert server.deploy()["success"] == []
 
 
-def test_a_deploy_that_fails_is_told_and_has_its_hook(watched: Watched) -> None:
-    server, inbox = watched.server, watched.inbox
+def test_a_failed_deploy_is_reported_and_runs_its_hook(monitored: Monitored) -> None:
+    server, inbox = monitored.server, monitored.inbox
     live = server.release()
     server.app.update({"env": {"DATABASE_URL": "postgresql://nowhere/at-all"}, "start_timeout": 3})
     assert server.pyinfra("-y").returncode != 0
     assert "failed: Release" in server.run("cat /var/lib/links/hooks")
-    inbox.wait(lambda: inbox.told("raised", "deploy"), 2 * EVERY)
+    inbox.wait(lambda: inbox.events("raised", "deploy"), 2 * EVERY)
     assert f"Release {live} serves" in inbox.first("raised", "deploy")["what"]
 
 
-def test_a_user_can_try_whether_messages_come(watched: Watched) -> None:
-    server, inbox = watched.server, watched.inbox
-    inbox.forget()
+def test_a_user_can_send_a_test_notification(monitored: Monitored) -> None:
+    server, inbox = monitored.server, monitored.inbox
+    inbox.clear()
     server.run("onebox-watch test")
     inbox.wait(lambda: inbox.mails and inbox.posts, 5)
     inbox.broken = True
@@ -138,8 +138,8 @@ def test_a_user_can_try_whether_messages_come(watched: Watched) -> None:
     inbox.broken = False
 
 
-def test_secrets_of_messages_are_for_root_alone(watched: Watched) -> None:
-    server = watched.server
+def test_secrets_of_notifications_are_readable_by_root_only(monitored: Monitored) -> None:
+    server = monitored.server
     assert server.run("stat -c %a:%U /etc/onebox/watch/settings.json") == "600:root"
     assert server.run("runuser -u onebox-watch -- cat /etc/onebox/watch/*", check=False) == ""
     assert PASSWORD not in server.run("cat /var/lib/onebox-watch/*; journalctl -u onebox-watch")
