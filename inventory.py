@@ -1,4 +1,4 @@
-"""Your server. The only file to edit; settings/ documents all other settings."""
+"""Your server. All settings: docs/settings.md. Secrets: secrets.env."""
 
 from settings import servers
 

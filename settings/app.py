@@ -151,7 +151,8 @@ class Limits(Settings):
 
 
 class Hooks(Settings):
-    """Commands that run around a deploy, in the sandbox of the release that is live then.
+    """Commands that run around a deploy: `before` in the sandbox of the new release, the others in
+    that of the release that is live then.
 
     ONEBOX_HOOK_RELEASE, _BEFORE, _WHO, _RESULT and _WHY describe the event. A hook that fails or
     times out is reported, and does not affect the deploy."""
@@ -250,7 +251,8 @@ class App(Settings):
     """Seconds that a new release must stay ready before the switch."""
     watch: int = Field(default=60, ge=0, le=3600)
     """Seconds after the switch in which the old release keeps running, for an automatic rollback. A
-    first release is watched for 10 s, or twice its start time if that is less."""
+    first release is watched for 10 s or twice its start time, whichever is longer, and at most as
+    long as this."""
     drain: Seconds = 30
     """Seconds that the old release has to finish its requests."""
     keep_releases: int = Field(default=5, ge=2)

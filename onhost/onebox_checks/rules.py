@@ -269,7 +269,7 @@ def _deploys(observed: Observation, _: Past) -> Iterator[Finding]:
             serves = f"Release {app.live} serves" if app.live else "No release serves"
             what = f"{describe_deploy(app, last)}. {serves}. Why: {last.get('why', 'unknown')}"
             yield Finding(
-                "deploy", app.name, what, "Fix the app and deploy again",
+                "deploy", app.name, what, "Fix the reason above, then deploy again",
                 patient=False, urgent=False, mark=last["at"],
             )  # fmt: skip
 
@@ -312,7 +312,10 @@ def _libraries(observed: Observation, _: Past) -> Iterator[Finding]:
 def _updates(observed: Observation, _: Past) -> Iterator[Finding]:
     if observed.updates:
         what = f"Security updates are not configured as deployed: {'; '.join(observed.updates)}"
-        do = "Find the file that overrides it: grep -r Unattended-Upgrade /etc/apt/apt.conf.d"
+        do = (
+            "Find the file that overrides it:"
+            " grep -rE 'Unattended-Upgrade|APT::Periodic' /etc/apt/apt.conf.d"
+        )
         yield Finding("updates", "server", what, do, urgent=False)
 
 

@@ -61,7 +61,7 @@ def test_an_incompatible_migration_needs_consent_and_is_preceded_by_a_dump(probe
     agreed = probe.deploy("--data", "allow_incompatible=true")
     output = agreed.stdout + agreed.stderr
     assert agreed.returncode == 0, output
-    assert "AUTOMATIC ROLLBACK IS DISABLED" in output
+    assert "Automatic rollback is disabled" in output
     [dump] = probe.server.run("ls /var/lib/onebox/probe/dumps").split()
     listed = probe.server.run(f"pg_restore --list /var/lib/onebox/probe/dumps/{dump}")
     assert "TABLE DATA public rows" in listed

@@ -94,7 +94,7 @@ def test_a_process_that_runs_alone_never_runs_twice(probe: Probed) -> None:
         probe.release()
         probe.server.app["watch"] = 40
         probe.change("dies later")
-        assert "Put back" in probe.deploy().stderr
+        assert "Rolled back to" in probe.deploy().stderr
     finally:
         probe.server.run("systemctl stop counter")
         probe.server.entry["apps"] = [settings]

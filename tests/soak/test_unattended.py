@@ -321,7 +321,7 @@ def test_a_failed_notification_is_sent_later(
     server.run("systemd-run --quiet --unit=broken false")
     time.sleep(3 * EVERY)
     assert (inbox.posts, inbox.mails) == ([], [])
-    assert "could not tell by webhook" in server.run("onebox-watch status")
+    assert "could not notify by webhook" in server.run("onebox-watch status")
     inbox.broken = False
     figures["seconds_until_told"] = round(
         inbox.wait(lambda: inbox.events("raised", "unit"), EVERY + SLACK), 1

@@ -35,8 +35,8 @@ def enable(app: App) -> None:
     if not _is_served(app.parameters):
         disable(app)
         raise ReleaseError(
-            f"nginx does not serve the maintenance page of {app.name}; nothing was changed."
-            " Its configuration may be older than this program: deploy once."
+            f"nginx does not serve the maintenance page of {app.name}; maintenance is off. nginx's"
+            " configuration may be outdated: deploy once."
         )
     log(f"Clients of {app.name} get the maintenance page until maintenance is off")
 

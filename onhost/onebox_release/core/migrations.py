@@ -60,12 +60,13 @@ def migrate(release: Release, before: Release | None, *, consent: bool) -> bool:
         log(f"Pending revisions: {_named(revision.name for revision in missing)}")
     _run(release)
     unapplied = revisions.pending(own, database_heads(release.app))
-    if unapplied and before:
+    compatible = not blocking and (not unapplied or presumed_compatible(release, before))
+    if unapplied and before and not compatible:
         log(
-            f"AUTOMATIC ROLLBACK IS DISABLED: `migrate` succeeded, but the table alembic_version"
+            f"Automatic rollback is disabled: `migrate` succeeded, but the table alembic_version"
             f" lacks {_named(revision.name for revision in unapplied)}"
         )
-    return not blocking and (not unapplied or presumed_compatible(release, before))
+    return compatible
 
 
 def check_rollback(release: Release, live: Release | None) -> None:
@@ -210,7 +211,7 @@ def _require_consent(release: Release, reason: str, fix: str, *, consent: bool) 
         raise RefusedError(f"{reason} {fix}")
     if release.app.parameters.database == "local":
         log(f"Dumped the database to {_dump(release)}")
-    log(f"AUTOMATIC ROLLBACK IS DISABLED: {reason}")
+    log(f"Automatic rollback is disabled: {reason}")
 
 
 def _dump(release: Release) -> Path:

@@ -58,7 +58,7 @@ COMMANDS = (
         prints_json=True,
     ),
     Command(
-        "releases", "List the releases to which an app can be rolled back.", "releases",
+        "releases", "List the live release and those to roll back to.", "releases",
         prints_json=True,
     ),
     Command(
@@ -66,7 +66,7 @@ COMMANDS = (
         prints_json=True,
     ),
     Command(
-        "logs", "Show the logs of the app, nginx and PostgreSQL, ordered by time.",
+        "logs", "Show the logs of the app, nginx, PostgreSQL and deploys, ordered by time.",
         "logs --since 1d --request 5b1f5c6a0e0d4c3f9a7e2b8d1c4f6a90",
         (
             Argument("follow", "keep printing new lines"),
@@ -84,7 +84,7 @@ COMMANDS = (
                 "release", "one that `releases` lists; default: the previous release", "",
                 is_positional=True,
             ),
-            Argument("force", "even if altered, the database has moved on, or memory is short"),
+            Argument("force", "skip the checks of files, migrations and memory"),
         ),
         changes_release=True,
     ),
@@ -102,7 +102,7 @@ COMMANDS = (
     Command(
         "pause", "Stop an app's processes and timers, across reboots too, so that nothing writes.",
         "pause",
-        details="A deploy starts the processes again; `resume` starts both.",
+        details="A deploy starts the processes again; only `resume` starts the timers.",
     ),
     Command("resume", "Start the processes and timers of a paused app.", "resume"),
 )  # fmt: skip

@@ -140,7 +140,7 @@ def test_with_consent_it_is_run_after_a_dump_and_rollback_is_off(
     assert server.app.dumps.stat().st_mode & 0o777 == 0o700
     told = capsys.readouterr().err
     assert (
-        "AUTOMATIC ROLLBACK IS DISABLED: The live release may not run on the schema after r2.\n"
+        "Automatic rollback is disabled: The live release may not run on the schema after r2.\n"
         in told
     )
 
