@@ -532,7 +532,7 @@ def test_one_app_is_deployed_alone(three: Server) -> None:
     assert release(three, "one") == before["one"]
     unknown = three.pyinfra("-y", "--data", "app=four")
     assert unknown.returncode == 4
-    assert "has no app four, but one, two, three" in unknown.stderr
+    assert "has no app four; its apps: one, two, three" in unknown.stderr
 
 
 def test_a_broken_app_blocks_no_other(three: Server) -> None:

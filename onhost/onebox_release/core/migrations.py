@@ -234,10 +234,12 @@ def _run(release: Release) -> None:
         f"Running `migrate` for at most {timeout} s (`migrate_timeout`). Follow its log:"
         f" journalctl -fu {unit}"
     )
+    cursor = systemd.cursor()
     try:
         systemd.systemctl("start", unit, timeout=None)  # the unit has a timeout
     except ReleaseError as error:
-        journal = systemd.journal(unit)
+        # By the unit: journald may not know the invocation of a process that ended at once.
+        journal = systemd.journal(unit, after=cursor)
         is_late = systemd.show(unit, "Result").get("Result") == "timeout"
         systemd.systemctl("reset-failed", unit)
         raise ReleaseError(_failure(release.app, journal, is_late=is_late)) from error

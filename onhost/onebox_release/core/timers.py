@@ -42,7 +42,7 @@ def run(app: App, timer: str) -> None:
         log(f"{timer} did not run: no release of {app.name} is live")
         return
     unit, at, start = release.unit(timer), datetime.now(UTC), time.monotonic()
-    started = True
+    started, cursor = True, systemd.cursor()
     try:
         systemd.systemctl("start", unit, timeout=None)  # the unit has a timeout
     except ReleaseError as error:
@@ -60,7 +60,7 @@ def run(app: App, timer: str) -> None:
         "seconds": round(time.monotonic() - start, 1),
     }
     if result != "success":
-        entry["excerpt"] = excerpt(systemd.journal(unit, LINES * 4), LINES)
+        entry["excerpt"] = excerpt(systemd.journal(unit, LINES * 4, after=cursor), LINES)
         systemd.reset(unit)  # otherwise the check `unit` would report it a second time
     durable.write(app.timer_result(timer), json.dumps(entry))
     if result == "success":

@@ -244,7 +244,7 @@ def test_a_failed_migration_reports_revision_database_and_last_lines(
     server: Server, psql: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = "Running upgrade  -> r1, one\nRunning upgrade r1 -> r2, two\ncolumn exists\n"
-    monkeypatch.setattr(systemd, "journal", lambda *_: log)
+    monkeypatch.setattr(systemd, "journal", lambda *_, **__: log)
     project(server, "a-2", "r1", "r2")
     psql["heads"] = "r1\n"
     server.refuses = {f"start {MIGRATION}"}
@@ -274,7 +274,7 @@ def test_the_revision_that_failed_is_the_last_one_begun(
     line: str,
     failed: str,
 ) -> None:
-    monkeypatch.setattr(systemd, "journal", lambda *_: f"INFO  [x] {line}\nlast")
+    monkeypatch.setattr(systemd, "journal", lambda *_, **__: f"INFO  [x] {line}\nlast")
     server.refuses = {"start"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError) as error:
@@ -286,7 +286,7 @@ def test_the_revision_that_failed_is_the_last_one_begun(
 def test_a_long_log_of_a_migration_keeps_its_heading(
     server: Server, psql: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(systemd, "journal", lambda *_: ("x" * 300 + "\n") * 30)
+    monkeypatch.setattr(systemd, "journal", lambda *_, **__: ("x" * 300 + "\n") * 30)
     server.refuses = {"start"}
     psql["heads"] = "r0\n"
     with pytest.raises(ReleaseError, match=r"r0\.\nIts last lines:\n  \| x"):
@@ -347,7 +347,7 @@ def test_what_an_archive_names_reaches_no_terminal_as_it_is(
 ) -> None:
     """Names of revisions, the database's answer, the migration's own lines."""
     log = "Running upgrade  -> \x1b[2Jr\nx\x1b]0;owned\x07" + "y" * 100_000
-    monkeypatch.setattr(systemd, "journal", lambda *_: log)
+    monkeypatch.setattr(systemd, "journal", lambda *_, **__: log)
     server.refuses = {"start"}
     psql["heads"] = "\x1b[2Jr1\n" * 500
     with pytest.raises(ReleaseError) as error:
