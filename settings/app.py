@@ -63,7 +63,7 @@ class Process(Settings):
     """Seconds that the process has to exit after `stop_signal`."""
     alone: bool = False
     """Never run two instances, as for a scheduler: a switch stops the old release's process before
-    it starts the new one's, and a rollback does the reverse. In between, none runs."""
+    it starts the new one's, and a rollback stops the new one's first. In between, none runs."""
 
 
 class Static(Settings):
@@ -111,7 +111,7 @@ class Resources(Settings):
     this app. None: the server's memory, less 350 MiB for the system and PostgreSQL, and less what
     the other apps' workers need."""
     tasks: int = Field(default=2048, ge=64)
-    """Processes and threads."""
+    """Maximum number of processes and threads; 128 per worker are always allowed."""
     cpu_weight: int = Field(default=100, ge=1, le=10_000)
     """Share of the CPU relative to the server's other apps, while they compete for it."""
     io_weight: int = Field(default=100, ge=1, le=10_000)
@@ -191,8 +191,8 @@ class App(Settings):
     domains: list[Domain] = Field(min_length=1)
     """Domain names of the app; the first is the main one."""
     health: UrlPath = "/health/ready"
-    """Path that answers 200 when the app can serve; "/" if it has none. Requests have the first
-    domain as Host. The same answer from 400 to 499 for 5 s fails the deploy."""
+    """Path that returns 200 when the app can serve. Set "/" if the app has none. Requests have the
+    first domain as Host. The same answer from 400 to 499 for 5 s fails the deploy."""
     migrate: OneLine | None = None
     """Command that migrates the database, as in "alembic upgrade head". Every deploy of a new
     release runs it, so it must do nothing when no migration is pending."""
@@ -205,8 +205,8 @@ class App(Settings):
         Literal["local", "external", "none"],
         AfterValidator(lambda v, i: _requires_database_url(v, i)),
     ] = "local"
-    """"local" creates a database on the server; "external" uses the secret DATABASE_URL, and a
-    rolled-back release the value that it was deployed with."""
+    """"local" creates a database on the server; "external" uses the secret DATABASE_URL; each
+    release keeps the value with which it was deployed."""
     database_env: dict[Variable, OneLine] = Field(
         default={"DATABASE_URL": "postgresql://{role}@/{name}?host=/run/postgresql"}
     )
@@ -228,8 +228,8 @@ class App(Settings):
     resources: Resources = Resources()
     """Limits on the app's use of the server."""
     packages: list[DebianPackage] = Field(default_factory=list)
-    """Debian packages that the app needs to run, or to be installed, as in "libmagic1". They stay
-    installed: the next change of a lock file needs those for building again."""
+    """Debian packages that the app needs at run time or to build, as in "libmagic1". onebox never
+    removes them."""
     timers: Annotated[list[Timer], AfterValidator(lambda v, i: _unique_timers(v, i))] = Field(
         default_factory=list
     )

@@ -60,8 +60,8 @@ class PostgreSQL(Settings):
 
     max_connections: int = Field(default=100, ge=10, le=1000)
     """Connections to the cluster. All but 3, reserved for maintenance, are divided among the apps'
-    roles; an app finds its limit in DATABASE_CONNECTIONS. The connection pools of an app, of two
-    releases during a switch, must fit in it."""
+    roles; an app finds its limit in DATABASE_CONNECTIONS. The connection pools of two
+    releases together must stay below it."""
     shared_buffers: int | None = Field(default=None, ge=16)
     """MiB, at most half of the memory. None: an eighth of the memory, between 32 and 1024, or 128
     if an older onebox set that. A quarter is usual for a server that runs nothing else. A change
@@ -143,10 +143,10 @@ class Updates(Settings):
 
     restart: Schedule | None = "Sun 04:00"
     """Start of the maintenance window, as systemd's OnCalendar=, in the server's time zone. Only
-    then do processes with replaced libraries restart, unless a whole deploy runs or deploys are on
-    hold; a deploy of one app is waited for, up to 10 minutes. No request fails, as apps are
-    switched and nginx is upgraded in place; PostgreSQL is unavailable for about a second. None: no
-    restarts, only a check's report."""
+    then does onebox restart processes that use replaced libraries. It skips the window if deploys
+    are on hold or a full deploy is running, and waits up to 10 minutes for a deploy of one app. No
+    request fails, as apps are switched and nginx is upgraded in place; PostgreSQL is unavailable
+    for about a second. None: no restarts, only a check's report."""
 
 
 class VM(Settings):
@@ -188,8 +188,8 @@ class VM(Settings):
             "SAMLResponse",
         ]
     )  # fmt: skip
-    """Query parameters that nginx's access log omits, with the rest of the query after them: those
-    whose name ends so, in any case, as in "access_token". The Referer is redacted likewise."""
+    """Suffixes of query parameter names, in any case: "token" matches access_token. nginx logs a
+    query up to the first match, and redacts the Referer likewise."""
     deploy_keys: Annotated[list[DeployKey], AfterValidator(lambda v, i: _releasable_apps(v, i))] = (
         Field(default_factory=list)
     )
