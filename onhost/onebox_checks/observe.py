@@ -53,7 +53,7 @@ def observe_server(settings: Configuration, *, clock: float | None) -> observati
         apps=apps,
         deploying=lock.is_locked(lock.LOCK),
         failed=systemd.units("--state=failed"),
-        stopped=[unit for unit in units if not systemd.is_active(unit)],
+        stopped=[unit for unit in units if is_stopped(unit)],
         disks=list(_disks("/", "/boot", "/var", "/var/lib/postgresql", "/srv")),
         memory=resources.memory(),
         pressure=_pressure(PRESSURE),
@@ -68,6 +68,15 @@ def observe_server(settings: Configuration, *, clock: float | None) -> observati
         libraries=libraries.read(),
         updates=_updates(),
     )
+
+
+def is_stopped(unit: str) -> bool:
+    """Check whether a unit that must be active is not. A timer that is not installed is none: a
+    deploy installs an app's timers after its release, and not if that fails."""
+    state = systemd.show(unit, "ActiveState", "LoadState")
+    if unit.endswith(".timer") and state.get("LoadState") == "not-found":
+        return False
+    return state.get("ActiveState") in {"inactive", "failed", None}
 
 
 def _app(app: App) -> observation.App | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from onebox_checks import observe
+from onebox_release.host import systemd
 
 TABLE = """table inet onebox {
 \tchain input {
@@ -67,3 +68,23 @@ def test_the_first_line_of_what_kept_the_superuser_out(
     if content is not None:
         path.write_bytes(content)
     assert observe.first_line(path) == found
+
+
+@pytest.mark.parametrize(
+    ("unit", "load", "active", "stopped"),
+    [
+        ("nginx.service", "loaded", "active", False),
+        ("nginx.service", "loaded", "reloading", False),
+        ("nginx.service", "loaded", "failed", True),
+        ("nginx.service", "not-found", "inactive", True),
+        ("onebox-job-links-report.timer", "loaded", "inactive", True),
+        ("onebox-job-links-report.timer", "not-found", "inactive", False),
+    ],
+)
+def test_a_timer_that_no_deploy_has_installed_yet_is_not_stopped(
+    monkeypatch: pytest.MonkeyPatch, unit: str, load: str, active: str, *, stopped: bool
+) -> None:
+    """Its app's release failed, or another app was deployed alone."""
+    state = {"LoadState": load, "ActiveState": active}
+    monkeypatch.setattr(systemd, "show", lambda *_: state)
+    assert observe.is_stopped(unit) is stopped
