@@ -13,7 +13,7 @@ from typing import Any
 
 from onebox_release.app import App
 from onebox_release.core import pause
-from onebox_release.errors import ReleaseError
+from onebox_release.errors import RefusedError, ReleaseError
 from onebox_release.host import durable, systemd
 from onebox_release.report import excerpt, log
 
@@ -27,11 +27,11 @@ def run(app: App, timer: str) -> None:
     """Run a timer's command in the live release, wait for it, and record its result.
 
     Waits for a deploy in progress, because it may be rolled back. If the release is replaced during
-    the run, it is kept until the run ends. Raises ReleaseError if the app has no such timer.
+    the run, it is kept until the run ends. Raises RefusedError if the app has no such timer.
     """
     if timer not in app.parameters.timers:
         known = ", ".join(app.parameters.timers) or "none"
-        raise ReleaseError(f"{app.name} has no timer {timer!r}. It has: {known}.")
+        raise RefusedError(f"{app.name} has no timer {timer!r}. It has: {known}.")
     if pause.is_paused(app):
         log(f"{timer} did not run: {app.name} is paused")
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from onebox_release.app import App
 from onebox_release.core import hooks, requester, timers
-from onebox_release.errors import ReleaseError
+from onebox_release.errors import RefusedError
 from onebox_release.host import lock, problems, systemd
 
 from tests.unit.onhost.fake_server import PARAMETERS, Server
@@ -75,7 +75,7 @@ def test_without_a_live_release_there_is_nothing_to_run_in(
 
 def test_a_timer_that_the_app_does_not_have_is_refused(server: Server, app: App) -> None:
     server.make("r1", live="r1")
-    with pytest.raises(ReleaseError, match=r"links has no timer 'web'\. It has: report\."):
+    with pytest.raises(RefusedError, match=r"links has no timer 'web'\. It has: report\."):
         timers.run(replace(app, override=WITH), "web")
     assert server.calls == []
 
