@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Characters that control a terminal.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+from onebox_release.terminal import printable
+
 # Without these options apt writes a cache, and a deploy that changes nothing writes nothing.
 APT = "apt-get -s -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= upgrade"
 Statuses = Mapping[str, Mapping[str, Any]]
-
-
-def printable(text: str) -> str:
-    """Return a text with control characters escaped, as an app may have written some of it."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def report(title: str, lines: Sequence[str]) -> None:

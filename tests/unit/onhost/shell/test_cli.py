@@ -337,19 +337,19 @@ def test_a_hold_may_be_recorded_for_another_user(
 def test_a_removal_must_be_confirmed_and_recovers_nothing_at_its_end(
     command: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mended: list[bool] = []
+    recovered: list[bool] = []
 
     def run(_: App, arguments: list[str], *, recover: bool, **more: object) -> int:
         del arguments, more
-        mended.append(recover)
+        recovered.append(recover)
         return 0
 
     monkeypatch.setattr(transient_unit, "run", run)
     with pytest.raises(SystemExit):
         command("remove", "links")
-    assert mended == []
+    assert recovered == []
     assert command("remove", "links", "--yes") == command("restart", "links") == 0
-    assert mended == [False, True]
+    assert recovered == [False, True]
 
 
 def test_a_hold_that_cannot_be_written_is_reported(
