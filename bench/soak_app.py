@@ -15,7 +15,19 @@ from tempfile import TemporaryDirectory
 
 from bench import plots, results
 
-COMMAND = ["../.tools/bin/uv", "run", "--frozen", "--quiet", "pytest", "-q", "-s", "-m", "soak"]
+COMMAND = [
+    "../.tools/bin/uv",
+    "run",
+    "--frozen",
+    "--quiet",
+    "pytest",
+    "-q",
+    "-s",
+    "-m",
+    "soak",
+    "-o",
+    "faulthandler_timeout=0",
+]
 
 
 def main() -> None:
