@@ -6,9 +6,7 @@ or nothing to do, 1 failed, 2 drift, 3 locked by another deploy, 4 refused.
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 import sys
 from importlib import import_module
 from secrets import token_hex
@@ -19,7 +17,7 @@ from invoke.tasks import task
 
 from commands import deploy as deploys
 from commands import submit as submits
-from commands.forwarded import COMMANDS, forwarded
+from commands.forwarded import APP, FORWARDED, JSON, ON, REMOVE, RUN, declared, forwarded, who
 from commands.inventory import REFUSED
 from commands.server import FAILED, Server
 from operations.artifact import pack
@@ -32,25 +30,18 @@ if {"-R", "--dry"} & set(sys.argv):
         REFUSED,
     )
 
-ON = {"on": "the server's address, if the inventory has several"}
 WAIT = "seconds to wait for another deploy (default: 600; 0 does not wait)"
-APP = {"app": "the app's name, if the server has several", **ON}
-JSON = {"json": "print JSON"}
 
 
 # Those of the server's program, by the names that they have there.
-globals().update({command.name: forwarded(command, APP, JSON) for command in COMMANDS})
+globals().update({command.name: forwarded(command) for command in FORWARDED})
 
 
-@task(help={**APP, "command": "a shell command"})
+@declared(RUN)
 def run(_: Any, command: str, *, app: str = "", on: str = "") -> None:
-    """Run a command in the app's environment and sandbox, beside the live release.
-
-    Example: fab run "python -m links.worker --once"
-    """
+    """Send the command on standard input: sudo logs its arguments, which may hold a secret."""
     server, token = Server.of(on), token_hex(16)
     name = server.app(app).name
-    # On standard input, as sudo logs its arguments, and the command may contain a secret.
     server.program("run", name, "--put", token, stdin=command)
     server.program("run", name, "--take", token, terminal=True, interactive=True)
 
@@ -61,34 +52,8 @@ def shell(_: Any, *, app: str = "", on: str = "") -> None:
 
     Example: fab shell
     """
-    _interactive("run", app, on)
-
-
-@task(help={**APP, "owner": "as the schema's owner, who may change it"})
-def psql(_: Any, *, app: str = "", on: str = "", owner: bool = False) -> None:
-    """Open psql on the app's database, as the app's role.
-
-    Example: echo 'select count(*) from links' | fab psql
-    """
-    _interactive("psql", app, on, *["--owner"] * owner)
-
-
-@task(help={**ON, "why": "the reason, which refused deploys print"})
-def hold(_: Any, why: str, *, on: str = "") -> None:
-    """Block deploys to a server.
-
-    Example: fab hold "moving the office"
-    """
-    Server.of(on).program("hold", why, "--who", _who())
-
-
-@task(help=ON)
-def unhold(_: Any, *, on: str = "") -> None:
-    """Allow deploys to a server again.
-
-    Example: fab unhold
-    """
-    Server.of(on).program("unhold")
+    server = Server.of(on)
+    server.program("run", server.app(app).name, terminal=True, interactive=True)
 
 
 @task(help=ON)
@@ -173,29 +138,17 @@ def submit(_: Any, app: str, source: str, to: str, *, wait: int = 600) -> None:
     _exit_with(submits.submit(app, source, to, os.environ.get("ONEBOX_SSH_CONFIG"), wait))
 
 
-@task(help={**APP, "yes": "don't ask for confirmation", "dump": "keep a last copy of its data"})
+@declared(REMOVE)
 def remove(_: Any, *, yes: bool = False, dump: bool = True, app: str = "", on: str = "") -> None:
-    """Remove an app and all that belongs to it from a server; a last copy of its data stays.
-
-    If it is interrupted, run it again to complete it.
-
-    Example: fab remove --app links
-    """
+    """Ask for the app's name, unless `yes`; it may be removed from the inventory already."""
     server = Server.of(on)
-    name = app or server.app().name  # it may be removed from the inventory already
+    name = app or server.app().name
     if not yes:
         _confirm(name, server.address)
-    options = [] if dump else ["--no-dump"]
-    server.program("remove", name, "--yes", "--who", _who(), *options)
+    server.program("remove", name, *REMOVE.line({"yes": True, "dump": dump, "who": who()}))
     if name in [known.name for known in server.vm.apps]:
         hint = f"Remove {name} from the inventory, or the next deploy creates it again."
         print(hint, file=sys.stderr)
-
-
-def _interactive(command: str, app: str, on: str, *arguments: str) -> None:
-    """Run a command that reads standard input."""
-    server = Server.of(on)
-    server.program(command, server.app(app).name, *arguments, terminal=True, interactive=True)
 
 
 def _confirm(name: str, address: str) -> None:
@@ -205,10 +158,6 @@ def _confirm(name: str, address: str) -> None:
     print(f"This deletes {name} and all that belongs to it from {address}.")
     if input("Type the app's name to continue: ") != name:
         raise Exit("Nothing was removed.", REFUSED)
-
-
-def _who() -> str:
-    return f"{getpass.getuser()} at {socket.gethostname()}"
 
 
 def _exit_with(code: int) -> None:

@@ -33,7 +33,7 @@ def enable(app: App) -> None:
     if not app.maintenance.exists():
         durable.write(app.maintenance, "", 0o644)
     if not _is_served(app.parameters):
-        disable(app)
+        _disable(app)
         raise ReleaseError(
             f"nginx does not serve the maintenance page of {app.name}; maintenance is off. nginx's"
             " configuration may be outdated: deploy once."
@@ -43,6 +43,11 @@ def enable(app: App) -> None:
 
 def disable(app: App) -> None:
     """Serve the app to clients again."""
+    _disable(app)
+    log(f"Clients of {app.name} get the app again")
+
+
+def _disable(app: App) -> None:
     app.maintenance.unlink(missing_ok=True)
     durable.sync_folder(app.maintenance.parent)
 

@@ -33,7 +33,7 @@ from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import durable, lock, postgresql, reserve, systemd
 from onebox_release.report import document, exit_code, log
 from onebox_release.shell import keys, logs, status, submit, transient_unit
-from onebox_release.shell.commands import COMMANDS, Command
+from onebox_release.shell.commands import COMMANDS, RUN, Command
 
 EXAMPLES = """
 Show the live release and those to roll back to:  onebox-release status links
@@ -66,6 +66,10 @@ def _main(arguments: argparse.Namespace) -> int:
         secret = sys.stdin.read() if "credentials" in arguments and arguments.credentials else ""
         is_removal = arguments.run is _remove
         if is_removal:
+            if not arguments.yes:
+                raise RefusedError(
+                    f"This deletes {app.name} and all that belongs to it: add --yes."
+                )
             lock.wait_until_free(arguments.wait, log)
         # After a removal, `recover` must not start the app again.
         return transient_unit.run(
@@ -86,6 +90,10 @@ def _main(arguments: argparse.Namespace) -> int:
 
 def _may_begin(arguments: argparse.Namespace) -> None:
     """Raise if a deploy may no longer start: it may have waited for hours."""
+    if arguments.run is _remove and not arguments.yes:
+        raise RefusedError(
+            f"This deletes {arguments.app} and all that belongs to it. Confirm: --yes"
+        )
     if arguments.run is not _deploy:
         return
     if arguments.by_key:
@@ -160,7 +168,9 @@ def _run(app: App, arguments: argparse.Namespace) -> int:
     if arguments.put:
         sandbox.store_command(app, arguments.put, sys.stdin.read())
         return 0
-    command = sandbox.take_command(app, arguments.take) if arguments.take else arguments.command
+    command = (
+        sandbox.take_command(app, arguments.take) if arguments.take else arguments.command or ""
+    )
     return sandbox.run(app, command)
 
 
@@ -193,7 +203,7 @@ def _resume(app: App, _: argparse.Namespace) -> None:
 
 def _remove(app: App, arguments: argparse.Namespace) -> None:
     who = arguments.who or _user()
-    remove.remove(app, who, keep=not arguments.no_dump)
+    remove.remove(app, who, keep=arguments.dump)
 
 
 def _show(app: App, arguments: argparse.Namespace, data: Any, render: Callable[[Any], str]) -> None:
@@ -225,6 +235,7 @@ def _hold(arguments: argparse.Namespace) -> None:
     at = datetime.now(UTC).isoformat(timespec="seconds")
     who = arguments.who or _user()
     durable.write(lock.HOLD, json.dumps({"at": at, "who": who, "why": arguments.why}))
+    log("Deploys to this server are blocked until `unhold`.")
 
 
 def _user() -> str:
@@ -233,6 +244,7 @@ def _user() -> str:
 
 def _unhold(_: argparse.Namespace) -> None:
     lock.HOLD.unlink(missing_ok=True)
+    log("Deploys to this server are allowed.")
 
 
 def _reserve(arguments: argparse.Namespace) -> None:
@@ -245,8 +257,11 @@ def _reserve(arguments: argparse.Namespace) -> None:
 RUNS: dict[str, Run] = {
     "status": _status, "releases": _releases, "history": _history, "logs": _logs,
     "rollback": _rollback, "restart": _restart, "maintenance": _maintenance, "pause": _pause,
-    "resume": _resume,
+    "resume": _resume, "psql": _psql, "run": _run, "remove": _remove,
 }  # fmt: skip
+
+
+ON_SERVER = {"hold": _hold, "unhold": _unhold}
 
 
 class Parser(argparse.ArgumentParser):
@@ -267,7 +282,10 @@ def _parser() -> Parser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
-        _declared(commands, command)
+        parser_of = _declared(commands, command)
+        if command is RUN:  # `fab run` first sends the command, so that sudo does not log it
+            parser_of.add_argument("--put", type=_token, help=argparse.SUPPRESS)
+            parser_of.add_argument("--take", type=_token, help=argparse.SUPPRESS)
     _command(
         commands, "check", _check, "Check the live release through nginx; exit with 0 if healthy."
     )
@@ -298,32 +316,10 @@ def _parser() -> Parser:
     planned.add_argument(
         "digest", help=f"SHA-256 of the archive, or `{LIVE}` for the live release's"
     )
-    _by_hand(commands)
-    hold = commands.add_parser("hold", help="Block deploys to this server.")
-    hold.add_argument("why", help="the reason, shown to users who deploy")
-    hold.add_argument("--who", help="the user to record (default: the current one)")
-    hold.set_defaults(run=_hold)
-    commands.add_parser("unhold", help="Allow deploys again.").set_defaults(run=_unhold)
     blocks = commands.add_parser("reserve", help="Reserve disk blocks for PostgreSQL.")
     blocks.add_argument("--check", action="store_true", help="only check; exit with 1 if not set")
     blocks.set_defaults(run=_reserve)
     return parser
-
-
-def _by_hand(commands: Commands) -> None:
-    run = _command(commands, "run", _run, "Run a command in the app's environment and sandbox.")
-    run.add_argument(
-        "command", nargs="?", default="", help="a shell command, logged by sudo; default: a shell"
-    )
-    # `fab run` first sends the command on standard input, so that sudo does not log it.
-    run.add_argument("--put", type=_token, help=argparse.SUPPRESS)
-    run.add_argument("--take", type=_token, help=argparse.SUPPRESS)
-    ask = _command(commands, "psql", _psql, "Run psql on the app's database.")
-    ask.add_argument("--owner", action="store_true", help="connect as the schema's owner")
-    end = _command(commands, "remove", _remove, "Remove the app from this server.", in_unit=True)
-    end.add_argument("--yes", action="store_true", required=True, help="confirm the removal")
-    end.add_argument("--no-dump", action="store_true", help="make no backup of its data")
-    end.add_argument("--who", help="the user to record (default: the current one)")
 
 
 def _token(text: str) -> str:
@@ -332,23 +328,32 @@ def _token(text: str) -> str:
     return text
 
 
-def _declared(commands: Commands, command: Command) -> None:
+def _declared(commands: Commands, command: Command) -> Parser:
     """Add a command that `fab` has, too."""
-    in_unit = command.changes_release
-    parser = _command(commands, command.name, RUNS[command.name], command.help, in_unit=in_unit)
+    if command.on_app:
+        run = RUNS[command.name]
+        parser = _command(commands, command.name, run, command.help, in_unit=command.in_unit)
+    else:
+        parser = commands.add_parser(command.name, help=command.help, description=command.help)
+        parser.set_defaults(run=ON_SERVER[command.name])
     for each in command.arguments:
         flag = f"--{each.name}"
-        if each.choices:
-            parser.add_argument(each.name, choices=each.choices, help=each.help)
-        elif each.is_positional:
-            parser.add_argument(each.name, nargs="?", help=each.help)
-        elif isinstance(each.default, bool):
+        if each.is_positional:
+            count = None if each.is_required else "?"
+            choices = each.choices or None
+            parser.add_argument(each.name, nargs=count, choices=choices, help=each.help)
+        elif each.default is True:
+            parser.add_argument(
+                flag, action=argparse.BooleanOptionalAction, default=True, help=each.help
+            )
+        elif each.default is False:
             parser.add_argument(flag, action="store_true", help=each.help)
         else:
             kind = type(each.default)
             parser.add_argument(flag, type=kind, default=each.default, help=each.help)
     if command.prints_json:
         parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
 
 
 def _command(

@@ -1,4 +1,4 @@
-"""The commands that `fab` passes on to the server: declared here, for both.
+"""The commands that both `fab` and onebox-release have, declared once.
 
 onebox-release makes its argument parser of them, and fabfile.py its tasks.
 """
@@ -19,13 +19,16 @@ class Argument:
     help: str
     default: str | int | bool = False
     is_positional: bool = False
-    """Whether the server takes it without its name; `fab` does where there is no default."""
+    """Whether the server takes it without its name; `fab` does if it is required."""
+    is_required: bool = False
     choices: tuple[str, ...] = ()
+    is_user: bool = False
+    """Whether it names the user to record, which `fab` knows."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command on one app."""
+    """A command on one app, or on the server."""
 
     name: str
     help: str
@@ -35,24 +38,47 @@ class Command:
     details: str = ""
     prints_json: bool = False
     """Whether it prints text for a person, or JSON by --json."""
-    changes_release: bool = False
-    """Whether it starts a release: then it runs in a unit of its own, which waits for others."""
+    in_unit: bool = False
+    """Whether it runs in a unit of its own, which waits for deploys and outlives a connection."""
+    on_app: bool = True
+    reads_input: bool = False
+    """Whether it reads standard input."""
 
     def line(self, options: Mapping[str, object]) -> list[str]:
         """Return the arguments that pass options on, `json` too."""
         line = ["--json"] if options.get("json") else []
         for argument in self.arguments:
             value = options[argument.name]
-            if isinstance(argument.default, bool) and not argument.choices:
-                line += [f"--{argument.name}"] if value else []
-            elif argument.is_positional:
+            if argument.is_positional:
                 line += [str(value)] if value else []
+            elif isinstance(argument.default, bool):
+                flag = argument.name if value else f"no-{argument.name}"
+                line += [f"--{flag}"] if value != argument.default else []
             else:
                 line.append(f"--{argument.name}={value}")
         return line
 
 
-COMMANDS = (
+WHO = Argument("who", "the user to record (default: the current one)", "", is_user=True)
+RUN = Command(
+    "run", "Run a command in the app's environment and sandbox, beside the live release.",
+    'run "python -m links.worker --once"',
+    (Argument("command", "a shell command", "", is_positional=True),),
+    reads_input=True,
+)  # fmt: skip
+REMOVE = Command(
+    "remove",
+    "Remove an app and all that belongs to it from a server; a last copy of its data stays.",
+    "remove --app links",
+    (
+        Argument("yes", "don't ask for confirmation"),
+        Argument("dump", "keep a last copy of its data", default=True),
+        WHO,
+    ),
+    "If it is interrupted, run it again to complete it.",
+    in_unit=True,
+)
+FORWARDED = (
     Command(
         "status", "Show the status of an app and its server.", "status --app links",
         prints_json=True,
@@ -86,17 +112,21 @@ COMMANDS = (
             ),
             Argument("force", "skip the checks of files, migrations and memory"),
         ),
-        changes_release=True,
+        in_unit=True,
     ),
     Command(
         "restart", "Restart the live release, without a failed request.", "restart --app links",
-        changes_release=True,
+        in_unit=True,
     ),
     Command(
         "maintenance",
         "Turn maintenance mode on or off: nginx serves a page (503) instead of the app.",
         "maintenance on",
-        (Argument("switch", "on or off", is_positional=True, choices=("on", "off")),),
+        (
+            Argument(
+                "switch", "on or off", is_positional=True, is_required=True, choices=("on", "off")
+            ),
+        ),
         "It stays on across deploys and reboots; the app keeps running. Clients get Retry-After.",
     ),
     Command(
@@ -105,4 +135,23 @@ COMMANDS = (
         details="A deploy starts the processes again; only `resume` starts the timers.",
     ),
     Command("resume", "Start the processes and timers of a paused app.", "resume"),
+    Command(
+        "psql", "Open psql on the app's database, as the app's role.",
+        "psql",
+        (Argument("owner", "as the schema's owner, who may change it"),),
+        reads_input=True,
+    ),
+    Command(
+        "hold", "Block deploys to a server.", 'hold "moving the office"',
+        (
+            Argument(
+                "why", "the reason, which refused deploys print", is_positional=True,
+                is_required=True,
+            ),
+            WHO,
+        ),
+        on_app=False,
+    ),
+    Command("unhold", "Allow deploys to a server again.", "unhold", on_app=False),
 )  # fmt: skip
+COMMANDS = (*FORWARDED, RUN, REMOVE)

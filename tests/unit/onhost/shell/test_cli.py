@@ -316,7 +316,7 @@ def test_a_plan_for_the_live_releases_own_archive(
 
 
 def test_a_hold_is_written_with_its_reason_and_lifted(
-    command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch
+    command: Callable[..., int], app: App, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     monkeypatch.setattr(lock, "HOLD", app.state / "hold.json")
     monkeypatch.setenv("SUDO_USER", "ann")
@@ -324,6 +324,10 @@ def test_a_hold_is_written_with_its_reason_and_lifted(
     assert lock.hold_reason().endswith(", by ann: the sale")
     assert command("unhold") == command("unhold") == 0
     assert lock.hold_reason() == ""
+    assert capsys.readouterr().err.splitlines() == [
+        "Deploys to this server are blocked until `unhold`.",
+        *["Deploys to this server are allowed."] * 2,
+    ]
 
 
 def test_a_hold_may_be_recorded_for_another_user(
@@ -345,8 +349,7 @@ def test_a_removal_must_be_confirmed_and_recovers_nothing_at_its_end(
         return 0
 
     monkeypatch.setattr(transient_unit, "run", run)
-    with pytest.raises(SystemExit):
-        command("remove", "links")
+    assert command("remove", "links") == 4
     assert recovered == []
     assert command("remove", "links", "--yes") == command("restart", "links") == 0
     assert recovered == [False, True]
