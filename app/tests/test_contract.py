@@ -9,6 +9,7 @@ import schemathesis
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from links.application import create_app
+from links.schemas import RESERVED
 from links.tokens import access_token
 from tests.cluster import APP, Cluster
 from tests.conftest import register, serving, settings
@@ -47,14 +48,21 @@ def other_address(cluster: Cluster, migrated: str, copy: Callable[[str], str]) -
 @schema.parametrize()
 @hypothesis.settings(max_examples=25, deadline=None)
 def test_the_api_keeps_its_contract(case: Case, other_address: str) -> None:
-    case.call_and_validate(base_url=other_address, excluded_checks=excluded(case))
+    check(case, other_address)
 
 
 @pytest.mark.soak
 @schema.parametrize()
 @hypothesis.settings(max_examples=500, deadline=None)
 def test_the_api_keeps_its_contract_for_long(case: Case, other_address: str) -> None:
-    case.call_and_validate(base_url=other_address, excluded_checks=excluded(case))
+    check(case, other_address)
+
+
+def check(case: Case, address: str) -> None:
+    """Make a request and check the answer, unless its code makes it a request of another path."""
+    codes = case.path_parameters or {}
+    hypothesis.assume(case.path != "/{code}" or codes["code"] not in RESERVED)
+    case.call_and_validate(base_url=address, excluded_checks=excluded(case))
 
 
 def excluded(case: Case) -> list[Any]:
