@@ -36,7 +36,7 @@ lint: setup
 	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
 
 unit: setup
-	@$(RUN) pytest --quiet tests/unit
+	@$(RUN) pytest --quiet -n 2 tests/unit
 	@$(RUN) bench.results
 
 test: setup-lab check test-app test-host ## everything: check, the app's tests, end to end and faults on lab hosts

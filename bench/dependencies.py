@@ -36,13 +36,13 @@ INSTALL = (
     "onhost/onebox_release/core/sandbox.py",
 )  # fmt: skip
 CHECKS = (
-    "tasks/monitoring.py", "templates/etc/onebox/watch", f"{UNITS}/onebox-watch.service.j2",
-    f"{UNITS}/onebox-watch.timer.j2", "onhost/onebox_checks", "onhost/onebox_release/host",
+    "tasks/monitoring.py", "templates/etc/onebox/checks", f"{UNITS}/onebox-checks.service.j2",
+    f"{UNITS}/onebox-checks.timer.j2", "onhost/onebox_checks", "onhost/onebox_release/host",
 )  # fmt: skip
 TIMERS = (
     "tasks/timers.py", "operations/timers.py", "onhost/onebox_release/core/timers.py",
-    f"{UNITS}/NAME-TIMER@.service.j2", f"{UNITS}/onebox-job-NAME-TIMER.service.j2",
-    f"{UNITS}/onebox-job-NAME-TIMER.timer.j2",
+    f"{UNITS}/NAME-TIMER@.service.j2", f"{UNITS}/onebox-timer-NAME-TIMER.service.j2",
+    f"{UNITS}/onebox-timer-NAME-TIMER.timer.j2",
 )  # fmt: skip
 LOGS = (
     "templates/etc/onebox/logrotate.conf.j2", f"{UNITS}/onebox-logrotate.timer.j2",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from hashlib import sha256
@@ -15,6 +15,7 @@ from pyinfra.api.operation import operation
 
 from operations.difference import EDITED, Difference, fixes
 
+NOTHING: Mapping[str, str] = {}
 ATTRIBUTES = ("mode", "owner", "content")  # in the order of `FileStates`
 
 
@@ -82,11 +83,14 @@ class FileStates(FactBase[dict[str, str]]):
 
 @operation()
 def install(
-    entries: Sequence[File | Folder], absent: Sequence[str] = ()
+    entries: Sequence[File | Folder],
+    absent: Sequence[str] = (),
+    converted: Mapping[str, str] = NOTHING,
 ) -> Generator[StringCommand, None, None]:
     """Install files and folders in the given order; remove `absent` ones, and what a folder of ours
-    does not allow."""
-    paths = [*(entry.path for entry in entries), *absent]
+    does not allow. `converted` has paths of an older onebox, each with the command to run if it
+    exists."""
+    paths = [*(entry.path for entry in entries), *absent, *converted]
     owned = [e for e in entries if isinstance(e, Folder) and e.allowed is not None]
     states = host.get_fact(FileStates, paths=paths, folders=[folder.path for folder in owned])
     for entry in entries:
@@ -94,7 +98,10 @@ def install(
         if current != entry.state:
             how = describe_difference(current, entry.state)
             yield fixes(repair(entry, current), Difference(entry.path, how))
-    installed = {entry.path for entry in entries}
+    installed = {*(entry.path for entry in entries), *converted}
+    for path, command in converted.items():
+        if path in states:
+            yield fixes(StringCommand(command), Difference(path, "is of an older onebox"))
     for path in states:
         if path in absent or (path not in installed and any(_is_extra(path, f) for f in owned)):
             remove = StringCommand("rm", "-rf", shlex.quote(path))

@@ -12,7 +12,7 @@ from pyinfra.api.operation import operation
 from operations.difference import Difference, fixes
 from operations.facts import Names, YesOrNo
 
-PATH = "/etc/onebox/watch/manifest"
+PATH = "/etc/onebox/checks/manifest"
 # All files in our folders, except those that a person may write, and elsewhere each file marked as
 # ours. Not release units: they come and go with their releases.
 OF_RELEASES = " ".join(f"--exclude='*@?*.{kind}'" for kind in ("service", "socket", "target"))

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pyinfra.api.command import StringCommand
 from pyinfra.api.operation import operation
+from sent import renames
 
-from operations import files, tree
+from operations import files, program, tree
 
 ONHOST = Path(__file__).resolve().parent.parent / "onhost"
 BASE = "/usr/local/lib/onebox"
 PACKAGES = "onebox_release", "onebox_checks"
-PROGRAMS = "onebox-release", "onebox-submit", "onebox-watch"
+PROGRAMS = "onebox-release", "onebox-submit", "onebox-checks"
 # Compiled here, not at each run; synced, because a program can't start from a truncated .pyc file.
 CHECK = (
     "PYTHONPATH={} python3 -B -c 'import onebox_release.shell.cli, onebox_checks.cli'"
@@ -25,7 +26,7 @@ CHECK = (
 def install() -> Generator[StringCommand, None, None]:
     """Install our packages as one tree: with half of a new one, no app would start at boot.
 
-    The folders of an older onebox are removed last.
+    What an older onebox left is converted or removed last.
     """
     modules = {
         str(path.relative_to(ONHOST)): path.read_text()
@@ -38,4 +39,5 @@ def install() -> Generator[StringCommand, None, None]:
         for program in PROGRAMS
     ]
     old = [f"{BASE}/{package}" for package in ("onebox_release", "onebox_watch")]
-    yield from files.install._inner(entries=commands, absent=old)
+    converted = {f"/{renames.MARKER}": program.sent("sent.renames")}
+    yield from files.install._inner(entries=commands, absent=old, converted=converted)

@@ -21,8 +21,8 @@ class InstalledTimers(Names):
     def command(self, app: str) -> str:
         """Return the command; a timer's name has no dash, so links-x's timers are not links's."""
         return (
-            f"find {UNITS} -maxdepth 1 -name 'onebox-job-{app}-*.timer' -printf '%f\\n'"
-            f" | sed -n 's/^onebox-job-{app}-\\([a-z0-9]*\\)\\.timer$/\\1/p'"
+            f"find {UNITS} -maxdepth 1 -name 'onebox-timer-{app}-*.timer' -printf '%f\\n'"
+            f" | sed -n 's/^onebox-timer-{app}-\\([a-z0-9]*\\)\\.timer$/\\1/p'"
         )
 
 
@@ -36,13 +36,13 @@ def remove(
     """
     installed: list[str] = host.get_fact(InstalledTimers, app=app)
     for timer in [timer for timer in installed if timer not in expected]:
-        unit = f"onebox-job-{app}-{timer}"
+        unit = f"onebox-timer-{app}-{timer}"
         files = [f"{unit}.timer", f"{unit}.service"]
         files += [f"{app}-{timer}@.service"] if timer not in processes else []
         command = StringCommand(
             f"systemctl disable --quiet --now {unit}.timer"
             f" && rm -f {shlex.join(f'{UNITS}/{file}' for file in files)}"
-            f" /var/lib/systemd/timers/stamp-{unit}.timer /var/lib/onebox/{app}/jobs/{timer}.json"
+            f" /var/lib/systemd/timers/stamp-{unit}.timer /var/lib/onebox/{app}/timers/{timer}.json"
             " && systemctl daemon-reload"
         )
         yield fixes(command, Difference(f"{unit}.timer", "belongs to no timer in the inventory"))

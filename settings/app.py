@@ -127,7 +127,7 @@ class Timer(Settings):
     """A command that runs on a schedule in the live release, one run at a time."""
 
     name: ProcessName
-    """Suffix of the units' names: onebox-job-NAME-TIMER.timer and .service start it; it runs in
+    """Suffix of the units' names: onebox-timer-NAME-TIMER.timer and .service start it; it runs in
     NAME-TIMER@RELEASE.service, whose journal has its output."""
     command: OneLine
     """Command to run in the app's folder, environment and sandbox."""

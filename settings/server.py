@@ -110,7 +110,7 @@ class Email(Settings):
 class Notify(Settings):
     """Notifications when monitoring finds a problem and when it is resolved, on each channel set.
 
-    To send a test message, run `sudo onebox-watch test` on the server."""
+    To send a test message, run `sudo onebox-checks test` on the server."""
 
     email: Email | None = None
     """E-mail account and recipients."""

@@ -58,6 +58,7 @@ def _app(vm: VM, app: App) -> None:
 
 def _absent(app: App) -> list[str]:
     units = [f"/{target(unit, app=app)}" for unit, used in _optional(app).items() if not used]
+    units.append(f"/var/lib/onebox/{app.name}/jobs")  # a link of an older onebox's conversion
     return units + ([] if app.git_known_hosts else [f"/etc/{app.name}/known_hosts"])
 
 
@@ -88,7 +89,7 @@ def _folders(app: App) -> list[Folder]:
         Folder(f"/var/lib/{app.name}", mode="700", owner=f"{app.name}:{app.name}"),
         Folder(f"/var/lib/onebox/{app.name}", mode="700"),
         Folder(f"/var/lib/onebox/{app.name}/incoming", mode="700"),
-        Folder(f"/var/lib/onebox/{app.name}/jobs", mode="700"),
+        Folder(f"/var/lib/onebox/{app.name}/timers", mode="700"),
         Folder(f"/var/lib/onebox/{app.name}/temporary", mode="1770", owner=f"root:{app.name}"),
         Folder("/etc/tmpfiles.d"),
     ]

@@ -14,8 +14,8 @@ from settings import VM
 from settings.app import App
 from tasks.certificates import CA
 
-FOLDER = "/etc/onebox/watch"
-USER = "onebox-watch"
+FOLDER = "/etc/onebox/checks"
+USER = "onebox-checks"
 UNITS = "etc/systemd/system"
 
 
@@ -23,7 +23,7 @@ UNITS = "etc/systemd/system"
 def monitoring() -> None:
     """Check the server by a timer, against the state that this deploy leaves."""
     vm: VM = host.data.vm
-    units = [template(f"{UNITS}/onebox-watch.{kind}", vm=vm) for kind in ("service", "timer")]
+    units = [template(f"{UNITS}/onebox-checks.{kind}", vm=vm) for kind in ("service", "timer")]
     window = vm.updates.restart or "daily"
     updates = [
         template(f"{UNITS}/onebox-updates.service"),
@@ -36,10 +36,10 @@ def monitoring() -> None:
     files.install(
         name="Install the configuration and units of monitoring",
         entries=[
-            template("etc/sysusers.d/onebox-watch.conf"),
+            template("etc/sysusers.d/onebox-checks.conf"),
             files.Folder(FOLDER),
             template(
-                "etc/onebox/watch/settings.json",
+                "etc/onebox/checks/settings.json",
                 mode="600",
                 settings=configuration(vm, machine(host)).document(),
             ),
@@ -51,7 +51,7 @@ def monitoring() -> None:
     manifest.write(name="Write the checksums of installed files", path=manifest.PATH)
     systemd.activate(
         name="Start the timer of monitoring",
-        unit="onebox-watch.timer",
+        unit="onebox-checks.timer",
         restart_for=[unit.path for unit in units],
     )
     systemd.activate(
@@ -62,7 +62,7 @@ def monitoring() -> None:
 
 
 def configuration(vm: VM, machine: Machine) -> Configuration:
-    """Return the configuration of onebox-watch."""
+    """Return the configuration of onebox-checks."""
     email = vm.notify.email
     account = {**email.model_dump(), "password": _plain(email.password)} if email else None
     return Configuration(
@@ -90,7 +90,7 @@ def _units(vm: VM, machine: Machine) -> list[str]:
 
 
 def _units_of(app: App) -> list[str]:
-    timers = [f"onebox-job-{app.name}-{timer.name}.timer" for timer in app.timers]
+    timers = [f"onebox-timer-{app.name}-{timer.name}.timer" for timer in app.timers]
     return [f"{app.name}.service", *timers]
 
 

@@ -15,10 +15,10 @@ PACKAGES = [
     "python3-venv",
     "unattended-upgrades",
 ]
-# What other tasks and our programs put into our folders.
+# What other tasks and our programs put into our folders; the last is of an older onebox.
 CONFIGURATION = (
     "*.json", "acme-ca.pem", "deploy", "environment", "firewall.nft*", "link-local.nft",
-    "logrotate.conf", "nginx*", "postgresql", "revision.key", "watch",
+    "logrotate.conf", "nginx*", "postgresql", "revision.key", "checks", "watch",
 )  # fmt: skip
 # The last two are of an older onebox: they are removed once the new programs are installed.
 TOOLS = ("certbot*", "programs*", "uv*", "onebox_release", "onebox_watch")

@@ -39,8 +39,10 @@ def _app(app: App) -> None:
     for timer in app.timers:
         calendar = f"systemd-analyze calendar {shlex.quote(timer.schedule)} > /dev/null"
         unit, service, release_unit = (
-            template(f"{UNITS}/onebox-job-NAME-TIMER.timer", app=app, timer=timer, check=calendar),
-            template(f"{UNITS}/onebox-job-NAME-TIMER.service", app=app, timer=timer),
+            template(
+                f"{UNITS}/onebox-timer-NAME-TIMER.timer", app=app, timer=timer, check=calendar
+            ),
+            template(f"{UNITS}/onebox-timer-NAME-TIMER.service", app=app, timer=timer),
             template(f"{UNITS}/NAME-TIMER@.service", app=app, timer=timer),
         )
         files.install(

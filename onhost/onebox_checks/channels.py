@@ -22,7 +22,7 @@ from typing import Any
 from onebox_checks.configuration import Configuration, Email
 
 PATIENCE = 15  # seconds per channel
-AGENT = {"User-Agent": "onebox-watch"}
+AGENT = {"User-Agent": "onebox-checks"}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The command onebox-watch: round, status, test and others."""
+"""The command onebox-checks: round, status, test and others."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from onebox_checks.configuration import Configuration
 from onebox_checks.observation import Observation
 from onebox_checks.state import State
 
-USER = "onebox-watch"
+USER = "onebox-checks"
 EXAMPLES = """
-Show the open problems:     onebox-watch status
-Send a test notification:   onebox-watch test
-Run the checks now:         systemctl start onebox-watch
+Show the open problems:     onebox-checks status
+Send a test notification:   onebox-checks test
+Run the checks now:         systemctl start onebox-checks
 
 What each check means: docs/checks.md. Exit codes: 0 done, 1 failed.
 """
@@ -40,7 +40,7 @@ CLOCK = 3600  # seconds between two clock checks
 def main() -> int:
     """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(
-        prog="onebox-watch",
+        prog="onebox-checks",
         description="Check this server and report problems.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -59,7 +59,7 @@ def main() -> int:
     try:
         code: int = arguments.run(configuration.read())
     except PermissionError:
-        log("onebox-watch must run as root: use sudo.")
+        log("onebox-checks must run as root: use sudo.")
         return 1
     except (OSError, ValueError) as error:
         log(f"{type(error).__name__}: {error}")

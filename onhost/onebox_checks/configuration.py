@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-FILE = Path("/etc/onebox/watch/settings.json")
+FILE = Path("/etc/onebox/checks/settings.json")
 MANIFEST = FILE.with_name("manifest")
 SCHEMA = 1
 

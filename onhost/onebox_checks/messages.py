@@ -72,7 +72,7 @@ def when(at: float) -> str:
 def status(state: State) -> str:
     """Return the open problems as text."""
     if not state.at:
-        return "The checks have not run yet. Next run: systemctl list-timers onebox-watch.timer"
+        return "The checks have not run yet. Next run: systemctl list-timers onebox-checks.timer"
     lines = [f"Last round {when(state.at)}: {len(state.open) or 'no'} open"]
     lines += [f"{check(p)}  {first(p.what)}  since {when(p.since)}" for p in state.open.values()]
     lines += [

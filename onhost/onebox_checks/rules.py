@@ -291,9 +291,9 @@ def _timers(observed: Observation, _: Past) -> Iterator[Finding]:
                 what += f"\n{run['excerpt']}" if run.get("excerpt") else ""
                 do = (
                     f"Read its log: journalctl -u '{app.name}-{name}@*' -n 50. Run it again:"
-                    f" systemctl start onebox-job-{app.name}-{name}"
+                    f" systemctl start onebox-timer-{app.name}-{name}"
                 )
-                yield Finding("job", f"{app.name}-{name}", what, do, patient=False, urgent=False)
+                yield Finding("timer", f"{app.name}-{name}", what, do, patient=False, urgent=False)
 
 
 def _libraries(observed: Observation, _: Past) -> Iterator[Finding]:
@@ -303,7 +303,7 @@ def _libraries(observed: Observation, _: Past) -> Iterator[Finding]:
         what = f"An update is not in effect yet: {units} still use the old"
         what += f" {_first_five(sorted(files))}"
         do = (
-            "Wait for the maintenance window (`updates`), or restart them now: onebox-watch"
+            "Wait for the maintenance window (`updates`), or restart them now: onebox-checks"
             " restart; the rest needs a reboot"
         )
         yield Finding("libraries", "server", what, do, urgent=False)

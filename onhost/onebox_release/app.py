@@ -111,7 +111,7 @@ class App:
 
     def timer_result(self, timer: str) -> Path:
         """Return the file with the result of a timer's last run."""
-        return self.state / "jobs" / f"{timer}.json"
+        return self.state / "timers" / f"{timer}.json"
 
     def timer_stamp(self, timer: str) -> Path:
         """Return the file whose modification time systemd takes as a timer's last run."""
@@ -120,7 +120,7 @@ class App:
     @property
     def manifest(self) -> Path:
         """Return the checksums of all files that the last deploy installed."""
-        return self.root / "etc/onebox/watch/manifest"
+        return self.root / "etc/onebox/checks/manifest"
 
     @property
     def hook(self) -> Path:

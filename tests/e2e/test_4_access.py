@@ -154,15 +154,15 @@ def test_a_firewall_that_is_missing_or_blocks_sshd_is_reported(server: Server) -
     ports = "/etc/ssh/sshd_config.d/50-port.conf"
     server.run(f"nft flush ruleset; printf 'Port 22\\nPort 2222\\n' > {ports}")
     server.run("systemctl reload ssh; sleep 1")
-    server.run("systemctl start onebox-watch")
+    server.run("systemctl start onebox-checks")
     # Reported once the timer's next round finds it too.
-    found = server.run("cat /var/lib/onebox-watch/state.json")
+    found = server.run("cat /var/lib/onebox-checks/state.json")
     assert '"firewall:table"' in found
     assert '"firewall:link-local"' in found
     server.run("systemctl reload onebox-firewall onebox-link-local")
-    server.run("systemctl start onebox-watch")
+    server.run("systemctl start onebox-checks")
     assert "sshd listens on port 2222, which the firewall closes" in server.run(
-        "onebox-watch status"
+        "onebox-checks status"
     )
     server.run(f"rm {ports}; systemctl reload ssh; sleep 1")
 

@@ -144,7 +144,7 @@ UPGRADE = (
     "for file in /usr/lib/*-linux-gnu/libpcre2-8.so.0.* /usr/lib/python3.*/lib-dynload/_asyncio.*;"
     " do cp -p $file $file.new && mv $file.new $file; done"
 )
-STALE = "systemctl start onebox-watch; cat /run/onebox/libraries.json"
+STALE = "systemctl start onebox-checks; cat /run/onebox/libraries.json"
 
 
 def test_updates_take_effect_in_the_maintenance_window_and_no_request_fails(

@@ -513,12 +513,12 @@ def test_an_app_that_takes_connections_and_locks_blocks_no_other(three: Server) 
         f'( {psql.format("one")} -c "{all_locks}" -c "select pg_sleep(60)" >/dev/null 2>&1 & )'
     )
     three.wait_for(f"! ( {asked} )", 20)
-    three.run("systemctl start onebox-watch")
-    assert '"database:server"' in three.run("cat /var/lib/onebox-watch/state.json")
+    three.run("systemctl start onebox-checks")
+    assert '"database:server"' in three.run("cat /var/lib/onebox-checks/state.json")
     three.run("pkill -u one psql")
     three.wait_for(asked, 20)
-    three.run("systemctl start onebox-watch")
-    assert '"database:server"' not in three.run("cat /var/lib/onebox-watch/state.json")
+    three.run("systemctl start onebox-checks")
+    assert '"database:server"' not in three.run("cat /var/lib/onebox-checks/state.json")
     three.run(f"{psql.format('one-migrate')} -c 'drop table held'")
 
 

@@ -76,7 +76,7 @@ def test_a_problem_and_its_resolution_are_reported(monitored: Monitored) -> None
         assert word in text
     status = json.loads(server.run("onebox-release status links --json"))
     assert "answer:links" in {p["key"] for p in status["data"]["problems"]["open"]}
-    assert server.domain in server.run("onebox-watch status")
+    assert server.domain in server.run("onebox-checks status")
     inbox.pings.clear()
     server.run("systemctl start nginx")
     inbox.wait(lambda: inbox.events("resolved", "answer"), 4 * EVERY)
@@ -91,13 +91,13 @@ def test_a_timer_is_confined_and_its_failure_is_reported(monitored: Monitored) -
         "cat /var/lib/links/tick; ls /var/tmp/tick && echo open", check=False
     )
     status: dict[str, Any] = json.loads(server.run("onebox-release status links --json"))
-    jobs = status["data"]["jobs"]
-    assert jobs["tick"]["release"] == server.release()
-    assert {name: (run["result"], run["exit"]) for name, run in jobs.items()} == {
+    runs = status["data"]["timers"]
+    assert runs["tick"]["release"] == server.release()
+    assert {name: (run["result"], run["exit"]) for name, run in runs.items()} == {
         "tick": ("success", 0),
         "sorry": ("exit-code", 7),
     }
-    assert "so sorry" in inbox.first("raised", "job")["what"]
+    assert "so sorry" in inbox.first("raised", "timer")["what"]
     # It runs every two seconds, and systemd resets each failed run a moment after its end.
     server.wait_for('test -z "$(systemctl --failed --no-legend)"', 10)
 
@@ -114,7 +114,7 @@ def test_timers_and_hooks_follow_the_release(monitored: Monitored) -> None:
     server.wait_for(f"grep -q '{live} links' /var/lib/links/tick", 10)
     assert "sorry" not in server.run("systemctl list-timers --all; ls /etc/systemd/system")
     assert server.run("systemctl --failed --no-legend") == ""
-    inbox.wait(lambda: inbox.events("resolved", "job"), 3 * EVERY)
+    inbox.wait(lambda: inbox.events("resolved", "timer"), 3 * EVERY)
     assert server.deploy()["success"] == []
 
 
@@ -131,15 +131,73 @@ def test_a_failed_deploy_is_reported_and_runs_its_hook(monitored: Monitored) -> 
 def test_a_user_can_send_a_test_notification(monitored: Monitored) -> None:
     server, inbox = monitored.server, monitored.inbox
     inbox.clear()
-    server.run("onebox-watch test")
+    server.run("onebox-checks test")
     inbox.wait(lambda: inbox.mails and inbox.posts, 5)
     inbox.broken = True
-    assert "failed" in server.run("onebox-watch test 2>&1 || echo failed")
+    assert "failed" in server.run("onebox-checks test 2>&1 || echo failed")
     inbox.broken = False
 
 
 def test_secrets_of_notifications_are_readable_by_root_only(monitored: Monitored) -> None:
     server = monitored.server
-    assert server.run("stat -c %a:%U /etc/onebox/watch/settings.json") == "600:root"
-    assert server.run("runuser -u onebox-watch -- cat /etc/onebox/watch/*", check=False) == ""
-    assert PASSWORD not in server.run("cat /var/lib/onebox-watch/*; journalctl -u onebox-watch")
+    assert server.run("stat -c %a:%U /etc/onebox/checks/settings.json") == "600:root"
+    assert server.run("runuser -u onebox-checks -- cat /etc/onebox/checks/*", check=False) == ""
+    assert PASSWORD not in server.run("cat /var/lib/onebox-checks/*; journalctl -u onebox-checks")
+
+
+# Gives everything the names that an older onebox used.
+OLDER = r"""
+set -e
+cd /etc/systemd/system
+older() {
+    sed -e 's/onebox-checks/onebox-watch/g; s/onebox-timer-/onebox-job-/g' \
+        -e 's/onebox-release timer /onebox-release job /; s|onebox/checks|onebox/watch|g'
+}
+replace() {
+    older < "$1" > /root/new && chmod --reference="$1" /root/new
+    rm "$1" && mv /root/new "$(echo "$1" | older)"
+}
+systemctl disable --quiet --now onebox-checks.timer onebox-timer-links-tick.timer
+until systemctl show -p ActiveState onebox-checks.service | grep -qx ActiveState=inactive; do
+    sleep 0.2
+done
+usermod --login onebox-watch onebox-checks
+groupmod --new-name onebox-watch onebox-checks
+replace /etc/sysusers.d/onebox-checks.conf
+for unit in onebox-checks.* onebox-timer-* onebox-updates.service; do replace $unit; done
+replace /var/lib/systemd/timers/stamp-onebox-timer-links-tick.timer
+mv /etc/onebox/checks /etc/onebox/watch
+for file in settings.json manifest; do replace /etc/onebox/watch/$file; done
+mv /var/lib/onebox-checks /var/lib/onebox-watch
+mv /run/onebox-checks /run/onebox-watch
+mv /var/lib/onebox/links/timers /var/lib/onebox/links/jobs
+mv /usr/local/bin/onebox-checks /usr/local/bin/onebox-watch
+systemctl daemon-reload
+systemctl enable --quiet --now onebox-watch.timer onebox-job-links-tick.timer
+"""
+FOLDERS = "/etc /run /usr/local /var/lib"
+OLD_NAMES = f"find {FOLDERS} -xdev '(' -name '*onebox-watch*' -o -name '*onebox-job-*' ')'"
+
+
+def test_names_of_an_older_onebox_are_converted_by_a_deploy_that_fails(
+    monitored: Monitored,
+) -> None:
+    server, inbox = monitored.server, monitored.inbox
+    server.run(OLDER)
+    # A problem that was notified is not notified again.
+    opened = json.loads(server.run("cat /var/lib/onebox-watch/state.json"))["data"]["open"]
+    assert "deploy:links" in opened
+    server.app.update({"env": {"DATABASE_URL": "postgresql://nowhere/at-all"}, "start_timeout": 3})
+    inbox.clear()
+    assert server.pyinfra("-y").returncode != 0
+    assert server.run(OLD_NAMES) == ""
+    written = server.run("cat /var/lib/links/tick")
+    server.wait_for(f"test $(wc -l < /var/lib/links/tick) -gt {len(written.splitlines())}", 10)
+    inbox.wait(lambda: inbox.pings or inbox.events("raised", "deploy"), 4 * EVERY)
+    assert "deploy:links" in server.run("cat /var/lib/onebox-checks/state.json")
+    server.app.update({"env": {}, "start_timeout": 60})
+    server.deploy()
+    assert server.deploy()["success"] == []
+    assert server.run("ls /var/lib/onebox/links") == server.run(
+        "ls /var/lib/onebox/links | grep -vx jobs"
+    )

@@ -31,7 +31,7 @@ MARK = "/run/marked"
 WRITTEN = (
     f"find / -xdev -newer {MARK} -type f ! -path '/var/log/*' ! -path '/proc/*' ! -path '/sys/*'"
     " ! -path '/run/*' ! -path '/var/lib/postgresql/*' ! -path '/tmp/*'"
-    " ! -path '/var/lib/onebox-watch/*' ! -path '/var/lib/onebox/*/temporary/*' | sort"
+    " ! -path '/var/lib/onebox-checks/*' ! -path '/var/lib/onebox/*/temporary/*' | sort"
 )
 STARTED = (
     "systemctl show '*.service' -p Id -p NRestarts -p MainPID"

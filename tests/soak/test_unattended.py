@@ -47,7 +47,7 @@ class Unattended:
 
     def wait_until_quiet(self) -> None:
         """Wait until no problem is open or suspected, then clear what was received."""
-        self.server.wait_for("onebox-watch status | grep -q ' no open'", 4 * EVERY + LATELY)
+        self.server.wait_for("onebox-checks status | grep -q ' no open'", 4 * EVERY + LATELY)
         time.sleep(EVERY)
         self.inbox.clear()
 
@@ -252,7 +252,7 @@ def test_a_timer_that_fails_and_one_that_takes_too_long(
 
     for command, word in (("exit 7", "exit-code"), ("sleep 30", "timeout")):
         cause = partial(schedule, command)
-        measured = unattended.measure("job", cause, partial(schedule, "true"))
+        measured = unattended.measure("timer", cause, partial(schedule, "true"))
         assert word in measured["told"]
         figures[command] = measured
     app["timers"] = []
@@ -284,7 +284,7 @@ def test_a_missed_run_is_caught_up_once(unattended: Unattended, figures: dict[st
     probe.release()
     first = str(probe.status()["live"])
     server.wait_for(f"grep -q {first} /var/lib/probe/slow", 20)
-    server.run("systemctl stop onebox-job-probe-tick.timer")
+    server.run("systemctl stop onebox-timer-probe-tick.timer")
     for _ in range(2):
         probe.release()
     assert first in server.run("ls /srv/probe/releases"), "a timer still runs in it"
@@ -321,7 +321,7 @@ def test_a_failed_notification_is_sent_later(
     server.run("systemd-run --quiet --unit=broken false")
     time.sleep(3 * EVERY)
     assert (inbox.posts, inbox.mails) == ([], [])
-    assert "could not notify by webhook" in server.run("onebox-watch status")
+    assert "could not notify by webhook" in server.run("onebox-checks status")
     inbox.broken = False
     figures["seconds_until_told"] = round(
         inbox.wait(lambda: inbox.events("raised", "unit"), EVERY + SLACK), 1

@@ -25,7 +25,7 @@ from tests.unit.inventories import a_vm, an_app, read
 UNITS = "etc/systemd/system"
 SITE = "etc/onebox/nginx/sites/NAME.conf"
 WHOLE = {"addresses": ["", "[::]:"], "curves": "X25519", "secret": "token"}
-JSON = {"etc/onebox/NAME.json.j2", "etc/onebox/watch/settings.json.j2"}  # it has no comments
+JSON = {"etc/onebox/NAME.json.j2", "etc/onebox/checks/settings.json.j2"}  # it has no comments
 VALUES = [
     "plain",
     "",
@@ -703,11 +703,11 @@ def test_a_timer_runs_as_the_app_and_is_confined_as_web_is(app: App) -> None:
         "User=links",
         "StateDirectory=links",
     } <= set(text)
-    clock = lines(render(f"{UNITS}/onebox-job-NAME-TIMER.timer", app=app, timer=timer))
+    clock = lines(render(f"{UNITS}/onebox-timer-NAME-TIMER.timer", app=app, timer=timer))
     assert {"OnCalendar=Mon..Fri 07:30", "Persistent=yes"} <= set(clock)
-    job = lines(render(f"{UNITS}/onebox-job-NAME-TIMER.service", app=app, timer=timer))
+    job = lines(render(f"{UNITS}/onebox-timer-NAME-TIMER.service", app=app, timer=timer))
     assert {
-        "ExecStart=/usr/local/bin/onebox-release job links report",
+        "ExecStart=/usr/local/bin/onebox-release timer links report",
         "SuccessExitStatus=4",
     } <= set(job)
 
@@ -722,14 +722,14 @@ def test_a_hook_is_confined_as_web_is_and_its_time_is_bounded(app: App) -> None:
 @pytest.mark.parametrize(("every", "boot"), [(300, 120), (10, 10)])
 def test_monitoring_runs_as_often_as_set(folder: Path, every: int, boot: int) -> None:
     vm = read(folder, a_vm(checks={"every": every}))
-    text = lines(render(f"{UNITS}/onebox-watch.timer", vm=vm))
+    text = lines(render(f"{UNITS}/onebox-checks.timer", vm=vm))
     assert {f"OnBootSec={boot}", f"OnUnitActiveSec={every}"} <= set(text)
 
 
 def test_monitoring_has_one_capability(vm: VM) -> None:
-    text = lines(render(f"{UNITS}/onebox-watch.service", vm=vm))
+    text = lines(render(f"{UNITS}/onebox-checks.service", vm=vm))
     assert {
-        "User=onebox-watch",
+        "User=onebox-checks",
         "AmbientCapabilities=CAP_DAC_READ_SEARCH",
         "CapabilityBoundingSet=CAP_DAC_READ_SEARCH",
         "NoNewPrivileges=yes",

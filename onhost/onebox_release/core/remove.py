@@ -176,8 +176,8 @@ def _units(app: App) -> list[Path]:
 
 def _timer_services(app: App) -> list[Path]:
     """Return the service units of the app's timers. Other apps' names may share its prefix."""
-    found = app.web_unit.parent.glob(f"onebox-job-{app.name}-*.service")
-    return [path for path in found if f" job {app.name} " in path.read_text()]
+    found = app.web_unit.parent.glob(f"onebox-timer-{app.name}-*.service")
+    return [path for path in found if f" timer {app.name} " in path.read_text()]
 
 
 def _trim_manifest(app: App) -> None:

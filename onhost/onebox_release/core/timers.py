@@ -1,7 +1,4 @@
-"""Run the app's timers: in the live release, one run at a time.
-
-Units, files and the check on the server call a timer a job.
-"""
+"""Run the app's timers: in the live release, one run at a time."""
 
 from __future__ import annotations
 

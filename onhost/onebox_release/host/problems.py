@@ -1,4 +1,4 @@
-"""The open problems that onebox-watch found."""
+"""The open problems that onebox-checks found."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from onebox_release.host import untrusted
 
-FILE = Path("/var/lib/onebox-watch/state.json")
-SPARE = Path("/run/onebox-watch/state.json")  # in tmpfs; newer, while the disk is full
+FILE = Path("/var/lib/onebox-checks/state.json")
+SPARE = Path("/run/onebox-checks/state.json")  # in tmpfs; newer, while the disk is full
 
 
 def newest(file: Path = FILE, spare: Path = SPARE) -> Path:

@@ -52,7 +52,7 @@ def units(*filters: str) -> list[str]:
 
 def run_checks() -> None:
     """Start the checks now instead of at their next run; ignore a failure to start."""
-    _run("systemctl", "start", "--no-block", "onebox-watch.service")
+    _run("systemctl", "start", "--no-block", "onebox-checks.service")
 
 
 def reset(unit: str) -> None:

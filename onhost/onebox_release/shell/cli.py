@@ -309,7 +309,10 @@ def _parser() -> Parser:
     )
     deploy.add_argument("--upload", help=argparse.SUPPRESS)  # the archive's upload slot
     timer = _command(
-        commands, "job", _timer, "Run one of the app's timers now; `status --json` has the result."
+        commands,
+        "timer",
+        _timer,
+        "Run one of the app's timers now; `status --json` has the result.",
     )
     timer.add_argument("timer", help="the timer's name")
     planned = _command(commands, "plan", _plan, "Show the release id of an archive, and drift.")

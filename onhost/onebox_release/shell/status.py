@@ -49,7 +49,7 @@ def gather(app: App) -> dict[str, Any]:
         "lock": lock.holder(),
         "hold": json.loads(lock.HOLD.read_text()) if lock.HOLD.exists() else None,
         "reboot": REBOOT.exists(),
-        "jobs": state.timers,
+        "timers": state.timers,
         "problems": problems.read(),
     }
 
@@ -60,12 +60,12 @@ def for_key(app: App) -> dict[str, Any]:
     state = gather(app)
     kept = (
         "live", "since", "health", "missing", "up", "units", "healthy", "deploying", "last",
-        "maintenance", "certificate_days", "jobs",
+        "maintenance", "certificate_days", "timers",
     )  # fmt: skip
     data = {name: state[name] for name in kept}
     if data["last"]:
         data["last"] = {key: value for key, value in data["last"].items() if key != "who"}
-    runs = {f"job:{app.name}-{timer}" for timer in app.parameters.timers}
+    runs = {f"timer:{app.name}-{timer}" for timer in app.parameters.timers}
     own = {f"{check}:{app.name}" for check in OF_AN_APP} | runs
     problems = state["problems"] or {"at": None, "open": []}
     found = [{**each, "do": ""} for each in problems["open"] if each["key"] in own]

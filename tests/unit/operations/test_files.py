@@ -74,6 +74,15 @@ def test_what_should_be_absent_is_removed() -> None:
     assert text(command) == "rm -rf '/etc/a b'"
 
 
+def test_what_an_older_onebox_left_is_converted_only_where_it_exists() -> None:
+    converted = {"/usr/local/bin/old": "convert"}
+    assert commands(install, entries=[], converted=converted, facts={FileStates: {}}) == []
+    states = {"/usr/local/bin/old": "755 root:root abc"}
+    [command] = commands(install, entries=[], converted=converted, facts={FileStates: states})
+    assert text(command) == "convert"
+    assert differences_of(command) == (Difference("/usr/local/bin/old", "is of an older onebox"),)
+
+
 def test_a_file_is_written_beside_its_target_and_renamed_in() -> None:
     assert text(write(FILE)) == (
         "new=$(mktemp /etc/links/secrets.env.XXXXXX) && trap 'rm -f \"$new\"' EXIT"

@@ -129,4 +129,4 @@ def test_the_units_that_should_be_up(folder: Path) -> None:
         "onebox-logrotate.timer",
         "postgresql@15-main.service",
     ]
-    assert data["apps"] == {"links": ["links.service", "onebox-job-links-report.timer"]}
+    assert data["apps"] == {"links": ["links.service", "onebox-timer-links-report.timer"]}

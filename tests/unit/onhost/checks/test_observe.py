@@ -77,8 +77,8 @@ def test_the_first_line_of_what_kept_the_superuser_out(
         ("nginx.service", "loaded", "reloading", False),
         ("nginx.service", "loaded", "failed", True),
         ("nginx.service", "not-found", "inactive", True),
-        ("onebox-job-links-report.timer", "loaded", "inactive", True),
-        ("onebox-job-links-report.timer", "not-found", "inactive", False),
+        ("onebox-timer-links-report.timer", "loaded", "inactive", True),
+        ("onebox-timer-links-report.timer", "not-found", "inactive", False),
     ],
 )
 def test_a_timer_that_no_deploy_has_installed_yet_is_not_stopped(

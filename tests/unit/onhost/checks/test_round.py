@@ -30,7 +30,7 @@ SETTINGS = Configuration(
     webhook="https://hook.test/",
     command=None,
 )
-JOB = {"report": {"result": "exit-code", "exit": 7, "excerpt": "no\nspace"}}
+TIMERS = {"report": {"result": "exit-code", "exit": 7, "excerpt": "no\nspace"}}
 HIDDEN = "hunter2-in-the-path"
 
 
@@ -38,7 +38,7 @@ class World:
     """What a round sees, and what it sends."""
 
     def __init__(self) -> None:
-        self.seen = Observation(at=1000.0, apps=[App("links", "links.test", timers=JOB)])
+        self.seen = Observation(at=1000.0, apps=[App("links", "links.test", timers=TIMERS)])
         self.sent: list[Message] = []
         self.pings = 0
         self.answer = {"webhook": ""}
@@ -157,11 +157,11 @@ def test_a_message_says_what_where_since_when_and_what_to_do() -> None:
 def test_status_is_text() -> None:
     kept = state.State()
     assert "The checks have not run yet" in messages.status(kept)
-    state.update(kept, [Finding("job", "a", "x failed", "y", patient=False)], set(), 0, 300)
+    state.update(kept, [Finding("timer", "a", "x failed", "y", patient=False)], set(), 0, 300)
     kept.at, kept.undelivered = 1795161600.0, {"email": "refused"}
     assert messages.status(kept).splitlines() == [
         "Last round 2026-11-20 08:00 UTC: 1 open",
-        "job  x failed  since 1970-01-01 00:00 UTC",
+        "timer  x failed  since 1970-01-01 00:00 UTC",
         "could not notify by email: refused",
     ]
 

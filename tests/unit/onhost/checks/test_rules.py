@@ -76,7 +76,7 @@ WRONG = [
     ("updates:server", replace(FINE, updates=["APT::Periodic::Unattended-Upgrade is 0, not 1"])),
     ("deploy:links", last(result="failed")),
     ("deploy:links", last(result="rolled back")),
-    ("job:links-report", app(timers={"report": {"result": "timeout"}})),
+    ("timer:links-report", app(timers={"report": {"result": "timeout"}})),
 ]
 
 

@@ -16,7 +16,7 @@ from onebox_release.host import durable
 
 EVERY = 300
 BAD = Finding("disk", "/", "full", "empty it")
-JOB = Finding("job", "links-report", "failed", "mend it", patient=False, urgent=False)
+TIMER = Finding("timer", "links-report", "failed", "mend it", patient=False, urgent=False)
 
 
 def rounds(*looks: list[Finding], unknown: frozenset[str] = frozenset()) -> State:
@@ -48,8 +48,8 @@ def test_a_check_in_between_is_no_round() -> None:
 
 
 def test_what_cannot_be_over_by_itself_is_open_and_cured_at_once() -> None:
-    assert list(rounds([JOB]).open) == ["job:links-report"]
-    assert [p.key for p in rounds([JOB], [JOB], []).resolved] == ["job:links-report"]
+    assert list(rounds([TIMER]).open) == ["timer:links-report"]
+    assert [p.key for p in rounds([TIMER], [TIMER], []).resolved] == ["timer:links-report"]
 
 
 def test_a_cure_must_last_too() -> None:
@@ -61,7 +61,7 @@ def test_a_cure_must_last_too() -> None:
 
 def test_no_resolution_is_sent_of_an_unreported_problem() -> None:
     kept = State()
-    state.update(kept, [JOB], set(), 0, EVERY)
+    state.update(kept, [TIMER], set(), 0, EVERY)
     state.update(kept, [], set(), 1, EVERY)
     assert (kept.open, kept.resolved) == ({}, [])
 
@@ -98,12 +98,12 @@ def test_a_problem_that_happens_again_is_reported_again() -> None:
 
 def test_no_ping_is_sent_while_a_problem_is_urgent_or_unreported() -> None:
     assert State().is_good
-    assert rounds([JOB]).is_good
+    assert rounds([TIMER]).is_good
     assert not rounds([BAD], [BAD]).is_good
-    untold = rounds([JOB])
-    untold.open["job:links-report"].notified = False
+    untold = rounds([TIMER])
+    untold.open["timer:links-report"].notified = False
     assert not untold.is_good
-    assert not rounds([JOB], []).is_good, "its cure is not told yet"
+    assert not rounds([TIMER], []).is_good, "its cure is not told yet"
 
 
 def test_messages_are_few() -> None:
@@ -133,7 +133,7 @@ def test_figures_are_kept_once_a_round_and_for_an_hour() -> None:
 
 
 def test_all_is_remembered(tmp_path: Path) -> None:
-    kept = rounds([BAD, JOB], [BAD])
+    kept = rounds([BAD, TIMER], [BAD])
     kept.free["/"] = [(1.0, 2)]
     state.save(kept, tmp_path / "state.json", tmp_path / "spare")
     again = state.load(tmp_path / "state.json", tmp_path / "spare")

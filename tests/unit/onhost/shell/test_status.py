@@ -127,20 +127,20 @@ def test_a_deploy_key_gets_the_status_of_its_app_only(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [
-        "answer:links", "answer:links-2", "memory:server", "job:links-report", "job:links-2-x",
+        "answer:links", "answer:links-2", "memory:server", "timer:links-report", "timer:links-2-x",
         "deploy:links", "disk:/",
     ]  # fmt: skip
     problems = {"at": 1, "open": [{"key": k, "what": k, "do": "ssh", "since": 1} for k in keys]}
     last = {"what": "deploy", "release": "b-2", "result": "failed", "who": "ann at laptop"}
     state = WELL | {
         "up": ["b-2"], "deploying": True, "missing": None, "problems": problems, "last": last,
-        "jobs": {}, "lock": "ann at laptop", "hold": {"who": "ann", "why": "the sale", "at": "t"},
+        "timers": {}, "lock": "ann at laptop", "hold": {"who": "ann", "why": "the sale", "at": "t"},
     }  # fmt: skip
     monkeypatch.setattr(status, "gather", lambda *_: state)
     told = status.for_key(app.with_parameters(timers=["report"]))
     assert [each["key"] for each in told["problems"]["open"]] == [
         "answer:links",
-        "job:links-report",
+        "timer:links-report",
     ]
     assert told["live"] == "b-2"
     assert told["hold"] is True
