@@ -66,7 +66,7 @@ def _failure(app: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     live = now.get("live")
     state = f"{app}: release {live} is live" if live else f"! {app}: no release is live"
     last = now.get("last")
-    if not last or last == before.get("last") or last["result"] == "live":
+    if not last or last == before.get("last") or last["result"] == "succeeded":
         return [state]
     reason = last.get("why") or last["result"]
     return [f"! {app}: {reason.splitlines()[0]}", state]

@@ -122,7 +122,7 @@ def _events(settings: Configuration, stored: State, observed: Observation) -> li
     return [
         rules.describe_deploy(app, last)
         for app, last in news
-        if settings.deploys and last["result"] == "live"
+        if settings.deploys and last["result"] == "succeeded"
     ]
 
 

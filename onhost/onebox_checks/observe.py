@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from onebox_release.app import App
+from onebox_release.core import history
 from onebox_release.core.state import observe
 from onebox_release.errors import ReleaseError
 from onebox_release.host import certificates, health, lock, resources, systemd
@@ -73,10 +74,9 @@ def observe_server(settings: Configuration, *, clock: float | None) -> observati
 def is_stopped(unit: str) -> bool:
     """Check whether a unit that must be active is not. A timer that is not installed is none: a
     deploy installs an app's timers after its release, and not if that fails."""
-    state = systemd.show(unit, "ActiveState", "LoadState")
-    if unit.endswith(".timer") and state.get("LoadState") == "not-found":
+    if unit.endswith(".timer") and systemd.show(unit, "LoadState")["LoadState"] == "not-found":
         return False
-    return state.get("ActiveState") in {"inactive", "failed", None}
+    return not systemd.is_active(unit)
 
 
 def _app(app: App) -> observation.App | None:
@@ -85,7 +85,8 @@ def _app(app: App) -> observation.App | None:
         settings = app.parameters
     except (ReleaseError, ValueError, TypeError, KeyError):
         return None
-    state, release, domain = observe(app), app.live(), settings.domains[0]
+    release, domain = app.live(), settings.domains[0]
+    state = observe(app, release, history.read(app))
     failure, certificate = "", None
     if release:
         failure, certificate = _answer(domain, release.health_path)

@@ -17,7 +17,8 @@ from onebox_release.terminal import printable, table, when
 
 MOST, NEWEST = 1000, 500  # lines; a history longer than the first is cut to the second
 
-OLDER = {"put back": "rolled back"}  # results that an older onebox wrote
+SUCCEEDED = "succeeded"  # the result of a deploy, rollback or restart
+OLDER = {"put back": "rolled back", "live": SUCCEEDED}  # results that an older onebox wrote
 Entry = dict[str, Any]
 
 
@@ -49,11 +50,11 @@ def healthy(app: App) -> list[str]:
     for entry in read(app):
         # Nor does a failed restart: the release serves as before.
         restarting = entry["what"] == "restart"
-        if entry["result"] in {"live", "altered"} or (
+        if entry["result"] in {SUCCEEDED, "altered"} or (
             entry["result"] == "rolled back" and not restarting
         ):
             found.pop(entry["release"], None)
-        if entry["result"] == "live":
+        if entry["result"] == SUCCEEDED:
             found[entry["release"]] = None
     return [release for release in reversed(found) if app.release(release).folder.exists()]
 
@@ -66,7 +67,7 @@ def memory(release: Release) -> int | None:
 
 def releases(app: App) -> list[Entry]:
     """Return the live release and those to roll back to, newest first."""
-    at = {entry["release"]: entry["at"] for entry in read(app) if entry["result"] == "live"}
+    at = {entry["release"]: entry["at"] for entry in read(app) if entry["result"] == SUCCEEDED}
     live = str(app.live())
     return [{"release": name, "at": at[name], "live": name == live} for name in healthy(app)]
 
@@ -133,7 +134,7 @@ def shorten(app: App) -> None:
 
 
 def _counts(app: App, entry: Entry) -> bool:
-    is_result = entry["result"] in {"live", "altered", "rolled back"} or entry.get("serves")
+    is_result = entry["result"] in {SUCCEEDED, "altered", "rolled back"} or entry.get("serves")
     return bool(entry["release"] and is_result and app.release(entry["release"]).folder.exists())
 
 
@@ -185,7 +186,7 @@ def _deployed_over(app: App) -> dict[str, str]:
     """Return, for each deployed release, the release that it replaced."""
     over: dict[str, str] = {}
     for entry in read(app):
-        if entry["what"] == "deploy" and entry["result"] == "live":
+        if entry["what"] == "deploy" and entry["result"] == SUCCEEDED:
             over.pop(entry["release"], None)
             over[entry["release"]] = entry["before"]
     return over

@@ -10,7 +10,7 @@ from onebox_release.report import log
 
 BEFORE, AFTER = "before", "after"
 # The hook for each result of a deploy.
-EVENTS = {"live": AFTER, "rolled back": "rolled_back", "failed": "failed", "refused": "failed"}
+EVENTS = {"succeeded": AFTER, "rolled back": "rolled_back", "failed": "failed", "refused": "failed"}
 
 
 def run(app: App, event: str, *, release: Release | None, **variables: str) -> None:

@@ -158,7 +158,7 @@ def recover(app: App, *, replacing: bool = False) -> None:
             what="deploy",
             release=identity.original(release).id,
             before=earlier,
-            result="live",
+            result=history.SUCCEEDED,
         )
 
 
@@ -167,7 +167,7 @@ def _is_unrecorded(release: Release) -> bool:
     another. A failed deploy whose release stays live for lack of another has an entry; it gets
     this one once its processes keep running."""
     name, entries = identity.original(release).id, history.read(release.app)
-    live = [entry["release"] for entry in entries if entry["result"] == "live"]
+    live = [entry["release"] for entry in entries if entry["result"] == history.SUCCEEDED]
     if live[-1:] == [name]:
         return False
     last = next((entry for entry in reversed(entries) if entry["release"] == name), {})
@@ -240,9 +240,9 @@ def _recorded(what: str, release: Release, before: Release | None) -> Iterator[N
         raise type(known)(f"{known}\n{_what_serves(what, release)}") from error
     memory = resources.memory_of(release_units.services(release))
     took = round(time.monotonic() - start, 1)
-    history.record(app, **entry, result="live", seconds=took, memory=memory)
+    history.record(app, **entry, result=history.SUCCEEDED, seconds=took, memory=memory)
     faults.point("recorded")
-    _run_hook(app, entry, "live")
+    _run_hook(app, entry, history.SUCCEEDED)
 
 
 def _name(release: Release | None) -> str:
@@ -253,7 +253,7 @@ def _name(release: Release | None) -> str:
 def _run_hook(app: App, entry: dict[str, str], result: str, why: str = "") -> None:
     """Run the hook for a result, in the live release."""
     event = hooks.EVENTS[result]
-    if result == "live" and entry["what"] == "rollback":
+    if result == history.SUCCEEDED and entry["what"] == "rollback":
         event = "rollback"
     variables = {
         "RELEASE": entry["release"],

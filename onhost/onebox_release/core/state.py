@@ -51,9 +51,9 @@ class AppState:
         return [release for release in self.up if release != self.live]
 
 
-def observe(app: App) -> AppState:
-    """Return the state of an app. Raises ReleaseError if the server has no such app."""
-    release, entries = app.live(), history.read(app)
+def observe(app: App, release: Release | None, entries: list[history.Entry]) -> AppState:
+    """Return the state of an app, given its live release and its history. Raises ReleaseError if
+    the server has no such app."""
     return AppState(
         live=release.id if release else None,
         missing=app.missing(),

@@ -137,7 +137,8 @@ def _check(app: App, _: argparse.Namespace) -> None:
 
 
 def _status(app: App, arguments: argparse.Namespace) -> None:
-    _show(app, arguments, status.gather(app), partial(status.render, app.name))
+    found = status.gather(app)
+    print(document(app.name, asdict(found)) if arguments.json else status.render(app.name, found))
 
 
 def _releases(app: App, arguments: argparse.Namespace) -> None:

@@ -144,7 +144,7 @@ class Server:
         for what, release, result in entries:
             entry = {"at": "t", "what": what, "release": release, "before": before}
             lines.append(json.dumps({**entry, "result": result}))
-            before = release if result == "live" else before
+            before = release if result == "succeeded" else before
         self.app.history.write_text("".join(f"{line}\n" for line in lines))
 
     def history(self) -> list[tuple[str, str, str]]:

@@ -129,7 +129,7 @@ def test_failed_deploys_do_not_use_up_what_an_outage_needs(world: World) -> None
 
 
 def test_deploys_are_reported_if_configured_and_never_earlier_ones(world: World) -> None:
-    entry = {"at": "a", "what": "deploy", "release": "r1", "result": "live", "who": "ann"}
+    entry = {"at": "a", "what": "deploy", "release": "r1", "result": "succeeded", "who": "ann"}
     world.seen = Observation(at=0, apps=[App("links", "links.test", last=entry)])
     world.round(1000, deploys=True)
     entry |= {"at": "b", "release": "r2"}
@@ -137,7 +137,9 @@ def test_deploys_are_reported_if_configured_and_never_earlier_ones(world: World)
     entry |= {"at": "c", "release": "r3"}
     world.round(1600, deploys=True)
     world.round(1900, deploys=True)
-    assert [m.data["events"] for m in world.sent] == [["Deploy of links, release r3 by ann: live"]]
+    assert [m.data["events"] for m in world.sent] == [
+        ["Deploy of links, release r3 by ann: succeeded"]
+    ]
 
 
 def test_a_message_says_what_where_since_when_and_what_to_do() -> None:

@@ -24,7 +24,12 @@ WELL = App(
     live="r1",
     certificate=Certificate(NOW - 10 * DAY, NOW + 80 * DAY),
     restarts={WEB: 0},
-    last={"at": "2026-11-20T10:00:00+00:00", "what": "deploy", "release": "r1", "result": "live"},
+    last={
+        "at": "2026-11-20T10:00:00+00:00",
+        "what": "deploy",
+        "release": "r1",
+        "result": "succeeded",
+    },
     timers={"report": {"result": "success"}},
 )
 HALF = Disk("/", 10 * GIB, 5 * GIB, 1000, 500)

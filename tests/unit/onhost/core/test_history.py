@@ -15,15 +15,15 @@ from tests.unit.onhost.fake_server import Server
 
 
 def remember(server: Server, *events: str) -> None:
-    """Write down events such as "deploy a live"."""
+    """Write down events such as "deploy a succeeded"."""
     server.remember(*((what, name, end) for what, name, end in (e.split(" ", 2) for e in events)))
 
 
 def test_an_entry_has_its_time_in_utc(app: App) -> None:
-    history.record(app, what="deploy", release="a", before="", result="live")
+    history.record(app, what="deploy", release="a", before="", result="succeeded")
     [entry] = history.read(app)
     assert entry.pop("at").endswith("+00:00")
-    assert entry == {"what": "deploy", "release": "a", "before": "", "result": "live"}
+    assert entry == {"what": "deploy", "release": "a", "before": "", "result": "succeeded"}
 
 
 def test_no_history_is_an_empty_one(app: App) -> None:
@@ -31,7 +31,7 @@ def test_no_history_is_an_empty_one(app: App) -> None:
 
 
 def test_a_torn_line_is_left_out(server: Server) -> None:
-    server.remember(("deploy", "a", "live"), ("deploy", "b", "live"))
+    server.remember(("deploy", "a", "succeeded"), ("deploy", "b", "succeeded"))
     text = server.app.history.read_text()
     server.app.history.write_text(text[:-20])
     assert [entry["release"] for entry in history.read(server.app)] == ["a"]
@@ -39,24 +39,24 @@ def test_a_torn_line_is_left_out(server: Server) -> None:
 
 def test_a_torn_line_does_not_swallow_the_next(app: App) -> None:
     app.history.write_text('{"at": "2026')
-    history.record(app, what="deploy", release="b", result="live")
+    history.record(app, what="deploy", release="b", result="succeeded")
     assert [entry["release"] for entry in history.read(app)] == ["b"]
 
 
 @pytest.mark.parametrize(
     ("events", "healthy"),
     [
-        (["deploy a live", "deploy b live"], ["b", "a"]),
-        (["deploy a live", "deploy b failed"], ["a"]),
-        (["deploy a live", "deploy b live", "deploy a live"], ["a", "b"]),
-        (["deploy a live", "deploy b live", "rollback a live"], ["a", "b"]),
-        (["deploy a live", "deploy b live", "rollback a failed"], ["b", "a"]),
-        (["deploy a live", "deploy b live", "rollback a refused"], ["b", "a"]),
-        (["deploy a live", "deploy b live", "rollback a rolled back"], ["b"]),
-        (["deploy a live", "deploy b rolled back"], ["a"]),
-        (["deploy a live", "deploy b live", "deploy b put back"], ["a"]),  # an older onebox's word
-        (["deploy a live", "deploy b rolled back", "deploy b live"], ["b", "a"]),
-        (["deploy a failed", "deploy a live"], ["a"]),
+        (["deploy a succeeded", "deploy b succeeded"], ["b", "a"]),
+        (["deploy a succeeded", "deploy b failed"], ["a"]),
+        (["deploy a succeeded", "deploy b succeeded", "deploy a succeeded"], ["a", "b"]),
+        (["deploy a succeeded", "deploy b succeeded", "rollback a succeeded"], ["a", "b"]),
+        (["deploy a succeeded", "deploy b succeeded", "rollback a failed"], ["b", "a"]),
+        (["deploy a succeeded", "deploy b succeeded", "rollback a refused"], ["b", "a"]),
+        (["deploy a succeeded", "deploy b succeeded", "rollback a rolled back"], ["b"]),
+        (["deploy a succeeded", "deploy b rolled back"], ["a"]),
+        (["deploy a live", "deploy b live", "deploy b put back"], ["a"]),  # an older onebox's words
+        (["deploy a succeeded", "deploy b rolled back", "deploy b succeeded"], ["b", "a"]),
+        (["deploy a failed", "deploy a succeeded"], ["a"]),
     ],
 )
 def test_the_healthy_are_those_that_held_when_they_were_last_live(
@@ -74,19 +74,25 @@ def test_the_previous_release_is_the_one_that_the_live_one_was_deployed_over(
     server: Server, live: str | None, previous: str | None
 ) -> None:
     server.make("a", "b", "c")
-    server.remember(*(("deploy", name, "live") for name in "abc"))
+    server.remember(*(("deploy", name, "succeeded") for name in "abc"))
     assert history.previous(server.app, live) == previous
 
 
 def test_where_that_one_is_no_more_it_is_the_one_before_that(server: Server) -> None:
     server.make("a", "c")
-    remember(server, "deploy a live", "deploy b live", "deploy c live")
+    remember(server, "deploy a succeeded", "deploy b succeeded", "deploy c succeeded")
     assert history.previous(server.app, "c") == "a"
 
 
 def test_what_was_rolled_back_from_is_not_rolled_back_to(server: Server) -> None:
     server.make("a", "b", "c")
-    remember(server, "deploy a live", "deploy b live", "rollback a live", "deploy c live")
+    remember(
+        server,
+        "deploy a succeeded",
+        "deploy b succeeded",
+        "rollback a succeeded",
+        "deploy c succeeded",
+    )
     assert history.previous(server.app, "c") == "a"
 
 
@@ -95,20 +101,26 @@ def test_two_that_were_deployed_over_each_other_are_no_endless_search(
     server: Server, here: str, previous: str | None
 ) -> None:
     server.make(*here)
-    remember(server, "deploy a live", "deploy b live", "deploy a live", "deploy c live")
+    remember(
+        server,
+        "deploy a succeeded",
+        "deploy b succeeded",
+        "deploy a succeeded",
+        "deploy c succeeded",
+    )
     assert history.previous(server.app, "c") == previous
 
 
 def test_a_release_is_not_its_own_previous_one(server: Server) -> None:
     server.make("a")
-    remember(server, "deploy a live", "deploy b live", "deploy a live")
+    remember(server, "deploy a succeeded", "deploy b succeeded", "deploy a succeeded")
     assert history.previous(server.app, "a") is None
 
 
 def test_the_successor_is_what_was_last_deployed_over_a_release(server: Server) -> None:
     remember(
-        server, "deploy a live", "deploy b live", "rollback a live", "deploy x failed",
-        "deploy c live", "deploy d live",
+        server, "deploy a succeeded", "deploy b succeeded", "rollback a succeeded",
+        "deploy x failed", "deploy c succeeded", "deploy d succeeded",
     )  # fmt: skip
     successors = {name: history.successor(server.app, name) for name in "abcdx"}
     assert successors == {"a": "c", "b": None, "c": "d", "d": None, "x": None}
@@ -116,7 +128,7 @@ def test_the_successor_is_what_was_last_deployed_over_a_release(server: Server) 
 
 def test_a_release_whose_folder_is_gone_is_none_to_roll_back_to(server: Server) -> None:
     server.make("a")
-    server.remember(("deploy", "gone", "live"), ("deploy", "a", "live"))
+    server.remember(("deploy", "gone", "succeeded"), ("deploy", "a", "succeeded"))
     assert history.healthy(server.app) == ["a"]
 
 
@@ -126,7 +138,9 @@ def names(folder: Path) -> list[str]:
 
 def test_pruning_keeps_the_live_and_the_last_healthy(server: Server) -> None:
     server.make("a", "b", "c", "d", "broken")
-    server.remember(*(("deploy", name, "live") for name in "abcd"), ("deploy", "broken", "failed"))
+    server.remember(
+        *(("deploy", name, "succeeded") for name in "abcd"), ("deploy", "broken", "failed")
+    )
     app = server.app
     (app.home / "releases/.e.new").mkdir()
     for age, digest in enumerate(("newer", "digest", "older")):
@@ -147,9 +161,9 @@ def test_a_long_history_is_shortened_and_keeps_what_counts(
     monkeypatch.setattr(history, "NEWEST", 5)
     server.make("a", "b", "c", "gone", "bad")
     lived = [
-        ("deploy", "gone", "live"), ("deploy", "a", "live"), ("deploy", "b", "live"),
-        ("deploy", "c", "live"), ("rollback", "b", "live"), ("deploy", "c", "rolled back"),
-        ("deploy", "a", "live"),
+        ("deploy", "gone", "succeeded"), ("deploy", "a", "succeeded"), ("deploy", "b", "succeeded"),
+        ("deploy", "c", "succeeded"), ("rollback", "b", "succeeded"),
+        ("deploy", "c", "rolled back"), ("deploy", "a", "succeeded"),
     ]  # fmt: skip
     server.remember(*lived, *[("deploy", "bad", "failed")] * 30)
     app = server.app
@@ -172,7 +186,7 @@ def test_archives_of_kept_releases_are_kept(server: Server) -> None:
     """`--data code=keep` releases the live one's again, after a rollback, too."""
     kept, gone, app = f"{identity.artifact('kept')}-1", "gone-1", server.app
     server.make(kept, gone)
-    server.remember(("deploy", kept, "live"), ("deploy", gone, "failed"))
+    server.remember(("deploy", kept, "succeeded"), ("deploy", gone, "failed"))
     for digest in ("kept", "gone", "new"):
         app.incoming(digest).write_bytes(b"")
     history.prune(app, 1, set(), "new")
@@ -184,9 +198,13 @@ def test_archives_of_kept_releases_are_kept(server: Server) -> None:
 
 def test_who_brought_a_release_is_who_deployed_it_last(server: Server) -> None:
     for who in ("me at laptop", "A deploy key of links", None):
-        history.record(server.app, what="deploy", release=f"{who}-1", result="live", who=who)
-    history.record(server.app, what="rollback", release="me at laptop-1", result="live", who="x")
-    history.record(server.app, what="deploy", release="me at laptop-1", result="live", who="ci")
+        history.record(server.app, what="deploy", release=f"{who}-1", result="succeeded", who=who)
+    history.record(
+        server.app, what="rollback", release="me at laptop-1", result="succeeded", who="x"
+    )
+    history.record(
+        server.app, what="deploy", release="me at laptop-1", result="succeeded", who="ci"
+    )
     assert (
         history.deployer(server.app.release("A deploy key of links-1")) == "A deploy key of links"
     )
@@ -200,7 +218,9 @@ def test_the_live_release_is_never_pruned_whatever_the_history_says(
     server: Server, live: str
 ) -> None:
     server.make("a", "b", "c", "unheard-of")
-    server.remember(("deploy", "a", "failed"), ("deploy", "b", "live"), ("deploy", "c", "live"))
+    server.remember(
+        ("deploy", "a", "failed"), ("deploy", "b", "succeeded"), ("deploy", "c", "succeeded")
+    )
     history.prune(server.app, 1, {live}, "digest")
     assert names(server.app.home / "releases") == sorted(["c", live])
     assert f"for-{live}" in names(server.app.home / "venvs")
@@ -218,7 +238,7 @@ def test_what_a_death_while_pruning_left_is_not_in_the_way_of_the_next(
 
     server.make("a", "b")
     (server.app.home / "releases/.a.gone/app").mkdir(parents=True)
-    server.remember(("deploy", "b", "live"))
+    server.remember(("deploy", "b", "succeeded"))
     monkeypatch.setattr(Path, "iterdir", listed)
     history.prune(server.app, 1, {"b"}, "digest")
     assert names(server.app.home / "releases") == ["b"]
@@ -240,7 +260,7 @@ def test_a_death_while_pruning_leaves_nothing_half_under_a_name_that_counts(
 
     server.make("a", "b")
     (server.app.home / "venvs/for-a/.complete").write_text("")
-    server.remember(("deploy", "b", "live"))
+    server.remember(("deploy", "b", "succeeded"))
     monkeypatch.setattr(untrusted, "delete", die)
     with pytest.raises(DiedError):
         history.prune(server.app, 1, {"b"}, "digest")

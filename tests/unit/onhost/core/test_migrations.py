@@ -610,7 +610,7 @@ def three(server: Server, psql: dict[str, Any]) -> Server:
     project(server, "one", "base")
     project(server, "two", "base", "expand")
     project(server, "three", "base", "expand", "contract")
-    server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
+    server.remember(*(("deploy", name, "succeeded") for name in ("one", "two", "three")))
     psql["heads"] = "contract\n"
     return server
 
@@ -637,7 +637,7 @@ def test_what_was_not_marked_is_not_readable_one_release_back(
 ) -> None:
     project(server, "one", "base")
     project(server, "two", "base", "drop!")
-    server.remember(("deploy", "one", "live"), ("deploy", "two", "live"))
+    server.remember(("deploy", "one", "succeeded"), ("deploy", "two", "succeeded"))
     psql["heads"] = "drop\n"
     with pytest.raises(RefusedError, match="it has the later revisions drop, which"):
         back(server, "one")

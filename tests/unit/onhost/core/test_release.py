@@ -80,7 +80,7 @@ def failing(error: Exception) -> Callable[..., Any]:
 
 def test_a_deploy_takes_its_steps_in_order(server: Server, steps: list[str]) -> None:
     server.make("old", live="old")
-    server.remember(("deploy", "old", "live"))
+    server.remember(("deploy", "old", "succeeded"))
     deploy(server, consent=True)
     assert steps == [
         "point pruned",
@@ -91,7 +91,7 @@ def test_a_deploy_takes_its_steps_in_order(server: Server, steps: list[str]) -> 
         "point recorded",
         "point retired",
     ]
-    assert server.history() == [("deploy", "old", "live"), ("deploy", "new", "live")]
+    assert server.history() == [("deploy", "old", "succeeded"), ("deploy", "new", "succeeded")]
     assert server.up == {"new"}
 
 
@@ -105,10 +105,10 @@ def test_what_the_old_release_can_not_run_on_reaches_the_switch(
 
 def test_the_live_release_again_is_nothing_to_do(server: Server, steps: list[str]) -> None:
     server.make("new", live="new")
-    server.remember(("deploy", "new", "live"))
+    server.remember(("deploy", "new", "succeeded"))
     deploy(server)
     assert (steps, server.calls) == ([], ["start --no-block links@new.target"])
-    assert server.history() == [("deploy", "new", "live")]
+    assert server.history() == [("deploy", "new", "succeeded")]
 
 
 @pytest.mark.parametrize("what", ["altered", "runtime_differences"])
@@ -116,7 +116,7 @@ def test_an_altered_release_is_rebuilt_and_rolled_back_to_no_more(
     server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     server.make("old", live="old")
-    server.remember(("deploy", "old", "live"))
+    server.remember(("deploy", "old", "succeeded"))
     names = chain(["old"], repeat("new"))
     monkeypatch.setattr(identity, "release_of", lambda app, _: app.release(next(names)))
     monkeypatch.setattr(release, "forget_packages", lambda _: steps.append("forget"))
@@ -130,7 +130,7 @@ def test_an_altered_release_is_rebuilt_and_rolled_back_to_no_more(
     assert server.app.rebuilds.read_text() == {"altered": "1 1", "runtime_differences": "1 0"}[what]
     altered = [("verify", "old", "altered")] * (what == "altered")
     assert server.history() == [
-        ("deploy", "old", "live"), *altered, ("deploy", "new", "live"),
+        ("deploy", "old", "succeeded"), *altered, ("deploy", "new", "succeeded"),
     ]  # fmt: skip
     assert history.healthy(server.app) == ["new"] + ["old"] * (what == "runtime_differences")
 
@@ -139,7 +139,7 @@ def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
     server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     server.make("old", live="old")
-    server.remember(("deploy", "old", "live"))
+    server.remember(("deploy", "old", "succeeded"))
     server.answers["old"] = lambda: 503
     names = chain(["old"], repeat("new"))
     monkeypatch.setattr(identity, "release_of", lambda app, _: app.release(next(names)))
@@ -147,14 +147,14 @@ def test_a_live_release_that_does_not_serve_is_replaced_by_the_switch(
     assert "does not serve: /health answered 503" in capsys.readouterr().err
     assert "switch True" in steps
     assert server.app.rebuilds.read_text() == "1 0"
-    assert server.history() == [("deploy", "old", "live"), ("deploy", "new", "live")]
+    assert server.history() == [("deploy", "old", "succeeded"), ("deploy", "new", "succeeded")]
 
 
 def test_a_live_release_that_is_just_starting_is_waited_for(
     server: Server, steps: list[str]
 ) -> None:
     server.make("new", live="new")
-    server.remember(("deploy", "new", "live"))
+    server.remember(("deploy", "new", "succeeded"))
     server.app.release("new").socket.parent.mkdir(parents=True)
     server.app.release("new").socket.touch()
     server.answers["new"] = lambda: 503 if server.now < PARAMETERS.start_timeout - 1 else 200
@@ -188,7 +188,7 @@ def test_a_rollback_without_a_live_release_is_to_the_newest_healthy_one(
     server: Server, steps: list[str]
 ) -> None:
     server.make("older", "old")
-    server.remember(("deploy", "older", "live"), ("deploy", "old", "live"))
+    server.remember(("deploy", "older", "succeeded"), ("deploy", "old", "succeeded"))
     durable.point(server.app.current, "releases/gone")
     rollback(server)
     assert "switch True patiently" in steps
@@ -219,7 +219,7 @@ def test_what_an_earlier_death_left_is_put_straight_first(
     server: Server, steps: list[str], ask: Callable[[Server], None]
 ) -> None:
     server.make("older", "old", live="old")
-    server.remember(("deploy", "older", "live"), ("deploy", "old", "live"))
+    server.remember(("deploy", "older", "succeeded"), ("deploy", "old", "succeeded"))
     server.up = {"left over"}
     ask(server)
     assert server.calls[:2] == ["start --no-block links@old.target", stop_of("left over")]
@@ -249,7 +249,7 @@ def test_one_that_leaks_can_be_replaced_and_rolled_back_from(
 ) -> None:
     asked: list[object] = []
     for name, before, memory in (("two", "one", 150), ("three", "two", 200)):
-        entry = {"what": "deploy", "release": name, "before": before, "result": "live"}
+        entry = {"what": "deploy", "release": name, "before": before, "result": "succeeded"}
         history.record(three.app, **entry, memory=memory)
     monkeypatch.setattr(resources, "memory_of", lambda _units: 900)
     monkeypatch.setattr(resources, "check_memory", asked.append)
@@ -300,7 +300,7 @@ def test_a_step_that_fails_leaves_the_old_release_and_reports_it(
     made: bool,
 ) -> None:
     server.make("old", live="old")
-    server.remember(("deploy", "old", "live"))
+    server.remember(("deploy", "old", "succeeded"))
     monkeypatch.setattr(f"onebox_release.{step}", failing(error))
     with pytest.raises(ReleaseError) as raised:
         deploy(server)
@@ -359,7 +359,7 @@ def test_the_release_before_is_there_until_it_is_stopped(
 ) -> None:
     """After two rollbacks `one` is live, and not among the newest two."""
     server.make("one", "two", "three", live="one")
-    server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
+    server.remember(*(("deploy", name, "succeeded") for name in ("one", "two", "three")))
     there: list[bool] = []
     stop = switch.stop
 
@@ -375,7 +375,7 @@ def test_the_release_before_is_there_until_it_is_stopped(
 @pytest.mark.usefixtures("steps")
 def test_the_previous_release_can_be_rolled_back_to_at_any_age(server: Server) -> None:
     server.make("one", "two", "three", live="one")
-    server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
+    server.remember(*(("deploy", name, "succeeded") for name in ("one", "two", "three")))
     deploy(server)  # it finds that `one` is live again, and keeps the two that were live last
     kept = {path.name for path in (server.app.home / "releases").iterdir()}
     assert kept == {"one", "three", "new"}
@@ -394,7 +394,7 @@ def test_what_failed_deploys_left_does_not_keep_the_next_one_out(
 
     monkeypatch.setattr(release, "build", build)
     server.make("broken", "old", live="old")
-    server.remember(("deploy", "old", "live"), ("deploy", "broken", "failed"))
+    server.remember(("deploy", "old", "succeeded"), ("deploy", "broken", "failed"))
     deploy(server)
     assert server.pointer() == "new"
 
@@ -405,7 +405,7 @@ def test_what_failed_deploys_left_does_not_keep_the_next_one_out(
 @pytest.fixture
 def three(server: Server) -> Server:
     server.make("one", "two", "three", live="three")
-    server.remember(*(("deploy", name, "live") for name in ("one", "two", "three")))
+    server.remember(*(("deploy", name, "succeeded") for name in ("one", "two", "three")))
     return server
 
 
@@ -419,7 +419,7 @@ def test_a_rollback_goes_through_the_same_gate(three: Server, steps: list[str]) 
         "point retired",
     ]
     assert (three.pointer(), three.up) == ("two", {"two"})
-    assert three.history()[-1] == ("rollback", "two", "live")
+    assert three.history()[-1] == ("rollback", "two", "succeeded")
 
 
 @pytest.mark.usefixtures("steps")
@@ -541,11 +541,11 @@ def test_a_restart_goes_to_the_twin_and_back(
     monkeypatch.setattr(release, "switch", switched)
     server.make("one", live="one")
     server.app.release("one").environment.write_text("A=1\nONEBOX_RELEASE=one\n")
-    server.remember(("deploy", "one", "live"))
+    server.remember(("deploy", "one", "succeeded"))
     release.restart(server.app)
     assert hops == ["one.twin", "one"]
     assert (server.pointer(), server.up) == ("one", {"one"})
-    assert server.history()[-1] == ("restart", "one", "live")
+    assert server.history()[-1] == ("restart", "one", "succeeded")
     assert not server.app.release("one.twin").folder.exists()
     assert not server.app.release("one.twin").environment.exists()
     del steps
@@ -555,7 +555,7 @@ def test_a_restart_whose_twin_does_not_start_leaves_all_as_it_was(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.make("one", live="one")
-    server.remember(("deploy", "one", "live"))
+    server.remember(("deploy", "one", "succeeded"))
     monkeypatch.setattr(resources, "check_memory", lambda _: None)
     server.answers["one.twin"] = lambda: 503
     with pytest.raises(ReleaseError, match=r"one\.twin did not become ready"):
@@ -568,21 +568,21 @@ def test_a_restart_whose_twin_does_not_start_leaves_all_as_it_was(
 @pytest.mark.usefixtures("steps")
 def test_a_restart_that_died_at_the_twin_is_finished_by_whoever_comes_next(server: Server) -> None:
     server.make("old", "new", live="new")
-    server.remember(("deploy", "old", "live"), ("deploy", "new", "live"))
+    server.remember(("deploy", "old", "succeeded"), ("deploy", "new", "succeeded"))
     twin.create(server.app.release("new"))
     durable.point(server.app.current, "releases/new.twin")
     server.up = {"new.twin"}
     release.recover(server.app)
     assert len(server.history()) == 2, "a twin is no release of its own"
     release.deploy(server.app, "digest", consent=False)
-    assert server.history()[-1] == ("restart", "new", "live")
+    assert server.history()[-1] == ("restart", "new", "succeeded")
     assert server.pointer() == "new"
     assert history.previous(server.app, "new") == "old"
 
 
 def test_a_restart_that_failed_says_nothing_against_its_release(server: Server) -> None:
     server.make("one", live="one")
-    server.remember(("deploy", "one", "live"), ("restart", "one", "rolled back"))
+    server.remember(("deploy", "one", "succeeded"), ("restart", "one", "rolled back"))
     assert history.healthy(server.app) == ["one"]
 
 
@@ -597,7 +597,7 @@ def test_recovery_brings_up_what_is_live_and_down_what_is_not(server: Server) ->
     release.recover(server.app)
     assert server.calls == ["start --no-block links@new.target", stop_of("old")]
     assert server.up == {"new"}
-    assert server.history() == [("deploy", "new", "live")]
+    assert server.history() == [("deploy", "new", "succeeded")]
 
 
 def test_a_migration_that_still_runs_is_waited_for_by_all_but_the_live_release(
@@ -627,9 +627,9 @@ def test_after_a_kill_past_the_switch_the_previous_release_can_be_rolled_back_to
     server: Server,
 ) -> None:
     server.make("older", "old", "new", live="new")
-    server.remember(("deploy", "older", "live"), ("deploy", "old", "live"))
+    server.remember(("deploy", "older", "succeeded"), ("deploy", "old", "succeeded"))
     release.recover(server.app)
-    assert server.history()[-1] == ("deploy", "new", "live")
+    assert server.history()[-1] == ("deploy", "new", "succeeded")
     assert history.previous(server.app, "new") == "old"
     assert history.successor(server.app, "old") == "new"
 
@@ -639,9 +639,9 @@ def test_after_a_kill_past_the_switch_to_an_earlier_release_that_is_live_again(
 ) -> None:
     """It was live before, so it is healthy; without its entry a rollback would skip `new`."""
     server.make("old", "new", live="old")
-    server.remember(("deploy", "old", "live"), ("deploy", "new", "live"))
+    server.remember(("deploy", "old", "succeeded"), ("deploy", "new", "succeeded"))
     release.recover(server.app)
-    assert server.history()[-1] == ("deploy", "old", "live")
+    assert server.history()[-1] == ("deploy", "old", "succeeded")
     assert history.previous(server.app, "old") == "new"
     release.recover(server.app)
     assert len(server.history()) == 3
@@ -649,11 +649,11 @@ def test_after_a_kill_past_the_switch_to_an_earlier_release_that_is_live_again(
 
 def test_recovery_of_a_server_in_order_asks_for_what_is_there(server: Server) -> None:
     server.make("a", live="a")
-    server.remember(("deploy", "a", "live"))
+    server.remember(("deploy", "a", "succeeded"))
     release.recover(server.app)
     assert server.calls == ["start --no-block links@a.target"]
     assert (server.pointer(), server.up, server.now) == ("a", {"a"}, 0)
-    assert server.history() == [("deploy", "a", "live")]
+    assert server.history() == [("deploy", "a", "succeeded")]
 
 
 def test_recovery_without_a_pointer_stops_what_is_up(server: Server) -> None:
@@ -707,7 +707,7 @@ def test_hooks_run_before_and_after_a_deploy_in_the_new_release(
 ) -> None:
     server.make("old", live="old")
     deploy(server)
-    assert hooked == ["before within new", "after within new: live"]
+    assert hooked == ["before within new", "after within new: succeeded"]
 
 
 @pytest.mark.usefixtures("steps")
@@ -745,7 +745,7 @@ def test_a_release_that_a_job_still_runs_in_is_kept(
     monkeypatch.setattr(release.timers, "running", lambda *_: running)  # type: ignore[attr-defined]
     server.make("first", "second", "third", "fourth", live="fourth")
     names = ("first", "second", "third", "fourth")
-    server.remember(*(("deploy", name, "live") for name in names))
+    server.remember(*(("deploy", name, "succeeded") for name in names))
     deploy(server)
     assert server.app.release("first").folder.exists()
     assert not server.app.release("second").folder.exists()
@@ -758,7 +758,7 @@ def test_a_release_that_a_job_still_runs_in_is_kept(
 
 def test_recovery_removes_what_a_killed_deploy_left_half_made(app: App, server: Server) -> None:
     server.make("a-1", live="a-1")
-    server.remember(("deploy", "a-1", "live"))
+    server.remember(("deploy", "a-1", "succeeded"))
     (app.release(".b-1.new").folder / "app").mkdir(parents=True)
     release.recover(app)
     assert [path.name for path in (app.home / "releases").iterdir()] == ["a-1"]

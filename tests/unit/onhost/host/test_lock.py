@@ -199,9 +199,11 @@ def test_what_was_released_before_the_connection_was_lost_is_not_interrupted(
     process = start("ann at home", 0, "links")
     first_line(process)
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    (tmp_path / "links/history.jsonl").write_text(json.dumps({"at": at, "result": "live"}) + "\n")
+    (tmp_path / "links/history.jsonl").write_text(
+        json.dumps({"at": at, "result": "succeeded"}) + "\n"
+    )
     process.communicate()
-    assert history(tmp_path, "links") == ["live"]
+    assert history(tmp_path, "links") == ["succeeded"]
 
 
 def test_a_release_that_is_under_way_writes_its_own_line(start: Start, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_deploy_with_nothing_to_do_leaves_none(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.make("new", live="new")
-    server.remember(("deploy", "new", "live"))
+    server.remember(("deploy", "new", "succeeded"))
     monkeypatch.setattr(identity, "release_of", lambda app, _: app.release("new"))
     path = credentials.store(server.app, DOCUMENT)
     monkeypatch.setenv(credentials.VARIABLE, str(path))

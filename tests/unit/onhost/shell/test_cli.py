@@ -251,7 +251,7 @@ def test_status_as_json_and_as_text(
 ) -> None:
     server.make("a-1", "b-2", live="b-2")
     for before, name in (("", "a-1"), ("a-1", "b-2")):
-        history.record(server.app, what="deploy", release=name, before=before, result="live")
+        history.record(server.app, what="deploy", release=name, before=before, result="succeeded")
     assert command("status", "links", "--json") == 0
     data = told(capsys)
     assert data["last"]["release"] == "b-2"
@@ -304,7 +304,7 @@ def test_a_plan_for_the_live_releases_own_archive(
     serving = f"{identity.artifact('abc')}-1"
     server.make(serving, live=serving)
     history.record(
-        server.app, what="deploy", release=serving, result="live", who="A deploy key of links"
+        server.app, what="deploy", release=serving, result="succeeded", who="A deploy key of links"
     )
     assert command("plan", "links", "live") == 0
     assert told(capsys)["digest"] is None

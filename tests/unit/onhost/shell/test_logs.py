@@ -80,8 +80,8 @@ def test_postgresql() -> None:
 
 def test_the_history() -> None:
     entry = {"at": "2026-11-20T07:00:01+00:00", "what": "deploy", "release": "a-1"}
-    line = logs.history_line(json.dumps({**entry, "result": "live"}))
-    assert line == Line(AT - 0.5, "history", "deploy of a-1: live")
+    line = logs.history_line(json.dumps({**entry, "result": "succeeded"}))
+    assert line == Line(AT - 0.5, "history", "deploy of a-1: succeeded")
     assert logs.history_line('{"at": "20') is None
 
 

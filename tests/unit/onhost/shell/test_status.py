@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,28 @@ from onebox_release.shell import status
 
 from tests.unit.onhost.fake_server import Server
 
-WELL: dict[str, Any] = {
-    "live": "b-2",
-    "since": "2026-11-20T07:38:44+00:00",
-    "health": "ok",
-    "up": ["b-2"],
-    "units": [{"process": "web", "unit": "u", "state": "active", "restarts": 0, "memory": 2**26}],
-    "healthy": ["b-2", "a-1"],
-    "deploying": False,
-    "last": {"what": "deploy", "release": "b-2", "result": "live"},
-    "maintenance": None,
-    "certificate_days": 60,
-    "certificate_late": False,
-    "disk": {"free": 3 * 2**30, "total": 2**34},
-    "memory": {"available": 2**30, "total": 2**31},
-    "lock": None,
-    "hold": None,
-    "reboot": False,
-    "problems": None,
-}
+WELL = status.Status(
+    live="b-2",
+    since="2026-11-20T07:38:44+00:00",
+    health="ok",
+    missing=None,
+    up=["b-2"],
+    units=[status.Unit("web", "u", "active", 0, 2**26)],
+    healthy=["b-2", "a-1"],
+    deploying=False,
+    paused=False,
+    last={"what": "deploy", "release": "b-2", "result": "succeeded"},
+    maintenance=None,
+    certificate_days=60,
+    certificate_late=False,
+    timers={},
+    disk=status.Disk(3 * 2**30, 2**34),
+    memory=status.Memory(2**30, 2**31),
+    lock=None,
+    hold=None,
+    reboot=False,
+    problems=None,
+)
 
 
 def test_all_of_it_on_one_screen() -> None:
@@ -62,8 +66,13 @@ def test_all_of_it_on_one_screen() -> None:
         ({"certificate_days": None}, terminal.RED, "none"),
         ({"reboot": True}, terminal.YELLOW, "needed"),
         ({"lock": "ann at home"}, terminal.YELLOW, "one is under way, by ann at home"),
+        (
+            {"paused": True},
+            terminal.YELLOW,
+            "timers do not run; processes only if a deploy started them",
+        ),
         ({"deploying": True}, terminal.YELLOW, "one is under way"),
-        ({"disk": {"free": 1, "total": 100}}, terminal.YELLOW, "0 MiB of 0 MiB free"),
+        ({"disk": status.Disk(1, 100)}, terminal.YELLOW, "0 MiB of 0 MiB free"),
         ({"live": None, "units": [], "missing": None}, terminal.RED, "nothing"),
         (
             {"live": None, "missing": "b-2"},
@@ -75,17 +84,17 @@ def test_all_of_it_on_one_screen() -> None:
 def test_what_is_not_well_has_a_colour_on_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], code: str, text: str
 ) -> None:
-    assert "\033" not in status.render("links", WELL | change)
+    assert "\033" not in status.render("links", replace(WELL, **change))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert f" \033[{code}m{text}\033[0m\n" in status.render("links", WELL | change) + "\n"
+    assert f" \033[{code}m{text}\033[0m\n" in status.render("links", replace(WELL, **change)) + "\n"
     monkeypatch.setenv("NO_COLOR", "")
-    assert "\033" not in status.render("links", WELL | change)
+    assert "\033" not in status.render("links", replace(WELL, **change))
 
 
 def test_a_long_reason_stays_within_80_columns() -> None:
     hold = {"at": "2026-11-20T07:38:44+00:00", "who": "ann", "why": "a very long reason " * 9}
-    lines = status.render("links", WELL | {"hold": hold}).splitlines()
+    lines = status.render("links", replace(WELL, hold=hold)).splitlines()
     assert max(map(len, lines)) <= 80
     assert sum(line.startswith("deploys") for line in lines) == 1
 
@@ -96,7 +105,7 @@ def test_the_lock_is_only_read(
     monkeypatch.setattr(lock, "LOCK", tmp_path / "lock")
 
     def gather() -> object:
-        return status.gather(server.app)["lock"]
+        return status.gather(server.app).lock
 
     assert gather() is None
     with (tmp_path / "lock").open("w+") as file:
@@ -108,15 +117,17 @@ def test_the_lock_is_only_read(
 
 def test_the_history_and_the_releases_to_roll_back_to(server: Server) -> None:
     server.make("a-1", "b-2", live="b-2")
-    history.record(server.app, what="deploy", release="a-1", before="", result="live", seconds=1)
+    history.record(
+        server.app, what="deploy", release="a-1", before="", result="succeeded", seconds=1
+    )
     history.record(
         server.app, what="deploy", release="c-3", before="a-1", result="failed", why="no\nmore"
     )
-    history.record(server.app, what="deploy", release="b-2", before="a-1", result="live")
+    history.record(server.app, what="deploy", release="b-2", before="a-1", result="succeeded")
     first, second, why, third = history.render(history.read(server.app)).splitlines()
-    assert first.endswith("deploy  a-1  live    1 s")
-    assert second.endswith("deploy  c-3  failed  ? s")
-    assert (why, third.split()[4]) == ("  no", "live")
+    assert first.endswith("deploy  a-1  succeeded  1 s")
+    assert second.endswith("deploy  c-3  failed     ? s")
+    assert (why, third.split()[4]) == ("  no", "succeeded")
     kept = history.releases(server.app)
     assert [(entry["release"], entry["live"]) for entry in kept] == [("b-2", True), ("a-1", False)]
     assert history.render_releases([]) == "No release is installed."
@@ -132,10 +143,10 @@ def test_a_deploy_key_gets_the_status_of_its_app_only(
     ]  # fmt: skip
     problems = {"at": 1, "open": [{"key": k, "what": k, "do": "ssh", "since": 1} for k in keys]}
     last = {"what": "deploy", "release": "b-2", "result": "failed", "who": "ann at laptop"}
-    state = WELL | {
-        "up": ["b-2"], "deploying": True, "missing": None, "problems": problems, "last": last,
-        "timers": {}, "lock": "ann at laptop", "hold": {"who": "ann", "why": "the sale", "at": "t"},
-    }  # fmt: skip
+    hold = {"who": "ann", "why": "the sale", "at": "t"}
+    state = replace(
+        WELL, deploying=True, problems=problems, last=last, lock="ann at laptop", hold=hold
+    )
     monkeypatch.setattr(status, "gather", lambda *_: state)
     told = status.for_key(app.with_parameters(timers=["report"]))
     assert [each["key"] for each in told["problems"]["open"]] == [
