@@ -97,7 +97,7 @@ def _connection(output: str, request: Request) -> Failure | None:
         reason = REASON.search(output)
         cause = f"the ACME server {request.authority} can't be reached from the server"
         cause += f" ({reason[0].lower()})" if reason else ""
-        return Failure(cause, f"run `curl -I {request.server}` there", unreachable=True)
+        return Failure(cause, f"run `curl -I {request.server}` on the server", unreachable=True)
     return None
 
 
@@ -110,7 +110,7 @@ def _refusal(output: str) -> Failure:
         return Failure(f"the authority refuses the name ({text})", "correct `domains`")
     if "Another instance of Certbot" in output:
         return Failure("another certbot is running on the server", "wait until it ends")
-    return Failure(f"certbot failed ({text})", f"see {LOG} there")
+    return Failure(f"certbot failed ({text})", f"read {LOG} on the server")
 
 
 def _challenge(name: str, kind: str, detail: str, own: str) -> Failure:
@@ -125,7 +125,9 @@ def _challenge(name: str, kind: str, detail: str, own: str) -> Failure:
         return Failure(f"{name} has no address in DNS", f"point {_record(own)}")
     if kind == "dns":
         return Failure(f"DNS fails for {name} ({reason})", f"correct the DNS of {name}")
-    return _unanswered(name, kind, detail, own) or Failure(f"{name}: {reason}", f"see {LOG} there")
+    return _unanswered(name, kind, detail, own) or Failure(
+        f"{name}: {reason}", f"read {LOG} on the server"
+    )
 
 
 def _unanswered(name: str, kind: str, detail: str, own: str) -> Failure | None:

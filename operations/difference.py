@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=PyinfraCommand)
 
 @dataclass(frozen=True, order=True)
 class Difference:
-    """A path, unit, role or the like, and how it differs. Never a value: it could be secret."""
+    """A path, unit, role or the like, and how it differs. Never a value that could be secret."""
 
     what: str
     how: str

@@ -17,7 +17,7 @@ REFUSED = 4  # exit code
 UNNAMED = "a server without an environment"
 MISMATCH = (
     "{host} is {current}, and these settings are for {expected}. Nothing was changed. Correct"
-    " `address` or `environment`; to change the server's environment, run there:\n"
+    " `address` or `environment`; to change the server's environment, run on it:\n"
     "  {command}"
 )
 

@@ -68,9 +68,9 @@ def apply_limits(limits: Limits) -> Generator[StringCommand, None, None]:
     for path in state.overrides:
         aside = StringCommand(f"mv -T {shlex.quote(path)} {shlex.quote(path + SET_ASIDE)}")
         yield fixes(aside, Difference(path, "overrides a limit"))
-    outdated = [unit for unit, expected in limits.items() if _is_outdated(state, unit, expected)]
-    if outdated or state.overrides:
-        differences = [Difference(unit, "has other limits") for unit in outdated]
+    outdated = {unit: _describe(state, unit, expected) for unit, expected in limits.items()}
+    if any(outdated.values()) or state.overrides:
+        differences = [Difference(unit, how) for unit, how in outdated.items() if how]
         yield fixes(StringCommand("systemctl daemon-reload"), *differences)
     inactive = [unit for unit in limits if _properties(state, unit).get("ActiveState") != "active"]
     if inactive:
@@ -78,11 +78,17 @@ def apply_limits(limits: Limits) -> Generator[StringCommand, None, None]:
         yield fixes(start, *(Difference(unit, "is inactive") for unit in inactive))
 
 
-def _is_outdated(state: SlicesState, unit: str, expected: Mapping[str, str]) -> bool:
+def _describe(state: SlicesState, unit: str, expected: Mapping[str, str]) -> str:
+    """Return how a slice differs from its expected limits; "" if it does not."""
     current = _properties(state, unit)
-    return current.get("NeedDaemonReload") == "yes" or any(
-        current.get(name) != value for name, value in expected.items()
-    )
+    texts = [
+        f"has {name} {current.get(name, 'not set')}, not {value}"
+        for name, value in expected.items()
+        if current.get(name) != value
+    ]
+    if current.get("NeedDaemonReload") == "yes":
+        texts.append("has changed files that systemd has not loaded")
+    return ", ".join(texts)
 
 
 def _properties(state: SlicesState, unit: str) -> dict[str, str]:

@@ -105,9 +105,8 @@ def _unobservable(vm: VM, server: Unobservable) -> Mistake:
     if server.missing == "python3":
         return Mistake("python3", "python3 on the server", "none", "apt-get install python3")
     expected = "root, or a user with passwordless sudo"
-    fix = (
-        f"as root there: echo '{vm.ssh_user} ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/{vm.ssh_user}"
-    )
+    fix = "as root on the server:"
+    fix += f" echo '{vm.ssh_user} ALL=(ALL) NOPASSWD:ALL' > /etc/sudoers.d/{vm.ssh_user}"
     return Mistake("ssh_user", expected, f'"{vm.ssh_user}" without passwordless sudo', fix)
 
 
@@ -120,7 +119,7 @@ def _machine(vm: VM, server: Observation, clock: float) -> Iterator[Mistake]:
         yield Mistake("processor", expected, server.architecture, "use another server")
     if abs(server.clock - clock) > CLOCK_TOLERANCE:
         there, here = (_utc(seconds) for seconds in (server.clock, clock))
-        fix = "timedatectl set-ntp true there; or correct this machine's clock"
+        fix = "timedatectl set-ntp true on the server; or correct this machine's clock"
         yield Mistake("clock", f"about {here}, as here", there, fix)
     if server.disk_free < FIRST_DISK and not all(server.managed.values()):
         fix = f"free some space; the largest folders: {LARGEST}"

@@ -43,7 +43,7 @@ BY_TYPE: list[tuple[type[BaseException], Explanation]] = [
         ConnectionRefusedError,
         (
             "nothing listens on that port",
-            "set `ssh_port` to the port of its sshd, or start sshd there",
+            "set `ssh_port` to the port of its sshd, or start sshd on the server",
         ),
     ),
     (

@@ -120,7 +120,7 @@ def lost(host: Host) -> NoReturn:
     """End the run because the connection was lost, and print what to do."""
     _stop(
         f"The connection to {host.name} was lost. If the server is up, a release that had started"
-        " continues there; nothing else does. Check `fab status` and `fab history`, then deploy"
+        " continues on it; nothing else does. Check `fab status` and `fab history`, then deploy"
         " again.",
         FAILED,
     )

@@ -143,11 +143,11 @@ DRIFTS = {
     ),
     "a database that its owner limits": (
         f'{PSQL} "alter database links connection limit 60 is_template true"',
-        "database links has another owner or other privileges",
+        "database links refuses or limits connections, or is a template",
     ),
     "a right of another role": (
         f'{PSQL} "grant connect on database links to pg_monitor"',
-        "database links has another owner or other privileges",
+        "database links gives CONNECT to *, not links",
     ),
     "an open template1": (
         f'{PSQL} "grant connect on database template1 to public"',
@@ -156,11 +156,11 @@ DRIFTS = {
     "a role's password": (f"{PSQL} \"alter role links password 'x'\"", "role links has a password"),
     "a role's settings": (
         f'{PSQL} "alter role \\"links-migrate\\" reset all"',
-        "role links-migrate has other settings",
+        "role links-migrate has settings of nothing, not lock_timeout, *",
     ),
     "a database's rights": (
         f'{PSQL} "grant all on database links to public"',
-        "database links has another owner or other privileges",
+        "database links gives CONNECT to *, not links*",
     ),
     "pg_hba": (
         "echo 'host all all 0.0.0.0/0 trust' >> /etc/onebox/postgresql/pg_hba.conf",

@@ -10,6 +10,7 @@ from onebox_checks.channels import Message
 from onebox_checks.state import Problem, State
 
 MORE = "docs/checks.md"
+AS_ROOT = "Commands are for the server, as root or with sudo."
 
 
 def message(
@@ -21,6 +22,7 @@ def message(
         f"Resolved  {first(p.what)}\nServer    {host}\nSince     {when(p.since)}" for p in resolved
     ]
     parts += [f"Event     {event}\nServer    {host}" for event in events]
+    parts += [AS_ROOT] if raised else []
     heads = (
         [first(p.what) for p in raised] + [f"resolved: {first(p.what)}" for p in resolved] + events
     )

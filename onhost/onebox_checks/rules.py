@@ -226,7 +226,7 @@ def _firewall(observed: Observation, _: Past) -> Iterator[Finding]:
         ports = ", ".join(map(str, observed.closed))
         what = f"sshd listens on port {ports}, which the firewall closes"
         do = (
-            "Deploy again: that opens sshd's ports. Until then, as root there:"
+            "Deploy again: that opens sshd's ports. Until then:"
             f" nft insert rule inet onebox input tcp dport {observed.closed[0]} accept"
         )
         yield Finding("firewall", "ssh", what, do, patient=False, urgent=False)

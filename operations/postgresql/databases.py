@@ -72,8 +72,23 @@ def _repair_database(database: Database, current: DatabaseState | None) -> Itera
         create = f'create database "{name}" owner "{owner}" template template0;'
         yield fixes(run("postgres", create), Difference(what, "is missing"))
     if current != DatabaseState(owner, connect=(name,), temporary=(name,)):
-        difference = Difference(what, "has another owner or other privileges")
+        difference = Difference(what, _describe_difference(current, name, owner))
         yield fixes(run("postgres", _access(database)), difference)
+
+
+def _describe_difference(current: DatabaseState | None, name: str, owner: str) -> str:
+    """Return how a database's owner and privileges differ; a new one's are those of PostgreSQL."""
+    if current is None:
+        return "is open to every role"
+    texts = [f"is owned by {current.owner!a}, not {owner}"] if current.owner != owner else []
+    if not current.is_open:
+        texts.append("refuses or limits connections, or is a template")
+    for privilege, roles in (("CONNECT", current.connect), ("TEMPORARY", current.temporary)):
+        if roles != (name,):
+            texts.append(
+                f"gives {privilege} to {', '.join(map(ascii, roles)) or 'no role'}, not {name}"
+            )
+    return ", ".join(texts)
 
 
 def _access(database: Database) -> str:

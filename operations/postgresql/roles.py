@@ -43,7 +43,10 @@ def grant_default_privileges(database: Database) -> StringCommand:
         f'{grant} {", ".join(TABLE_PRIVILEGES)} on tables to "{database.name}";\n'
         f'{grant} {", ".join(SEQUENCE_PRIVILEGES)} on sequences to "{database.name}";'
     )
-    difference = Difference(f"database {database.name}", "has other default privileges")
+    difference = Difference(
+        f"database {database.name}",
+        f"lacks the default privileges of the app on {database.owner}'s tables",
+    )
     return fixes(run(database.name, statements), difference)
 
 
@@ -58,10 +61,21 @@ def _describe_difference(current: RoleState | None, expected: RoleState) -> str:
             current.connections != expected.connections
         ),
         "has a password": current.has_password,
-        "has other settings": current.settings != expected.settings,
+        f"has settings of {_names(current.settings)}, not {_names(expected.settings)}": (
+            _names(current.settings) != _names(expected.settings)
+        ),
+        "has other values of its settings": (
+            _names(current.settings) == _names(expected.settings)
+            and current.settings != expected.settings
+        ),
         "is a member of another role": current.is_member,
     }
     return ", ".join(text for text, applies in texts.items() if applies)
+
+
+def _names(settings: tuple[str, ...]) -> str:
+    """Return settings without their values, as a person may have set a secret."""
+    return ", ".join(setting.partition("=")[0] for setting in settings) or "nothing"
 
 
 def _statements(name: str, role: RoleState, *, exists: bool) -> str:

@@ -98,7 +98,7 @@ def test_a_server_that_can_not_be_reached_is_reported_with_the_fix() -> None:
     assert stopped.value.code == 1
     assert stopped.value.message == (
         f"Can't connect to root@127.0.0.1, port {port}: nothing listens on that port. Fix: set"
-        " `ssh_port` to the port of its sshd, or start sshd there."
+        " `ssh_port` to the port of its sshd, or start sshd on the server."
     )
 
 

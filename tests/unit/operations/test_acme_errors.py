@@ -97,14 +97,14 @@ CASES = {
                    " by ConnectTimeoutError(x, 'Connection to x timed out. "
                    "(connect timeout=45)'))"),
         "the ACME server acme-v02.api.letsencrypt.org can't be reached from the server (timed out)",
-        f"run `curl -I {LE}` there",
+        f"run `curl -I {LE}` on the server",
     ),
     "no DNS on the server": (
         unexpected('requests.exceptions.ConnectionError: x (Caused by NameResolutionError("x:'
                    " Failed to resolve 'acme' ([Errno -2] Name or service not known)\"))"),
         ("the ACME server acme-v02.api.letsencrypt.org can't be reached from the server"
         " (failed to resolve)"),
-        f"run `curl -I {LE}` there",
+        f"run `curl -I {LE}` on the server",
     ),
     "an authority of one's own that is not trusted": (
         unexpected("requests.exceptions.SSLError: x (Caused by SSLError(SSLCertVerificationError(1,"
@@ -149,12 +149,12 @@ CASES = {
     "anything else": (
         unexpected("OSError: [Errno 28] No space left on device"),
         "certbot failed (OSError: [Errno 28] No space left on device)",
-        "see /var/log/letsencrypt/letsencrypt.log there",
+        "read /var/log/letsencrypt/letsencrypt.log on the server",
     ),
     "nothing": (
         "",
         "certbot failed (it printed nothing)",
-        "see /var/log/letsencrypt/letsencrypt.log there",
+        "read /var/log/letsencrypt/letsencrypt.log on the server",
     ),
 }  # fmt: skip
 

@@ -200,8 +200,8 @@ def test_a_certificate_that_can_not_be_had_is_kept_for_the_end_of_the_run(
     box = Box("An unexpected error occurred:", "No space left on device")
     assert run_certbot(box, "links") is False
     expected = (
-        "No certificate for links.example.com: certbot failed (No space left on device). Fix: see"
-        " /var/log/letsencrypt/letsencrypt.log there; then deploy again."
+        "No certificate for links.example.com: certbot failed (No space left on device). Fix: read"
+        " /var/log/letsencrypt/letsencrypt.log on the server; then deploy again."
     )
     assert certbot.failed(cast("Any", box)) == {"links": expected}
     assert expected in caplog.text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from operations.difference import differences_of
+from operations.difference import Difference, differences_of
 from operations.slices import Slices, SlicesState, apply_limits
 from tests.unit.hosts import commands, text
 
@@ -38,10 +38,18 @@ def test_limits_that_apply_are_left_alone() -> None:
     assert lines(SlicesState(GOOD)) == []
 
 
-@pytest.mark.parametrize("change", [{"MemoryMax": "99"}, {"NeedDaemonReload": "yes"}])
-def test_a_changed_limit_is_applied_without_a_restart(change: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("change", "how"),
+    [
+        ({"MemoryMax": "99"}, "has MemoryMax 99, not 100"),
+        ({"NeedDaemonReload": "yes"}, "has changed files that systemd has not loaded"),
+    ],
+)
+def test_a_changed_limit_is_applied_without_a_restart(change: dict[str, str], how: str) -> None:
     state = SlicesState({**GOOD, "onebox.slice": {**GOOD["onebox.slice"], **change}})
     assert lines(state) == ["systemctl daemon-reload"]
+    [reload] = commands(apply_limits, LIMITS, facts={Slices: state})
+    assert differences_of(reload) == (Difference("onebox.slice", how),)
 
 
 def test_an_override_is_set_aside_and_nothing_is_restarted() -> None:

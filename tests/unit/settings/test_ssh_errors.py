@@ -29,12 +29,12 @@ CASES: dict[str, tuple[BaseException, str, str]] = {
     "refused": (
         ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
         "nothing listens on that port",
-        "set `ssh_port` to the port of its sshd, or start sshd there",
+        "set `ssh_port` to the port of its sshd, or start sshd on the server",
     ),
     "refused, in paramiko's words": (
         NoValidConnectionsError({("127.0.0.1", 22): ConnectionRefusedError()}),
         "nothing listens on that port",
-        "set `ssh_port` to the port of its sshd, or start sshd there",
+        "set `ssh_port` to the port of its sshd, or start sshd on the server",
     ),
     "timed out": (
         TimeoutError("timed out"),

@@ -61,7 +61,7 @@ def test_a_lost_connection_ends_the_run_with_what_goes_on(
         transport._stop_if_lost(call)(connector(active=False))
     assert capsys.readouterr().err == (
         "The connection to box was lost. If the server is up, a release that had started continues"
-        " there; nothing else does. Check `fab status` and `fab history`, then deploy again.\n"
+        " on it; nothing else does. Check `fab status` and `fab history`, then deploy again.\n"
     )
 
 

@@ -149,6 +149,7 @@ def test_a_message_says_what_where_since_when_and_what_to_do() -> None:
     assert message.text == (
         "Problem   full\n          really\nServer    box\nSince     2026-11-20 08:00 UTC\n"
         "Fix       empty it\nMore      docs/checks.md, disk\n"
+        "\nCommands are for the server, as root or with sudo.\n"
     )
     document = json.loads(message.document("box"))
     assert (document["schema"], document["host"]) == (1, "box")

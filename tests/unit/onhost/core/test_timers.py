@@ -73,10 +73,24 @@ def test_without_a_live_release_there_is_nothing_to_run_in(
     assert (server.calls, side_effects, timers.last(replace(app, override=WITH))) == ([], [], {})
 
 
-def test_a_timer_that_the_app_does_not_have_is_refused(server: Server, app: App) -> None:
+def test_a_timer_that_the_app_does_not_have_is_refused(
+    server: Server, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INVOCATION_ID", raising=False)
     server.make("r1", live="r1")
     with pytest.raises(RefusedError, match=r"links has no timer 'web'\. It has: report\."):
         timers.run(replace(app, override=WITH), "web")
+    assert server.calls == []
+
+
+def test_a_timer_that_a_deploy_is_removing_ends_quietly(
+    server: Server, app: App, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its unit's file may be gone, and then any other exit code is a failure to systemd."""
+    monkeypatch.setenv("INVOCATION_ID", "a" * 32)
+    server.make("r1", live="r1")
+    timers.run(replace(app, override=WITH), "web")
+    assert "web did not run: it is no longer a timer of links" in "".join(capsys.readouterr())
     assert server.calls == []
 
 

@@ -11,7 +11,12 @@ from operations.postgresql.databases import SHARED, close_shared
 from operations.postgresql.facts import Cluster
 from operations.postgresql.states import ClusterState
 from tests.unit.hosts import commands, stdin
-from tests.unit.operations.postgresql.clusters import GOOD, statements, with_database
+from tests.unit.operations.postgresql.clusters import (
+    GOOD,
+    repairs,
+    statements,
+    with_database,
+)
 
 ACCESS = (
     'alter database "links" owner to "links-migrate";\n'
@@ -42,17 +47,29 @@ def test_a_new_cluster_gets_everything(state: ClusterState) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "how"),
     [
-        {"owner": "links"},
-        {"is_open": False},
-        {"connect": ("links", "public")},
-        {"connect": ()},
-        {"temporary": ()},
+        ({"owner": "links"}, "is owned by 'links', not links-migrate"),
+        ({"is_open": False}, "refuses or limits connections, or is a template"),
+        ({"connect": ("links", "public")}, "gives CONNECT to 'links', 'public', not links"),
+        ({"connect": ()}, "gives CONNECT to no role, not links"),
+        (
+            {"owner": "a\nb", "temporary": ()},
+            "is owned by 'a\\nb', not links-migrate, gives TEMPORARY to no role, not links",
+        ),
     ],
 )
-def test_a_database_that_differs_is_repaired(change: dict[str, Any]) -> None:
-    assert statements(with_database("links", **change)) == [("postgres", ACCESS)]
+def test_a_database_that_differs_is_repaired(change: dict[str, Any], how: str) -> None:
+    state = with_database("links", **change)
+    assert statements(state) == [("postgres", ACCESS)]
+    [command] = repairs(state)
+    assert differences_of(command) == (Difference("database links", how),)
+
+
+def test_a_new_database_is_open_until_its_privileges_are_set() -> None:
+    differences = [each for command in repairs(ClusterState()) for each in differences_of(command)]
+    found = [each.how for each in differences if each.what == "database links"]
+    assert found[:2] == ["is missing", "is open to every role"]
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -22,6 +22,7 @@ ATTRIBUTES = (
     "login inherit nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
     " connection limit {} password null;"
 )
+NAMES = "lock_timeout, statement_timeout, temp_file_limit"
 LEAVE = (
     "\nselect format('revoke %s from %s', roleid::regrole, member::regrole)\n"
     "from pg_auth_members where member = '\"{0}\"'::regrole \\gexec\n"
@@ -58,15 +59,31 @@ DEFAULTS = (
         ("links", {"connections": -1}, APP_ROLE, "has connection limit -1, not 92"),
         ("links", {"has_password": True}, APP_ROLE, "has a password"),
         ("links", {"is_member": True}, APP_ROLE, "is a member of another role"),
-        ("links", {"settings": ("role=postgres",)}, APP_ROLE, "has other settings"),
-        ("links", {"settings": ()}, APP_ROLE, "has other settings"),
+        (
+            "links",
+            {"settings": ("role=postgres",)},
+            APP_ROLE,
+            "has settings of role, not temp_file_limit",
+        ),
+        ("links", {"settings": ()}, APP_ROLE, "has settings of nothing, not temp_file_limit"),
+        (
+            "links",
+            {"settings": ("temp_file_limit=1",)},
+            APP_ROLE,
+            "has other values of its settings",
+        ),
         ("links-migrate", {"connections": -1}, OWNER_ROLE, "has connection limit -1, not 5"),
-        ("links-migrate", {"settings": LIMITS[:1]}, OWNER_ROLE, "has other settings"),
+        (
+            "links-migrate",
+            {"settings": LIMITS[:1]},
+            OWNER_ROLE,
+            f"has settings of lock_timeout, not {NAMES}",
+        ),
         (
             "links-migrate",
             {"settings": (), "has_password": True},
             OWNER_ROLE,
-            "has a password, has other settings",
+            f"has a password, has settings of nothing, not {NAMES}",
         ),
     ],
 )
@@ -91,7 +108,11 @@ def test_missing_roles_are_created() -> None:
     "content", [Content({"r": ["SELECT"], "S": ["SELECT", "USAGE"]}), Content()]
 )
 def test_other_default_privileges_are_repaired(content: Content) -> None:
-    assert statements(replace(GOOD, contents=(content,))) == [("links", DEFAULTS)]
+    state = replace(GOOD, contents=(content,))
+    assert statements(state) == [("links", DEFAULTS)]
+    [command] = repairs(state)
+    how = "lacks the default privileges of the app on links-migrate's tables"
+    assert differences_of(command) == (Difference("database links", how),)
 
 
 def test_a_new_database_gets_default_privileges() -> None:
