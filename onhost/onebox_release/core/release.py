@@ -14,6 +14,7 @@ from onebox_release.core import (
     identity,
     integrity,
     migrations,
+    pause,
     release_units,
     starting,
     timers,
@@ -64,7 +65,9 @@ def deploy(app: App, digest: str, *, consent: bool) -> None:
         was_altered = before and integrity.altered(before)
         switch(release, can_roll_back=can_roll_back)
         if was_altered:  # a rollback to it would not restore what was built
-            history.record(app, what="verify", release=str(before), before="", result="altered")
+            history.record(
+                app, what="integrity check", release=str(before), before="", result="altered"
+            )
     retire(app)
     integrity.sweep(app)
 
@@ -136,9 +139,11 @@ def recover(app: App, *, replacing: bool = False) -> None:
     entry of a release that went live without one.
 
     Raises ReleaseError if the live release cannot be started, unless a deploy is `replacing` it.
+    A paused release that is being replaced is not started: it may have been paused because it is
+    compromised.
     """
     release = app.live()
-    if release:
+    if release and not (replacing and pause.is_paused(app)):
         try:
             stop_exclusive(release)
             systemd.systemctl("start", "--no-block", release.target)
@@ -181,6 +186,8 @@ def _intact_release(app: App, digest: str, before: Release | None) -> Release:
     """Return the release of an archive; with a new id if the existing one was altered or runs with
     differences. It cannot be repaired while it serves."""
     release = identity.release_of(app, digest)
+    if release == before and pause.is_paused(app):  # `recover` did not start it
+        systemd.systemctl("start", "--no-block", release.target)
     found = integrity.altered(release)
     if not found and release == before:
         found = integrity.runtime_differences(release)

@@ -111,6 +111,29 @@ def test_the_live_release_again_is_nothing_to_do(server: Server, steps: list[str
     assert server.history() == [("deploy", "new", "succeeded")]
 
 
+def test_a_deploy_starts_a_paused_release_only_if_it_stays_live(
+    server: Server, steps: list[str]
+) -> None:
+    """It may be paused because it is compromised."""
+    server.make("old", live="old")
+    server.up = set()
+    server.app.paused.touch()
+    deploy(server)
+    assert "switch True" in steps
+    assert "start --no-block links@old.target" not in server.calls
+    deploy(server)
+    assert "start --no-block links@new.target" in server.calls
+
+
+def test_a_rollback_does_not_start_a_paused_release(server: Server, steps: list[str]) -> None:
+    server.make("old", "new", live="new")
+    server.remember(("deploy", "old", "succeeded"), ("deploy", "new", "succeeded"))
+    server.app.paused.touch()
+    rollback(server)
+    assert "switch True patiently" in steps
+    assert "start --no-block links@new.target" not in server.calls
+
+
 @pytest.mark.parametrize("what", ["altered", "runtime_differences"])
 def test_an_altered_release_is_rebuilt_and_rolled_back_to_no_more(
     server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch, what: str
@@ -128,7 +151,7 @@ def test_an_altered_release_is_rebuilt_and_rolled_back_to_no_more(
     assert "switch True" in steps
     assert server.pointer() == "new"
     assert server.app.rebuilds.read_text() == {"altered": "1 1", "runtime_differences": "1 0"}[what]
-    altered = [("verify", "old", "altered")] * (what == "altered")
+    altered = [("integrity check", "old", "altered")] * (what == "altered")
     assert server.history() == [
         ("deploy", "old", "succeeded"), *altered, ("deploy", "new", "succeeded"),
     ]  # fmt: skip
@@ -332,14 +355,14 @@ def test_a_failed_release_that_stays_live_is_not_reported_as_still_serving(
     def stays(*_: object, **__: object) -> None:
         durable.point(server.app.current, "releases/new")
         raise ReleaseError(
-            "It stays live: the previous release may not run on the migrated database."
+            "It stays live: the previous release might not work with the migrated database."
         )
 
     monkeypatch.setattr(release, "switch", stays)
     with pytest.raises(ReleaseError) as error:
         deploy(server)
     assert str(error.value) == (
-        "It stays live: the previous release may not run on the migrated database.\n"
+        "It stays live: the previous release might not work with the migrated database.\n"
         "Release new serves. Fix the app and deploy again."
     )
 
