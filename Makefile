@@ -5,6 +5,9 @@
 
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 RUN := .venv/bin/python -m
+# A test on a lab host takes up to five minutes. One that hangs is reported as failed, with where it
+# hung, and three failures end the run, so that they are reported before CI's time is up.
+BOUNDS := --timeout 900 --maxfail 3
 APP := ../.tools/bin/uv run --frozen --quiet
 export ONEBOX_INVENTORY ?= inventory.py
 # Without bytecode, each of the tests' hundreds of pyinfra runs compiles for two seconds.
@@ -45,8 +48,8 @@ test-app: setup-lab
 	@cd app && $(APP) pytest --quiet --cov
 
 test-host: setup-lab
-	@$(AS_ROOT) $(RUN) pytest --quiet tests/e2e/test_lab.py
-	@$(AS_ROOT) $(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/e2e/test_lab.py tests/e2e tests/faults
+	@$(AS_ROOT) $(RUN) pytest --quiet $(BOUNDS) tests/e2e/test_lab.py
+	@$(AS_ROOT) $(RUN) pytest -n 2 $(BOUNDS) --dist loadfile --no-loadscope-reorder --ignore tests/e2e/test_lab.py tests/e2e tests/faults
 
 verify: setup ## verify the deployed server of ONEBOX_INVENTORY independently (read-only)
 	@$(RUN) pytest --quiet tests/host

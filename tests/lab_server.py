@@ -16,7 +16,7 @@ import httpx
 from lab.hosts import Host, running
 from lab.inventory_entry import entry
 
-SHORT, LONG = 60, 300  # seconds, timeouts of commands
+SHORT, LONG = 60, 600  # seconds, timeouts of commands
 # The deployer and the lab host share this machine's CPU; a laptop and its server don't.
 PYINFRA = ["nice", "-n", "5", sys.executable, "-m", "pyinfra"]
 PROJECT = Path(__file__).resolve().parent.parent
@@ -39,7 +39,12 @@ class Server:
         """Return the running host `name`; `domain` is the app's, if it isn't the host's own."""
         host = next(host for host in running() if host.name == name)
         described = entry(host, user)
-        described["apps"][0] |= {"source": str(PROJECT / "app"), "settle": 1, "watch": 1}
+        described["apps"][0] |= {
+            "source": str(PROJECT / "app"),
+            "web": {"workers": 2},
+            "settle": 1,
+            "watch": 1,
+        }
         if domain:
             described["apps"][0]["domains"] = [domain]
         return cls(host, folder / f"{name}.py", described)

@@ -160,7 +160,7 @@ def test_newer_onebox(hosts: Hosts, tmp_path: Path, csv: Path, figures: dict[str
     server.seconds_until_ready(10, "/ready")
     begin = time.monotonic()
     # nginx's configuration changes, and its reload closes idle connections.
-    with probe.load(csv, resend=True) as traffic:
+    with probe.load(csv, gets=200, posts=50, resend=True) as traffic:
         for where, commands in page("newer-onebox"):
             text = commands.replace("inventory.py", str(server.inventory))
             if where == "look":  # exit code 2 reports drift

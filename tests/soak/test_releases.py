@@ -68,7 +68,7 @@ def test_25_deploys_under_load(
     windows: list[plots.Window] = []
     switches: list[plots.Window] = []
     bad: set[str] = set()
-    with probe.load(csv, seconds=1500) as traffic:
+    with probe.load(csv, gets=200, posts=50, seconds=1500) as traffic:
         for number in range(DEPLOYS):
             time.sleep(QUIET)
             kind = broken_at.get(number, "good")
@@ -171,7 +171,7 @@ def test_upstream_keepalive_would_fail_requests(
     old, new = probe.live(), str(other)
     requests = failed = rounds = 0
     while not failed and rounds < ROUNDS:  # a connection must close at the moment of its use
-        with probe.load(csv) as traffic:
+        with probe.load(csv, gets=200, posts=50) as traffic:
             for _ in range(8):
                 probe.server.run(BY_HAND.format(old=old, new=new))
                 old, new = new, old
@@ -190,7 +190,7 @@ def test_automatic_rollback(
     before = probe.live()
     probe.server.app["watch"] = 60
     begin = time.time()
-    with probe.load(csv) as traffic:
+    with probe.load(csv, gets=200, posts=50) as traffic:
         probe.change(kind)
         result = probe.deploy()
     probe.server.app["watch"] = 2
@@ -284,7 +284,7 @@ def test_sigkill_at_each_fault_point(
     probe: Probed, csv: Path, folder: Path, figures: dict[str, Any]
 ) -> None:
     windows: list[plots.Window] = []
-    with probe.load(csv, seconds=1200) as traffic:
+    with probe.load(csv, gets=200, posts=50, seconds=1200) as traffic:
         for point in POINTS:
             if point != "rolled back":
                 begin = time.time()
@@ -329,7 +329,7 @@ def test_deployer_killed_at_30_points(
     whole = time.monotonic() - begin
     moments = sorted(chance.uniform(0.3, whole) for _ in range(30))
     windows: list[plots.Window] = []
-    with probe.load(csv, seconds=1500) as traffic:
+    with probe.load(csv, gets=200, posts=50, seconds=1500) as traffic:
         for moment in moments:
             probe.change()
             at = time.time()
