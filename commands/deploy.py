@@ -50,7 +50,7 @@ def deploy(server: Server, digest: str = "", wait: int = WAIT) -> int:
     release_code, server_code = verify(server, "release"), DONE
     if release_code == FAILED:
         lines += [_roll_back(server, app, before[app], after[app]) for app in after]
-        lines.append("Checks of the release failed, above.")
+        lines.append("Verification of the release failed; see above.")
     elif release_code == DONE and (server_code := verify(server, "not release")) == FAILED:
         lines.append("Checks of the server failed, above. Changes to the server stay.")
     if {release_code, server_code} - {DONE, FAILED}:

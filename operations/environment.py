@@ -14,10 +14,10 @@ from operations.files import File, Folder, make, write
 
 PATH = "/etc/onebox/environment"
 REFUSED = 4  # exit code
-UNNAMED = "a server without an environment"
+UNNAMED = "none"
 MISMATCH = (
-    "{host} is {current}, and these settings are for {expected}. Nothing was changed. Correct"
-    " `address` or `environment`; to change the server's environment, run on it:\n"
+    "{host} has environment {current}, and the inventory has {expected}. Nothing was changed."
+    " Correct `address` or `environment`; to change the server's environment, run on it:\n"
     "  {command}"
 )
 

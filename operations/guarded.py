@@ -43,7 +43,7 @@ def install(
     It does so after 60 seconds, even if the deploy is killed: it restores the previous file and
     runs `apply`, or, if there was none, removes the file and runs `revert`.
     """
-    timer = "onebox-way-back-" + file.path.rsplit("/", 1)[-1].split(".")[0]
+    timer = "onebox-revert-" + file.path.rsplit("/", 1)[-1].split(".")[0]
     current = host.get_fact(FileStates, paths=[file.path]).get(file.path)
     how = describe_difference(current, file.state)
     if host.get_fact(Pending, unit=timer):

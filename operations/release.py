@@ -24,7 +24,7 @@ from operations.outcomes import Outcomes, failed_apps
 
 PROGRAM = "/usr/local/bin/onebox-release"
 ABANDONED = "is on the server but not in the inventory"
-KEEP = "which `--data code=keep` keeps"
+KEEP = "add --data code=keep to keep it"
 WITHOUT_KEEP = "Fix: deploy without --data code=keep."
 outcomes: Outcomes = {}  # of `deploy`
 
@@ -117,7 +117,7 @@ def _differences(app: str, plan: Plan | None) -> Iterator[Difference]:
         other = f"is live, not {plan.release}"
         how = "has an outdated configuration" if plan.keeps_code else other
         if plan.reverts_a_key:
-            how += f"; a deploy key released its code, {KEEP}"
+            how += f"; a deploy key released its code: {KEEP}"
         yield Difference(f"release {live}", how)
     if live not in plan.up:
         yield Difference(f"release {live}", "is not running")

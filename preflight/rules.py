@@ -96,8 +96,8 @@ def _time_service(name: str) -> Iterator[str]:
 def _disk_space(server: Observation) -> Iterator[str]:
     if server.disk_free < DISK and all(server.managed.values()):
         yield (
-            f"The disk has {server.disk_free} MiB free. Below {DISK} MiB, new releases are refused;"
-            f" everything else is deployed. Free some: {LARGEST}"
+            f"The disk has {server.disk_free} MiB free. Below {DISK} MiB, new releases may be"
+            f" refused; everything else is deployed. Free some: {LARGEST}"
         )
 
 
@@ -127,7 +127,7 @@ def _machine(vm: VM, server: Observation, clock: float) -> Iterator[Mistake]:
     memory = max(app.web.worker_memory for app in vm.apps)
     if server.memory_available < memory:
         fix = "add swap, set fewer `workers`, or use a larger server"
-        expected = f"{memory} MiB available, for one more release"
+        expected = f"{memory} MiB available, for a worker of a second release"
         yield Mistake("memory", expected, f"{server.memory_available} MiB", fix)
     most, buffers = server.memory_total // 2, vm.postgresql.shared_buffers or 0
     if vm.local_apps and buffers > most:
@@ -179,7 +179,7 @@ def _foreign_services(vm: VM, server: Observation) -> Iterator[Mistake]:
             yield Mistake(service, "no configuration by others", found, fix)
 
     if server.nginx_sites:
-        effect = "nginx then serves only onebox's sites, and these stay on disk unused"
+        effect = "nginx then serves only onebox's sites; the files of the others stay, unused"
         found = f"sites: {', '.join(server.nginx_sites)}"
         yield from mistake("nginx", found, effect, "move the sites")
     main = [cluster for cluster in server.clusters if cluster.endswith("/main")]

@@ -192,7 +192,8 @@ class App(Settings):
     """Domain names of the app; the first is the main one."""
     health: UrlPath = "/health/ready"
     """Path that returns 200 when the app can serve. Set "/" if the app has none. Requests have the
-    first domain as Host. The same answer from 400 to 499 for 5 s fails the deploy."""
+    first domain as Host. A steady 4xx status for 5 s fails the deploy (408, 421, 423, 425 and 429
+    excepted)."""
     migrate: OneLine | None = None
     """Command that migrates the database, as in "alembic upgrade head". Every deploy of a new
     release runs it, so it must do nothing when no migration is pending."""
@@ -331,7 +332,8 @@ def _required_with_git_key(value: Path | None, info: ValidationInfo) -> Path | N
     if info.data.get("git_key") and not value:
         raise invalid(
             "a known_hosts file with the git server's host keys",
-            "run `ssh-keyscan HOST`, and compare the keys with those that the host publishes",
+            "run `ssh-keyscan HOST > known_hosts`, and compare what `ssh-keygen -lf known_hosts`"
+            " prints with the fingerprints that the host publishes",
         )
     return value
 

@@ -59,7 +59,7 @@ class PostgreSQL(Settings):
     """The PostgreSQL cluster on the server, installed if an app has a "local" database."""
 
     max_connections: int = Field(default=100, ge=10, le=1000)
-    """Connections to the cluster. All but 3, reserved for maintenance, are divided among the apps'
+    """Connections to the cluster. All but 3, reserved for superusers, are divided among the apps'
     roles; an app finds its limit in DATABASE_CONNECTIONS. The connection pools of two
     releases together must stay below it."""
     shared_buffers: int | None = Field(default=None, ge=16)
@@ -115,15 +115,15 @@ class Notify(Settings):
     email: Email | None = None
     """E-mail account and recipients."""
     webhook: UrlOrSecret | None = None
-    """URL that receives JSON, whose `text` chat services show; or the name of a secret with the
-    URL: "WEBHOOK" is ONEBOX_WEBHOOK in secrets.env."""
+    """URL that receives JSON; chat services display its field `text`. Or the name of a secret with
+    the URL: "WEBHOOK" is ONEBOX_WEBHOOK in secrets.env."""
     command: OneLine | None = None
     """Command on the server that reads the same JSON from standard input, without privileges."""
     deploys: bool = False
     """Also notify of successful deploys and rollbacks."""
     hourly: int = Field(default=12, ge=1, le=1000)
-    """Messages per hour, and as many more for urgent problems. The rest is sent later, in one
-    message."""
+    """Maximum messages per hour; urgent problems may use the same number again. The rest is sent
+    later, in one message."""
 
 
 class Checks(Settings):
@@ -144,9 +144,10 @@ class Updates(Settings):
     restart: Schedule | None = "Sun 04:00"
     """Start of the maintenance window, as systemd's OnCalendar=, in the server's time zone. Only
     then does onebox restart processes that use replaced libraries. It skips the window if deploys
-    are on hold or a full deploy is running, and waits up to 10 minutes for a deploy of one app. No
-    request fails, as apps are switched and nginx is upgraded in place; PostgreSQL is unavailable
-    for about a second. None: no restarts, only a check's report."""
+    are on hold or the server is being deployed, and waits up to 10 minutes for a release of one
+    app. Apps are switched and nginx is upgraded in place, so that no request fails; only those that
+    need the database can, for the second in which PostgreSQL restarts. None: no restarts, only a
+    check's report."""
 
 
 class VM(Settings):

@@ -55,13 +55,14 @@ def _expected_artifact(vm: VM, app: App) -> Artifact:
         if plan and plan.reverts_a_key:
             logger.warning(
                 f"{host.print_prefix}This deploy replaces the code of {app.name} that a deploy key"
-                f" released (release {plan.live}), {release.KEEP}."
+                f" released (release {plan.live}): {release.KEEP}."
             )
     expected = str(host.data.get("digest") or artifact.digest)
     if artifact.digest not in expected.split(","):
+        digests = " or ".join(digest[:12] for digest in expected.split(","))
         logger.error(
-            f"{host.print_prefix}{app.source} has digest {artifact.digest[:12]}, not"
-            f" {expected[:12]}. Nothing was changed. Fix: check out the commit that was tested."
+            f"{host.print_prefix}{app.source} has digest {artifact.digest[:12]}, not {digests}."
+            " Nothing was changed. Fix: check out the commit that was tested."
         )
         sys.exit(REFUSED)
     return artifact

@@ -75,7 +75,8 @@ def status(state: State) -> str:
     """Return the open problems as text."""
     if not state.at:
         return "The checks have not run yet. Next run: systemctl list-timers onebox-checks.timer"
-    lines = [f"Last round {when(state.at)}: {len(state.open) or 'no'} open"]
+    problems = f"{len(state.open) or 'no'} open problem" + "s" * (len(state.open) != 1)
+    lines = [f"Last round {when(state.at)}: {problems}"]
     lines += [f"{check(p)}  {first(p.what)}  since {when(p.since)}" for p in state.open.values()]
     lines += [
         f"could not notify by {name}: {printable(why)}" for name, why in state.undelivered.items()

@@ -90,11 +90,15 @@ def _answers(observed: Observation, _: Past) -> Iterator[Finding]:
             do = f"Deploy again, or roll back: onebox-release rollback {app.name}"
             yield Finding("answer", app.name, what, do)
         if app.paused:
-            what = f"{app.name} is paused: its processes and timers are stopped"
+            what = (
+                f"{app.name} is paused: its timers are stopped, and its processes unless a deploy"
+            )
+            what += " started them"
             do = f"Start it: onebox-release resume {app.name}"
             yield Finding("paused", app.name, what, do, patient=False, urgent=False)
         elif app.live and app.failure and app.domain not in app.uncertified:
-            what = f"https://{app.domain} does not answer on the server itself: {app.failure}"
+            what = f"https://{app.domain} is unhealthy, requested from the server itself:"
+            what += f" {app.failure}"
             do = f"Read its log: journalctl -u '{app.name}-web@*' -n 50; systemctl status nginx"
             yield Finding("answer", app.name, what, do)
 
@@ -107,7 +111,7 @@ def _releases(observed: Observation, past: Past) -> Iterator[Finding]:
         if app.others:
             texts.append(f"active beside the live release: {', '.join(app.others)}")
         texts += [
-            f"{unit} restarted {count} times in the last hour"
+            f"{unit} restarted {count} times in the last {ROUNDS} rounds of checks"
             for unit, now in app.restarts.items()
             if (count := _since(past.restarts.get(unit, []), now)) >= RESTARTS
         ]
@@ -128,7 +132,10 @@ def _since(samples: list[tuple[float, int]], now: int) -> int:
 
 def _units(observed: Observation, _: Past) -> Iterator[Finding]:
     for unit in observed.failed:
-        do = f"Find the cause: systemctl status {unit}. Once fixed: systemctl reset-failed {unit}"
+        do = (
+            f"Find the cause: systemctl status {unit}. Once fixed: systemctl restart {unit}, or"
+            f" systemctl reset-failed {unit} if it does not run all the time"
+        )
         yield Finding("unit", unit, f"{unit} failed", do)
     for unit in observed.stopped:
         if unit not in observed.failed:
@@ -146,7 +153,7 @@ def _disks(observed: Observation, past: Past) -> Iterator[Finding]:
             texts.append(f"{disk.files_free} of {disk.files} inodes are free")
         left = _seconds_left([*past.free.get(disk.mount, []), (observed.at, disk.free)])
         if left is not None and left < SOON:
-            texts.append(f"full in {left / 3600:.1f} hours at the rate of the last hour")
+            texts.append(f"full in {left / 3600:.1f} hours at the current rate")
         if texts:
             do = (
                 f"Find what grows: du -xh -d2 {disk.mount} | sort -h | tail -20;"

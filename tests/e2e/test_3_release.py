@@ -139,8 +139,8 @@ def test_an_unreachable_acme_server_stops_nothing_else(changed: Server) -> None:
     changed.entry["tls"] = tls
     message = (
         f"No certificate for {changed.domain}: the ACME server 127.0.0.1:9 can't be reached from"
-        " the server (connection refused). Fix: run `curl -I https://127.0.0.1:9/directory` there;"
-        " then deploy again."
+        " the server (connection refused). Fix: run `curl -I https://127.0.0.1:9/directory` on the"
+        " server; then deploy again."
     )
     assert_rest_was_done(result, message, f"{message} Until then links is served at ")
     assert changed.request("GET", "/health/ready").is_success

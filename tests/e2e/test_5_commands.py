@@ -237,8 +237,8 @@ def test_a_removed_app_leaves_nothing_and_affects_no_other_app(
     probe.server.entry["apps"].append(gone)
     probe.server.deploy()
     probe.server.run("echo mine > /var/lib/gone/upload; chown gone: /var/lib/gone/upload")
-    fab(probe, "hold", "moving the office")
-    assert "moving the office" in fab(probe, "remove", "--app=gone", "--yes", code=3).stderr
+    fab(probe, "hold", "upgrading Debian")
+    assert "upgrading Debian" in fab(probe, "remove", "--app=gone", "--yes", code=3).stderr
     fab(probe, "unhold")
     with probe.load(tmp_path / "load.csv", gets=50, posts=10, resend=True) as traffic:
         for point in REMOVAL:

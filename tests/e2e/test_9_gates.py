@@ -79,9 +79,7 @@ def test_another_environments_settings_are_refused_with_both_names(probe: Probed
     none = server.pyinfra("-y")
     server.run("rm /etc/onebox/environment")
     assert [run.returncode for run in (unnamed, named, dry, none)] == [REFUSED] * 4
-    assert (
-        "is a server without an environment, and these settings are for staging" in unnamed.stderr
-    )
+    assert "has environment none, and the inventory has staging" in unnamed.stderr
     assert "is production, and these settings are for staging" in named.stderr
     assert "is production, and these settings are for none" in none.stderr
     assert server.run(CHANGED) == ""
@@ -147,7 +145,7 @@ def test_a_release_that_fails_independent_verification_is_rolled_back(probe: Pro
     before = probe.live()
     printed = failing(probe, "shy")
     assert f"- probe: rolled back to {before}." in printed
-    assert "- Checks of the release failed, above." in printed
+    assert "- Verification of the release failed; see above." in printed
     assert probe.live() == before
     probe.assert_settled()
 
@@ -213,7 +211,7 @@ def test_a_configuration_is_deployed_and_keeps_code_that_a_deploy_key_released(
     dry = probe.server.pyinfra("--dry")
     assert replaces in dry.stderr
     drift = fab(probe.server, "drift").stdout
-    assert "a deploy key released its code, which `--data code=keep` keeps" in " ".join(
+    assert "a deploy key released its code: add --data code=keep to keep it" in " ".join(
         drift.split()
     )
     probe.server.app["env"] = {"COLOUR": "green"}
@@ -441,11 +439,11 @@ def test_what_a_migration_creates_never_runs_as_the_superuser(probe: Probed) -> 
 
 def test_a_hold_blocks_deploy_keys(probe: Probed, keyholder: Keyholder) -> None:
     probe.change()
-    probe.server.run("onebox-release hold 'moving the office'")
+    probe.server.run("onebox-release hold 'upgrading Debian'")
     result = keyholder.submit(pack(probe.folder))
     probe.server.run("onebox-release unhold")
     assert result.returncode == LOCKED
-    assert b"moving the office" in result.stderr
+    assert b"upgrading Debian" in result.stderr
 
 
 def test_a_hold_ends_a_waiting_deploy(probe: Probed, keyholder: Keyholder) -> None:

@@ -94,7 +94,7 @@ def test_of_two_deploys_at_once_one_waits(probe: Probed, wait: str, expected: li
     codes = sorted(process.wait(240) for process in processes)
     log = probe.server.inventory.with_suffix(".log").read_text()
     assert codes == expected, log
-    assert "deploying to this server for" in log
+    assert "held this server's deploy lock for" in log
     assert probe.server.deploy()["success"] == []
     probe.assert_settled()
 
@@ -134,11 +134,11 @@ def test_a_killed_deployers_lock_is_released_and_the_history_records_it(probe: P
 
 
 def test_a_hold_blocks_deploys(probe: Probed) -> None:
-    probe.server.run("onebox-release hold 'moving the office'")
+    probe.server.run("onebox-release hold 'upgrading Debian'")
     try:
         result = probe.deploy()
         assert result.returncode == 3
-        assert "moving the office" in result.stderr
+        assert "upgrading Debian" in result.stderr
     finally:
         probe.server.run("onebox-release unhold")
     assert probe.deploy().returncode == 0

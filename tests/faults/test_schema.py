@@ -53,7 +53,7 @@ def test_an_incompatible_migration_needs_consent_and_is_preceded_by_a_dump(probe
     refused = probe.deploy()
     assert refused.returncode != 0
     output = refused.stdout + refused.stderr
-    assert "The live release may not run on the schema after r3." in output
+    assert "The live release might not work with the schema after r3." in output
     assert "--data allow_incompatible=true" in output
     assert probe.live() == before
     assert probe.sql("select version_num from alembic_version") == "r2"

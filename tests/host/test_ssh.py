@@ -80,5 +80,5 @@ def test_only_root_can_write_the_drop_in(host: Host) -> None:
 
 
 def test_no_change_waits_to_be_reverted(host: Host) -> None:
-    timers = "systemctl list-units --all --plain --no-legend 'onebox-way-back-*'"
+    timers = "systemctl list-units --all --plain --no-legend 'onebox-revert-*'"
     assert host.check_output(timers) == ""

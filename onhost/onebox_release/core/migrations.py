@@ -18,14 +18,15 @@ from onebox_release.report import last_lines, log, plain
 NO_TABLE, NO_PERMISSION = "42P01", "42501"  # SQLSTATE
 DUMPS = 3  # dumps to keep
 NAMES = 8  # revisions to list in a message
+ONCE = "`pyinfra -y inventory.py deploy.py --data allow_incompatible=true`"
 CONSENT = (
     "Mark a revision `onebox_compatible = True` if the live release can run on its schema"
     " (expand first, contract in a later deploy). Or deploy once with"
-    " --data allow_incompatible=true: it dumps the database first, and cannot be rolled back."
+    f" {ONCE}. The database is dumped first, and automatic rollback is disabled."
 )
 CONSENT_UNKNOWN = (
     "If the live release can run on the schema after every migration, set `migrations_compatible`."
-    " Or deploy once with --data allow_incompatible=true: it {dump}cannot be rolled back."
+    f" Or deploy once with {ONCE}. {{automatic}} rollback is disabled."
 )
 
 
@@ -54,7 +55,7 @@ def migrate(release: Release, before: Release | None, *, consent: bool) -> bool:
     previous = _known(before) if before else own
     blocking = revisions.incompatible(previous, own, applied)
     if missing:
-        reason = f"The live release may not run on the schema after {_named(blocking)}."
+        reason = f"The live release might not work with the schema after {_named(blocking)}."
         if blocking:
             _require_consent(release, reason, CONSENT, consent=consent)
         log(f"Pending revisions: {_named(revision.name for revision in missing)}")
@@ -96,8 +97,8 @@ def check_rollback(release: Release, live: Release | None) -> None:
     newer = _known(release.app.release(successor)) if successor else {}
     if blocking := revisions.incompatible(own, newer, _applied(release.app, heads or [])):
         raise RefusedError(
-            f"Release {release} may not run on the current database: it has the later revisions"
-            f" {_named(blocking)}, which are not marked as compatible with this release."
+            f"Release {release} might not work with the current database: it has the later"
+            f" revisions {_named(blocking)}, which are not marked as compatible with this release."
             " (`onebox_compatible = True` in a revision covers only the release right before it.)"
             " Roll back to a newer release, or to this one with --force."
         )
@@ -196,12 +197,13 @@ def _check_forward(release: Release, before: Release | None, heads: list[str]) -
 
 
 def _require_consent_unknown(release: Release, own: revisions.Unknown, *, consent: bool) -> None:
-    dump = "dumps the database first, and " if release.app.parameters.database == "local" else ""
+    is_local = release.app.parameters.database == "local"
+    automatic = "The database is dumped first, and automatic" if is_local else "Automatic"
     reason = (
-        "The live release may not run on the schema after `migrate`, whose revisions cannot be"
+        "The live release might not work with the schema after `migrate`, whose revisions cannot be"
         f" read: {own.why}."
     )
-    fix = CONSENT_UNKNOWN.format(dump=dump)
+    fix = CONSENT_UNKNOWN.format(automatic=automatic)
     _require_consent(release, reason, fix, consent=consent)
 
 

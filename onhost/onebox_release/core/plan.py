@@ -59,6 +59,7 @@ def plan(app: App, digest: str) -> Plan:
         live=live.id if live else None,
         up=systemd.releases_up(app.name, release_units.all_processes(app)),
         digest=found,
-        by_key=history.deployer(live).startswith(KEY) if live else False,
+        # An older onebox recorded it with a capital letter.
+        by_key=history.deployer(live).lower().startswith(KEY) if live else False,
         differences=integrity.differences(app, live),
     )

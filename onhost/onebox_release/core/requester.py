@@ -7,7 +7,7 @@ import os
 
 from onebox_release.host import lock
 
-KEY = "A deploy key of"  # before the app's name
+KEY = "a deploy key of"  # before the app's name
 VARIABLE = "ONEBOX_WHO"  # passes it to the unit of the deploy
 
 

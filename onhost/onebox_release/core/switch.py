@@ -73,7 +73,7 @@ def _reason_to_stay(
         bad = isinstance(error, UnhealthyError)  # nginx reaches it: better than no release
         return "there is no previous release to roll back to" if bad else ""
     if not can_roll_back:
-        return "the previous release may not run on the migrated database"
+        return "the previous release might not work with the migrated database"
     problem = unit_states.live_problem(before)
     return f"the previous release {before} is unhealthy too ({problem})" if problem else ""
 

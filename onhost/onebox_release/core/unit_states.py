@@ -13,8 +13,8 @@ from onebox_release.host import health, systemd
 
 FAILED, CRASHED = "it failed", "it crashed"
 KILLED = (
-    "it was killed (SIGKILL), by lack of memory or by another process of this app. If the live"
-    " release may be compromised, pause the app first: `fab pause`"
+    "it was killed (SIGKILL), by the kernel for lack of memory or by another process of this app"
+    " (if the live release may be compromised, run `fab pause` first)"
 )
 TRIES, PAUSE = 3, 0.5  # checks of a live release, which may be restarting a worker; seconds between
 RESTARTING = 3  # seconds that include at least one restart: RestartSec= is 2

@@ -204,7 +204,7 @@ def _describe_holder(file: TextIO) -> str:
     file.seek(0)
     who = file.read().strip() or "An unknown user"
     age = max(0, time.time() - os.fstat(file.fileno()).st_mtime)
-    return f"{who} has been deploying to this server for {duration(age)}"
+    return f"{who} has held this server's deploy lock for {duration(age)}"
 
 
 class _Deployer:

@@ -139,4 +139,4 @@ def _opened(top: int, path: tuple[str, ...]) -> Iterator[int]:
 
 def _refused(path: tuple[str, ...], why: str) -> ReleaseError:
     shown = CONTROL.sub("?", "/".join(path))[:200]
-    return ReleaseError(f"The packages' environment is not accepted: {shown} {why}.")
+    return ReleaseError(f"The virtual environment is not accepted: {shown} {why}.")

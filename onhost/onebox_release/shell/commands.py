@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-TIME = '"15m", "2h", "3d" or "2026-11-20 07:00" (UTC)'
+TIME = '"15m", "2h", "3d" or "2026-11-20 07:00" (UTC); default: 1h'
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,18 @@ class Command:
 
 WHO = Argument("who", "the user to record (default: the current one)", "", is_user=True)
 RUN = Command(
-    "run", "Run a command in the app's environment and sandbox, beside the live release.",
+    "run", "Run a command in the app's environment and sandbox, on the live release's code.",
     'run "python -m links.worker --once"',
     (Argument("command", "a shell command", "", is_positional=True),),
     reads_input=True,
 )  # fmt: skip
 REMOVE = Command(
     "remove",
-    "Remove an app and all that belongs to it from a server; a last copy of its data stays.",
+    "Remove an app and all that belongs to it from a server; a final backup of its data stays.",
     "remove --app links",
     (
         Argument("yes", "don't ask for confirmation"),
-        Argument("dump", "keep a last copy of its data", default=True),
+        Argument("dump", "keep a final backup of its data", default=True),
         WHO,
     ),
     "If it is interrupted, run it again to complete it.",
@@ -92,14 +92,15 @@ FORWARDED = (
         prints_json=True,
     ),
     Command(
-        "logs", "Show the logs of the app, nginx, PostgreSQL and deploys, ordered by time.",
+        "logs",
+        "Show the logs of the app, its timers, hooks and deploys, nginx and PostgreSQL, by time.",
         "logs --since 1d --request 5b1f5c6a0e0d4c3f9a7e2b8d1c4f6a90",
         (
             Argument("follow", "keep printing new lines"),
             Argument("since", TIME, "1h"),
             Argument("grep", "only lines that match this regular expression", ""),
             Argument("request", "only lines with this request id", ""),
-            Argument("lines", "number of newest lines", 200),
+            Argument("lines", "number of newest lines; default: 200", 200),
         ),
         prints_json=True,
     ),
@@ -132,7 +133,8 @@ FORWARDED = (
     Command(
         "pause", "Stop an app's processes and timers, across reboots too, so that nothing writes.",
         "pause",
-        details="A deploy starts the processes again; only `resume` starts the timers.",
+        details="A deploy, rollback or restart starts the processes again; only `resume` starts the"
+        " timers.",
     ),
     Command("resume", "Start the processes and timers of a paused app.", "resume"),
     Command(
@@ -142,7 +144,7 @@ FORWARDED = (
         reads_input=True,
     ),
     Command(
-        "hold", "Block deploys to a server.", 'hold "moving the office"',
+        "hold", "Block deploys to a server.", 'hold "upgrading Debian"',
         (
             Argument(
                 "why", "the reason, which refused deploys print", is_positional=True,

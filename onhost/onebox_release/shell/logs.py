@@ -204,10 +204,9 @@ def _journal(app: App) -> list[str]:
         f"{name}.service",
         f"{name}@*.target",
         f"{name}-web@*.socket",
-        f"{name}-migrate@*.service",
     ]
-    processes = ("web", *release_units.all_processes(app))
-    units += [f"{name}-{process}@*.service" for process in processes]
+    kinds = ("web", "migrate", "hook", *release_units.all_processes(app), *app.parameters.timers)
+    units += [f"{name}-{kind}@*.service" for kind in kinds]
     options = (f"--unit={unit}" for unit in (*units, app.unit))
     return ["journalctl", "--quiet", "--no-pager", "--output=json", *options]
 

@@ -26,7 +26,7 @@ def test_a_new_server_records_it() -> None:
     [
         ("production", "staging", ("production", "staging")),
         ("production", None, ("production", "none")),
-        ("", "staging", ("a server without an environment", "staging")),
+        ("", "staging", ("none", "staging")),
     ],
 )
 def test_another_is_refused_with_both_names(
@@ -37,7 +37,7 @@ def test_another_is_refused_with_both_names(
     with pytest.raises(SystemExit) as stopped:
         commands(check, expected, facts={RecordedEnvironment: current})
     assert stopped.value.code == REFUSED
-    assert f"is {names[0]}, and these settings are for {names[1]}." in messages[0]
+    assert f"has environment {names[0]}, and the inventory has {names[1]}." in messages[0]
 
 
 def test_the_recorded_environment_is_read() -> None:

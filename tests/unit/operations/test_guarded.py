@@ -17,15 +17,15 @@ from tests.unit.hosts import commands, run, text
 
 FILE = File("/etc/onebox/firewall.nft", "table\n", check="nft -c -f {}")
 CALL = {"apply": "systemctl reload x", "revert": "systemctl stop x"}
-DISARM = "systemctl stop onebox-way-back-firewall.timer && rm -f /etc/onebox/firewall.nft.before"
+DISARM = "systemctl stop onebox-revert-firewall.timer && rm -f /etc/onebox/firewall.nft.before"
 
 
 def test_a_change_is_pending_as_long_as_its_timer_runs() -> None:
     assert Pending().process(["yes"]) is True
     assert Pending().process([]) is False
     assert Pending().default() is False
-    assert Pending().command("onebox-way-back-firewall") == (
-        "systemctl is-active --quiet onebox-way-back-firewall.timer && echo yes || true"
+    assert Pending().command("onebox-revert-firewall") == (
+        "systemctl is-active --quiet onebox-revert-firewall.timer && echo yes || true"
     )
 
 
@@ -41,7 +41,7 @@ def test_the_revert_is_armed_before_the_change() -> None:
     assert text(arm) == (
         "rm -f /etc/onebox/firewall.nft.before; [ ! -e /etc/onebox/firewall.nft ] ||"
         " cp -a /etc/onebox/firewall.nft /etc/onebox/firewall.nft.before;"
-        " systemd-run --quiet --unit=onebox-way-back-firewall --on-active=60 sh -c"
+        " systemd-run --quiet --unit=onebox-revert-firewall --on-active=60 sh -c"
         " 'if [ -e /etc/onebox/firewall.nft.before ]; then"
         " mv -T /etc/onebox/firewall.nft.before /etc/onebox/firewall.nft; systemctl reload x;"
         " else rm -f /etc/onebox/firewall.nft; systemctl stop x; fi'"
@@ -76,7 +76,7 @@ def test_a_change_that_was_never_confirmed_is_reverted_and_repeated() -> None:
     """A run was killed while its timer ran: it may or may not have run `apply`."""
     facts = {FileStates: {FILE.path: FILE.state}, Pending: True}
     undo, arm, *_ = commands(install, FILE, **CALL, facts=facts)
-    unit = "onebox-way-back-firewall"
+    unit = "onebox-revert-firewall"
     assert text(undo) == f"systemctl start {unit}.service && systemctl stop {unit}.timer"
     assert "systemd-run" in text(arm)
 

@@ -100,7 +100,7 @@ def test_code_of_a_deploy_key_that_a_deploy_replaces_is_named() -> None:
     [send, _] = commands(deploy, "links", ARTIFACT, NOTHING, facts={PlanFact: of(BY_KEY)})
     [difference] = differences_of(send)
     assert difference.how == (
-        "is live, not c-b; a deploy key released its code, which `--data code=keep` keeps"
+        "is live, not c-b; a deploy key released its code: add --data code=keep to keep it"
     )
     assert Plan.of(BY_KEY).reverts_a_key
 

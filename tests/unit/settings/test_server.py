@@ -240,7 +240,8 @@ def test_a_key_for_git_needs_the_keys_of_its_servers(refusal: Refusal, folder: P
         "apps[0].git_known_hosts",
         "a known_hosts file with the git server's host keys",
         "none",
-        "run `ssh-keyscan HOST`, and compare the keys with those that the host publishes",
+        "run `ssh-keyscan HOST > known_hosts`, and compare what `ssh-keygen -lf known_hosts`"
+        " prints with the fingerprints that the host publishes",
     )
 
 

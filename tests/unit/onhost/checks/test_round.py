@@ -163,7 +163,7 @@ def test_status_is_text() -> None:
     state.update(kept, [Finding("timer", "a", "x failed", "y", patient=False)], set(), 0, 300)
     kept.at, kept.undelivered = 1795161600.0, {"email": "refused"}
     assert messages.status(kept).splitlines() == [
-        "Last round 2026-11-20 08:00 UTC: 1 open",
+        "Last round 2026-11-20 08:00 UTC: 1 open problem",
         "timer  x failed  since 1970-01-01 00:00 UTC",
         "could not notify by email: refused",
     ]

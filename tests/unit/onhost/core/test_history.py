@@ -197,7 +197,7 @@ def test_archives_of_kept_releases_are_kept(server: Server) -> None:
 
 
 def test_who_brought_a_release_is_who_deployed_it_last(server: Server) -> None:
-    for who in ("me at laptop", "A deploy key of links", None):
+    for who in ("me at laptop", "a deploy key of links", None):
         history.record(server.app, what="deploy", release=f"{who}-1", result="succeeded", who=who)
     history.record(
         server.app, what="rollback", release="me at laptop-1", result="succeeded", who="x"
@@ -206,7 +206,7 @@ def test_who_brought_a_release_is_who_deployed_it_last(server: Server) -> None:
         server.app, what="deploy", release="me at laptop-1", result="succeeded", who="ci"
     )
     assert (
-        history.deployer(server.app.release("A deploy key of links-1")) == "A deploy key of links"
+        history.deployer(server.app.release("a deploy key of links-1")) == "a deploy key of links"
     )
     assert history.deployer(server.app.release("me at laptop-1")) == "ci"
     assert history.deployer(server.app.release("None-1")) == ""

@@ -120,7 +120,7 @@ def test_an_unmarked_one_is_refused_by_name_before_anything_ran(
     with pytest.raises(RefusedError) as error:
         migrate(server)
     assert str(error.value) == (
-        f"The live release may not run on the schema after r2. {migrations.CONSENT}"
+        f"The live release might not work with the schema after r2. {migrations.CONSENT}"
     )
     assert server.calls == []
 
@@ -140,8 +140,8 @@ def test_with_consent_it_is_run_after_a_dump_and_rollback_is_off(
     assert server.app.dumps.stat().st_mode & 0o777 == 0o700
     told = capsys.readouterr().err
     assert (
-        "Automatic rollback is disabled: The live release may not run on the schema after r2.\n"
-        in told
+        "Automatic rollback is disabled: The live release might not work with the schema after"
+        " r2.\n" in told
     )
 
 
@@ -400,7 +400,7 @@ def test_a_layout_that_is_not_understood_is_unknown_and_runs(
         migrate(server, before="b-1", parameters=parameters)
     told = str(error.value)
     assert "whose revisions cannot be read: " in told
-    assert "--data allow_incompatible=true: it dumps the database first" in told
+    assert "--data allow_incompatible=true`. The database is dumped first" in told
     assert server.calls == []
     with_command = replace(server.app, override=parameters)
     back, live = with_command.release("b-1"), with_command.release("a-2")
@@ -471,11 +471,11 @@ def test_it_needs_consent_where_the_setting_does_not_vouch_for_it(
     with pytest.raises(RefusedError) as error:
         migrate(server, before="b-1", parameters=parameters)
     assert str(error.value).startswith(
-        "The live release may not run on the schema after `migrate`, whose revisions cannot be"
+        "The live release might not work with the schema after `migrate`, whose revisions cannot be"
         " read: "
     )
     assert server.calls == psql["ran"] == []
-    assert ("it dumps the database first" in str(error.value)) == (kind == "local")
+    assert ("The database is dumped first" in str(error.value)) == (kind == "local")
     assert "set `migrations_compatible`" in str(error.value)
     assert not migrate(server, before="b-1", consent=True, parameters=parameters)
     assert ("pg_dump" in psql["ran"]) == (kind == "local")
@@ -600,7 +600,7 @@ def test_a_mark_does_not_speak_of_a_live_release_that_is_further_behind(
     project(server, "a-1", "r1")
     project(server, "a-2", "r1", "r2!", "r3")
     psql["heads"] = "r2\n"
-    with pytest.raises(RefusedError, match="may not run on the schema after r2"):
+    with pytest.raises(RefusedError, match="might not work with the schema after r2"):
         migrate(server)
 
 
@@ -625,7 +625,7 @@ def test_a_contraction_is_not_readable_two_releases_back(three: Server) -> None:
     with pytest.raises(RefusedError) as error:
         back(three, "one")
     assert str(error.value) == (
-        "Release one may not run on the current database: it has the later revisions contract,"
+        "Release one might not work with the current database: it has the later revisions contract,"
         " which are not marked as compatible with this release. (`onebox_compatible = True` in a"
         " revision covers only the release right before it.) Roll back to a newer release, or to"
         " this one with --force."

@@ -398,7 +398,7 @@ def test_little_memory_shortens_the_watch(two: Server, monkeypatch: pytest.Monke
 def test_what_the_old_one_can_not_run_on_stays_live_though_bad(two: Server) -> None:
     two.answers["new"] = after(two, 1, 500)
     with pytest.raises(
-        ReleaseError, match="It stays live: the previous release may not run on the migrated"
+        ReleaseError, match="It stays live: the previous release might not work with the migrated"
     ) as error:
         go(two, can_roll_back=False)
     assert type(error.value) is ReleaseError, "it was not put back"

@@ -74,7 +74,7 @@ def refusal(process: subprocess.Popen[str]) -> str:
 def test_the_first_has_the_lock_and_the_second_hears_who(start: Start) -> None:
     assert first_line(start()) == "locked"
     told = refusal(start("bob at work"))
-    assert re.fullmatch(r"ann at home has been deploying to this server for \d s\.", told)
+    assert re.fullmatch(r"ann at home has held this server's deploy lock for \d s\.", told)
 
 
 def test_the_end_of_the_connection_frees_it(start: Start) -> None:
@@ -121,7 +121,7 @@ def test_the_second_waits_and_says_for_whom(start: Start) -> None:
     first_line(first)
     second = start("bob at work", 20)
     told = first_line(second)
-    assert told.startswith("ann at home has been deploying to this server for ")
+    assert told.startswith("ann at home has held this server's deploy lock for ")
     assert told.endswith(" s. Waiting for at most 20 s; Ctrl-C to stop.")
     beat(first, "end")
     first.wait(5)
@@ -236,7 +236,7 @@ def test_what_disturbs_others_keeps_whole_deploys_away(
         assert reason == ""
         assert lock.holder() == "the restart after updates"
         with lock.locked("another") as other:
-            assert other.startswith("the restart after updates has been deploying")
+            assert other.startswith("the restart after updates has held this server")
 
 
 def test_the_deploys_of_apps_are_waited_for(

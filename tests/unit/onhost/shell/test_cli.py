@@ -304,7 +304,7 @@ def test_a_plan_for_the_live_releases_own_archive(
     serving = f"{identity.artifact('abc')}-1"
     server.make(serving, live=serving)
     history.record(
-        server.app, what="deploy", release=serving, result="succeeded", who="A deploy key of links"
+        server.app, what="deploy", release=serving, result="succeeded", who="a deploy key of links"
     )
     assert command("plan", "links", "live") == 0
     assert told(capsys)["digest"] is None
