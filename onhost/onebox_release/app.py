@@ -77,6 +77,11 @@ class App:
         return self.state / "made-anew"
 
     @property
+    def begun(self) -> Path:
+        """Return the file with the history entry of a deploy that has not ended."""
+        return self.state / "begun.json"
+
+    @property
     def history(self) -> Path:
         """Return the file with one line per deploy."""
         return self.state / "history.jsonl"

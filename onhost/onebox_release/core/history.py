@@ -40,6 +40,20 @@ def read(app: App) -> list[Entry]:
     return entries
 
 
+def begin(app: App, entry: dict[str, str]) -> None:
+    """Keep the start of an entry, in case the deploy is cut off before it is recorded."""
+    durable.write(app.begun, json.dumps(entry))
+
+
+def begun(app: App, release: str) -> dict[str, str] | None:
+    """Return the start of the entry that a deploy of a release did not end."""
+    try:
+        entry: dict[str, str] = json.loads(app.begun.read_text())
+    except FileNotFoundError:
+        return None
+    return entry if entry["release"] == release else None
+
+
 def healthy(app: App) -> list[str]:
     """Return the installed releases that were healthy, the last one to go live first.
 

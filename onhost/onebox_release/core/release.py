@@ -157,14 +157,11 @@ def recover(app: App, *, replacing: bool = False) -> None:
     sweep(app)
     if release and _is_unrecorded(release):
         # Killed after the switch, or during the watch: it is live without a full watch.
-        earlier = next(iter(history.healthy(app)), "")
-        history.record(
-            app,
-            what="deploy",
-            release=identity.original(release).id,
-            before=earlier,
-            result=history.SUCCEEDED,
-        )
+        name, earlier = identity.original(release).id, next(iter(history.healthy(app)), "")
+        unknown = {"what": "deploy", "release": name, "before": earlier}
+        entry = history.begun(app, name) or unknown
+        history.record(app, **entry, result=history.SUCCEEDED)
+    app.begun.unlink(missing_ok=True)
 
 
 def _is_unrecorded(release: Release) -> bool:
@@ -235,6 +232,7 @@ def _recorded(what: str, release: Release, before: Release | None) -> Iterator[N
     app = release.app
     entry = {"what": what, "release": release.id, "before": _name(before), "who": requester()}
     start = time.monotonic()
+    history.begin(app, entry)
     try:
         yield
     except Exception as error:
@@ -243,11 +241,13 @@ def _recorded(what: str, release: Release, before: Release | None) -> Iterator[N
         took = round(time.monotonic() - start, 1)
         serves = _name(app.live())
         history.record(app, **entry, result=known.result, why=why, seconds=took, serves=serves)
+        app.begun.unlink(missing_ok=True)
         _run_hook(app, entry, known.result, why)
         raise type(known)(f"{known}\n{_what_serves(what, release)}") from error
     memory = resources.memory_of(release_units.services(release))
     took = round(time.monotonic() - start, 1)
     history.record(app, **entry, result=history.SUCCEEDED, seconds=took, memory=memory)
+    app.begun.unlink(missing_ok=True)
     faults.point("recorded")
     _run_hook(app, entry, history.SUCCEEDED)
 

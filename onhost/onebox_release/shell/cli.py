@@ -90,10 +90,6 @@ def _main(arguments: argparse.Namespace) -> int:
 
 def _may_begin(arguments: argparse.Namespace) -> None:
     """Raise if a deploy may no longer start: it may have waited for hours."""
-    if arguments.run is _remove and not arguments.yes:
-        raise RefusedError(
-            f"This deletes {arguments.app} and all that belongs to it. Confirm: --yes"
-        )
     if arguments.run is not _deploy:
         return
     if arguments.by_key:

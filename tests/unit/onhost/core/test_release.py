@@ -670,6 +670,28 @@ def test_after_a_kill_past_the_switch_to_an_earlier_release_that_is_live_again(
     assert len(server.history()) == 3
 
 
+def test_a_rollback_that_was_cut_off_after_the_switch_is_recorded_as_one(
+    server: Server, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a second rollback would make the release live that was rolled back from."""
+    server.make("older", "old", "new", live="new")
+    server.remember(*(("deploy", name, "succeeded") for name in ("older", "old", "new")))
+
+    def cut_off(to: Release, **_: object) -> None:
+        durable.point(server.app.current, f"releases/{to}")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(release, "switch", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        rollback(server)
+    assert (server.pointer(), steps) == ("old", ["back old new", "memory"])
+    release.recover(server.app)
+    assert server.history()[-1] == ("rollback", "old", "succeeded")
+    assert history.read(server.app)[-1]["who"]
+    assert history.previous(server.app, "old") == "older"
+    assert not server.app.begun.exists()
+
+
 def test_recovery_of_a_server_in_order_asks_for_what_is_there(server: Server) -> None:
     server.make("a", live="a")
     server.remember(("deploy", "a", "succeeded"))
