@@ -1,7 +1,12 @@
-"""Hosts for tests: one deployed host for each Debian, and copies of it."""
+"""Hosts for tests: one deployed host for each Debian, and copies of it.
+
+The processes of pytest-xdist share the snapshots from which copies start, as a first deploy takes a
+minute: the first one that needs a snapshot makes it.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -17,6 +22,8 @@ from tests.lab_server import Server, lab
 
 # A sudo user on one and root on the other; `make soak-main` tests all four combinations.
 USERS = {"12": "debian", "13": "root"}
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+RUN = os.getppid() if IS_WORKER else os.getpid()  # the process that started all of the run's
 PREFIX = f"t{os.getpid()}"
 # Subdomains of the app's domain that also point at a copy.
 MORE = ("www", "echo")
@@ -24,12 +31,13 @@ MORE = ("www", "echo")
 
 @dataclass
 class Hosts:
-    """The lab hosts of a test run. The lab removes them when it ends, killed or not."""
+    """The lab hosts of a process of the run. The lab removes them when it ends, killed or not."""
 
     folder: Path
+    shared: Path
+    """The folder of all of the run's processes."""
     servers: dict[str, Server] = field(default_factory=dict)
     deployed: set[str] = field(default_factory=set)
-    snapshots: set[str] = field(default_factory=set)
     booted: list[str] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -48,21 +56,31 @@ class Hosts:
             self.deployed.add(debian)
         return server
 
-    def copy(self, debian: str, *options: str) -> Server:
-        """Return a copy of a provisioned host, which may be broken."""
-        origin = self.provisioned(debian)
-        snapshot = f"{PREFIX}-{debian}"
-        if snapshot not in self.snapshots:
-            lab("snapshot", origin.host.name, snapshot)
-            self.snapshots.add(snapshot)
-            origin.seconds_until_ready(30)
-        names = (f"--domain={more}.{origin.domain}" for more in MORE)
+    def copy(self, debian: str, *options: str, settle: bool = True) -> Server:
+        """Return a copy of a provisioned host, which may be broken; `settle` makes a second deploy
+        change nothing."""
+        snapshot, domain = self.snapshot(debian)
+        names = (f"--domain={more}.{domain}" for more in MORE)
         name = f"{PREFIX}-{debian}-{next(self.numbers)}"
         self.up(name, "--from", snapshot, *names, *options)
-        server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
+        server = Server.of(name, self.folder, USERS[debian], domain=domain)
         server.seconds_until_ready(30)
-        server.deploy()  # monitoring's messages name the host
+        if settle:
+            server.deploy()  # monitoring's messages name the host
         return server
+
+    def snapshot(self, debian: str) -> tuple[str, str]:
+        """Return the run's snapshot of a provisioned host, and its app's domain."""
+        name = f"t{RUN}-{debian}"
+        domain = self.shared / f"{name}.domain"
+        with domain.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not domain.exists():
+                origin = self.provisioned(debian)
+                lab("snapshot", origin.host.name, name)
+                origin.seconds_until_ready(30)
+                domain.write_text(origin.domain)
+        return name, domain.read_text()
 
     def drop(self, name: str) -> None:
         """Remove one host."""
@@ -70,11 +88,9 @@ class Hosts:
         self.booted.remove(name)
 
     def down(self) -> None:
-        """Remove all hosts and snapshots of this run."""
+        """Remove all hosts of this process."""
         for name in [*self.booted]:
             self.drop(name)
-        for snapshot in self.snapshots:
-            lab("forget", snapshot)
 
     def up(self, name: str, *options: str) -> str:
         """Boot a host of this run; return its name."""
@@ -109,19 +125,26 @@ def _restore_settings_after_failure(request: pytest.FixtureRequest) -> Iterator[
 @pytest.fixture(scope="session")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """The hosts of this run; snapshots of killed runs are deleted first."""
-    forget_dead_runs()
-    hosts = Hosts(tmp_path_factory.mktemp("hosts"))
+    forget_snapshots(lambda pid: not Path("/proc", str(pid)).exists())
+    base = tmp_path_factory.getbasetemp()
+    hosts = Hosts(tmp_path_factory.mktemp("hosts"), base.parent if IS_WORKER else base)
     yield hosts
     hosts.down()
 
 
-def forget_dead_runs() -> None:
-    """Delete the snapshots of killed runs; the lab removes their hosts itself."""
+def forget_snapshots(is_done: Callable[[int], bool]) -> None:
+    """Delete the snapshots of runs that are done, by their process ID."""
     for snapshot in (this_lab().cache / "snapshots").glob("t*-*"):
         pid = snapshot.name[1:].partition("-")[0]
-        if pid.isdigit() and not Path("/proc", pid).exists():
+        if pid.isdigit() and is_done(int(pid)):
             with suppress(AssertionError):  # another run forgot it first
                 lab("forget", snapshot.name)
+
+
+def pytest_sessionfinish() -> None:
+    """Delete the snapshots once all of the run's processes have ended."""
+    if not IS_WORKER:
+        forget_snapshots(lambda pid: pid == RUN)
 
 
 @pytest.fixture(params=USERS, ids=lambda debian: f"debian{debian}", scope="session")
@@ -135,8 +158,8 @@ def copy(hosts: Hosts) -> Iterator[Callable[..., Server]]:
     """Copies a deployed host, for tests that change or break it."""
     copies: list[str] = []
 
-    def make(debian: str, *options: str) -> Server:
-        server = hosts.copy(debian, *options)
+    def make(debian: str, *options: str, settle: bool = True) -> Server:
+        server = hosts.copy(debian, *options, settle=settle)
         copies.append(server.host.name)
         return server
 

@@ -40,7 +40,7 @@ def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory)
     """The probe, released once, on a server where a sudo user can log in."""
     folder = tmp_path_factory.mktemp("commands")
     probed = Probed.on(
-        copy("12"), folder, watch=1, settle=1, start_timeout=60,
+        copy("12", settle=False), folder, watch=1, settle=1, start_timeout=60,
         env={"DATABASE_CONNECTIONS": "20"},  # enough beside the other apps'
     )  # fmt: skip
     probed.release()
@@ -256,7 +256,7 @@ def test_a_removed_app_leaves_nothing_and_affects_no_other_app(
     assert probe.server.run("stat -c %a /var/backups/onebox") == "700"
     probe.server.entry["apps"].pop()
     # The other apps' limits depend on which apps exist; the removed app causes no other change.
-    shared = {"Monitoring", "Limits", "Link-local", "PostgreSQL"}
+    shared = {"Monitoring", "Resources", "Link-local", "PostgreSQL"}
     assert {name.partition(" |")[0] for name in probe.server.deploy()["success"]} <= shared
     assert not probe.server.deploy()["success"]
     probe.server.entry["apps"].append(gone)

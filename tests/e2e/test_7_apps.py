@@ -67,7 +67,7 @@ PROCESSES = [
 @pytest.fixture(scope="module")
 def three(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A copy that serves three small apps, two of them with a database."""
-    server = copy("12", "--domain=two.apps.test", "--domain=three.apps.test")
+    server = copy("12", "--domain=two.apps.test", "--domain=three.apps.test", settle=False)
     folder = tmp_path_factory.mktemp("apps")
     shapes: dict[str, dict[str, Any]] = {
         "one": {"resources": SHARE},

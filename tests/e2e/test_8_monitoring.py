@@ -40,7 +40,7 @@ class Monitored:
 def monitored(
     copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Monitored]:
-    server = copy("12")
+    server = copy("12", settle=False)
     with (
         receivers(tmp_path_factory.mktemp("receivers")) as inbox,
         pytest.MonkeyPatch.context() as environment,

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def probe(copy: Callable[..., Server], folder: Path) -> Probed:
     """The probe, on a server of its own."""
-    return Probed.on(copy("12"), folder, start_timeout=30)
+    return Probed.on(copy("12", settle=False), folder, start_timeout=30)
 
 
 @pytest.fixture(scope="module")

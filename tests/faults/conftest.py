@@ -29,7 +29,7 @@ def chance() -> random.Random:
 @pytest.fixture(scope="module")
 def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
     """The probe, released once."""
-    probed = Probed.on(copy("12"), tmp_path_factory.mktemp("probe"))
+    probed = Probed.on(copy("12", settle=False), tmp_path_factory.mktemp("probe"))
     probed.release()
     return probed
 

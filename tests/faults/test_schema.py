@@ -25,7 +25,7 @@ def upgrade() -> None:
 @pytest.fixture(scope="module")
 def probe(copy: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Probed:
     """The probe, released twice: once before and once after a compatible migration."""
-    probed = Probed.on(copy("13"), tmp_path_factory.mktemp("schema"))
+    probed = Probed.on(copy("13", settle=False), tmp_path_factory.mktemp("schema"))
     probed.release()
     add(probed, "r2", "r1", compatible=True)
     probed.release()
