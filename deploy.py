@@ -7,7 +7,6 @@ from tasks.certificates import certificates
 from tasks.deploy_keys import deploy_keys
 from tasks.environment import environment
 from tasks.firewall import firewall
-from tasks.limits import limits
 from tasks.link_local import link_local
 from tasks.lock import lock
 from tasks.monitoring import monitoring
@@ -15,6 +14,7 @@ from tasks.nginx import nginx
 from tasks.postgresql import postgresql
 from tasks.preflight import preflight
 from tasks.releases import releases
+from tasks.resources import resources
 from tasks.ssh import ssh
 from tasks.system import system
 from tasks.timers import timers
@@ -29,7 +29,7 @@ firewall()
 deploy_keys()  # before our programs: older ones understand the new file, not the reverse
 tools()
 postgresql()
-limits()
+resources()
 apps()
 link_local()
 nginx()  # over HTTP only without a certificate: certbot needs it on port 80

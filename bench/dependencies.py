@@ -63,7 +63,7 @@ SOURCES = {
     "gates/a-job-killed": (*LOCK, *SWITCH, *COMMANDS, *PROBE),
     "gates/a-job-whose-clock": ("tasks/preflight.py", "preflight", *COMMANDS),
     "harm/": (
-        "tasks/limits.py", "operations/slices.py", UNITS, "tasks/postgresql.py",
+        "tasks/resources.py", "operations/slices.py", UNITS, "tasks/postgresql.py",
         "templates/etc/postgresql", *SWITCH,
     ),
     "main/": (*DEPLOY, "tests/host"),

@@ -36,7 +36,8 @@ class Web(Settings):
     worker_memory: int = Field(default=150, ge=32)
     """MiB of memory that one worker needs; used to choose `workers`."""
     timeout: Seconds = 30
-    """Seconds of silence after which a worker is killed and restarted."""
+    """Seconds of silence after which a worker is killed and restarted. A request may be silent for
+    60 s, whatever this is: nginx then returns 504."""
     graceful_timeout: Seconds = 30
     """Seconds that a stopping worker has to finish its requests."""
     keepalive: Seconds = 5

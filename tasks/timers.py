@@ -1,6 +1,7 @@
 """Timers of apps, which run in the live release.
 
-An app whose release failed in this run keeps its timers.
+If an app's release failed in this run, the units of its timers stay as they are; of these, a timer
+that the inventory no longer has does not run.
 """
 
 import shlex

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from operations.machine import Machine
-from tasks.limits import for_apps
+from tasks.resources import for_apps
 from tests import wire
 from tests.e2e.test_7_apps import BIND_LIMITS, ECHO, app_settings
 from tests.keyholder import UV

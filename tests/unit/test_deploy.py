@@ -18,7 +18,6 @@ from tasks.certificates import certificates
 from tasks.deploy_keys import deploy_keys
 from tasks.environment import environment
 from tasks.firewall import firewall
-from tasks.limits import limits
 from tasks.link_local import link_local
 from tasks.lock import lock
 from tasks.monitoring import monitoring
@@ -26,6 +25,7 @@ from tasks.nginx import nginx
 from tasks.postgresql import postgresql
 from tasks.preflight import preflight
 from tasks.releases import releases
+from tasks.resources import resources
 from tasks.ssh import ssh
 from tasks.system import system
 from tasks.timers import timers
@@ -35,7 +35,7 @@ from tests.unit.inventories import a_vm, an_app, read
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DEPLOY: tuple[Any, ...] = (
-    preflight, lock, environment, system, ssh, firewall, deploy_keys, tools, postgresql, limits,
+    preflight, lock, environment, system, ssh, firewall, deploy_keys, tools, postgresql, resources,
     apps, link_local, nginx, releases, certificates, nginx, access, timers, monitoring, announce,
 )  # fmt: skip
 HIDDEN = "sk_live_a1b2c3$`\"'\\"
@@ -107,8 +107,8 @@ def test_the_log_reads_as_prose(steps: list[Step]) -> None:
         "PostgreSQL | Apply the settings of the database cluster",
         "PostgreSQL | Keep apps out of the databases that every cluster has",
         "PostgreSQL | Set up the database of links",
-        "Limits | Install the resource limits of apps",
-        "Limits | Apply the resource limits of apps",
+        "Resources | Install the resource limits of apps",
+        "Resources | Apply the resource limits of apps",
         "Apps | Install the sysusers.d file of links",
         "Apps | Create the users of links",
         "Apps | Install the folders, configuration and units of links",

@@ -705,8 +705,8 @@ def test_a_timer_runs_as_the_app_and_is_confined_as_web_is(app: App) -> None:
     } <= set(text)
     clock = lines(render(f"{UNITS}/onebox-timer-NAME-TIMER.timer", app=app, timer=timer))
     assert {"OnCalendar=Mon..Fri 07:30", "Persistent=yes"} <= set(clock)
-    job = lines(render(f"{UNITS}/onebox-timer-NAME-TIMER.service", app=app, timer=timer))
-    assert "ExecStart=/usr/local/bin/onebox-release timer links report" in job
+    unit = lines(render(f"{UNITS}/onebox-timer-NAME-TIMER.service", app=app, timer=timer))
+    assert "ExecStart=/usr/local/bin/onebox-release timer links report" in unit
 
 
 def test_a_hook_is_confined_as_web_is_and_its_time_is_bounded(app: App) -> None:

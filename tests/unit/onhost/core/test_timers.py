@@ -94,7 +94,7 @@ def test_a_timer_that_a_deploy_is_removing_ends_quietly(
     assert server.calls == []
 
 
-def test_releases_that_a_job_runs_in(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_releases_that_a_timer_runs_in(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
     def units(*filters: str) -> list[str]:

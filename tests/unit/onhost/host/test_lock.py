@@ -149,12 +149,12 @@ def test_one_that_waits_and_dies_waits_no_more(start: Start) -> None:
     second.stdin.close()
     second.stdin = None
     assert second.wait(3) == 0
-    not_serving = start("eve", 100)
-    first_line(not_serving)
+    silent = start("eve", 100)
+    first_line(silent)
     for _ in range(4):
         beat(first)
         time.sleep(PATIENCE / 2)
-    assert not_serving.wait(3) == 0
+    assert silent.wait(3) == 0
 
 
 def test_a_hold_is_not_waited_for(start: Start, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def history(tmp_path: Path, app: str) -> list[str]:
     return [json.loads(line)["result"] for line in lines if line.endswith("}")]
 
 
-@pytest.mark.parametrize("how", ["cut", "not_serving", "ended"])
+@pytest.mark.parametrize("how", ["cut", "silent", "ended"])
 def test_a_connection_that_was_lost_is_in_the_history_of_each_app(
     start: Start, tmp_path: Path, how: str
 ) -> None:

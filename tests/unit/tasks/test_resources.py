@@ -9,7 +9,7 @@ import pytest
 from onebox_release.app import App
 
 from tasks.apps import RESERVED, workers
-from tasks.limits import for_apps, memories, tasks
+from tasks.resources import for_apps, memories, tasks
 from tests.unit.hosts import BOOKWORM
 from tests.unit.inventories import a_vm, an_app, read
 

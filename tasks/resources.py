@@ -18,8 +18,8 @@ MAX_RESERVED = 0.25  # maximum share of the memory reserved for the system
 TASKS_PER_WORKER = 128  # two releases, each with 40 threads of AnyIO and some of libraries
 
 
-@deploy("Limits")
-def limits() -> None:
+@deploy("Resources")
+def resources() -> None:
     """Limit all apps, because each limit depends on the others; no change needs a restart."""
     vm: VM = host.data.vm
     here = machine(host)
