@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyinfra.api.command import FunctionCommand
@@ -34,9 +35,12 @@ def test_an_installed_and_confirmed_file_is_left_alone() -> None:
     assert commands(install, FILE, **CALL, facts=facts) == []
 
 
-def test_the_revert_is_armed_before_the_change() -> None:
+@pytest.mark.parametrize(
+    "states", [{}, {FILE.path: File(FILE.path, "older\n").state}], ids=["missing", "outdated"]
+)
+def test_the_revert_is_armed_before_the_change(states: dict[str, Any]) -> None:
     arm, change, apply, prove, disarm = commands(
-        install, FILE, **CALL, facts={FileStates: {}, Pending: False}
+        install, FILE, **CALL, facts={FileStates: states, Pending: False}
     )
     assert text(arm) == (
         "rm -f /etc/onebox/firewall.nft.before; [ ! -e /etc/onebox/firewall.nft ] ||"

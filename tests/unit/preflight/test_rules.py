@@ -174,8 +174,8 @@ def test_behind_nat_the_public_address_counts(
 
 
 def test_what_the_firewall_would_close_is_a_warning() -> None:
-    node = Listener(3000, "node", "9")
-    assert warned(listeners=[*BARE.listeners, node]) == [
+    node, own = Listener(3000, "node", "9"), [Listener(port, "x", "8") for port in (22, 80, 443)]
+    assert warned(listeners=[*BARE.listeners, *own, node]) == [
         "The firewall will close port 3000 (node)."
     ]
     assert warned(listeners=[node], managed=MANAGED) == []

@@ -157,6 +157,15 @@ def test_a_message_says_what_where_since_when_and_what_to_do() -> None:
     assert message.text in document["text"]
 
 
+def test_a_message_without_a_problem_names_no_commands() -> None:
+    problem = Problem("disk:/", "full", "empty it", True, True, "", 1795161600.0)  # noqa: FBT003
+    message = messages.message("box", [], [problem], ["links was deployed"])
+    assert message.text == (
+        "Resolved  full\nServer    box\nSince     2026-11-20 08:00 UTC\n\n"
+        "Event     links was deployed\nServer    box\n"
+    )
+
+
 def test_status_is_text() -> None:
     kept = state.State()
     assert "The checks have not run yet" in messages.status(kept)

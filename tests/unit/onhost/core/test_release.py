@@ -332,6 +332,7 @@ def test_a_step_that_fails_leaves_the_old_release_and_reports_it(
     last = history.read(server.app)[-1]
     assert (last["what"], last["release"], last["before"]) == ("deploy", "new", "old")
     assert (last["result"], last["why"]) == (result, told)
+    assert not server.app.begun.exists()
     releases = {path.name for path in (server.app.home / "releases").iterdir()}
     assert releases == ({"old", "new"} if made else {"old"})
     assert (server.pointer(), server.up) == ("old", {"old"})
@@ -690,6 +691,14 @@ def test_a_rollback_that_was_cut_off_after_the_switch_is_recorded_as_one(
     assert history.read(server.app)[-1]["who"]
     assert history.previous(server.app, "old") == "older"
     assert not server.app.begun.exists()
+
+
+def test_a_deploy_that_was_cut_off_before_the_switch_names_no_other_release(server: Server) -> None:
+    server.make("old", "new", live="new")
+    server.remember(("deploy", "old", "succeeded"))
+    history.begin(server.app, {"what": "rollback", "release": "old", "before": "", "who": "x"})
+    release.recover(server.app)
+    assert server.history()[-1] == ("deploy", "new", "succeeded")
 
 
 def test_recovery_of_a_server_in_order_asks_for_what_is_there(server: Server) -> None:

@@ -291,11 +291,13 @@ def test_a_plan_names_both_releases_and_what_is_up(
     assert data == {"release": "c-3", "live": "b-2", "up": ["a-1", "b-2"], **rest}
 
 
+@pytest.mark.parametrize("who", ["a deploy key of links", "A deploy key of links"])
 def test_a_plan_for_the_live_releases_own_archive(
     command: Callable[..., int],
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Captured,
+    who: str,
 ) -> None:
     monkeypatch.setattr(identity, "configuration", lambda *_: "2")
     assert command("plan", "links", "live") == 0
@@ -303,9 +305,7 @@ def test_a_plan_for_the_live_releases_own_archive(
     assert (nothing["digest"], nothing["release"]) == (None, None)
     serving = f"{identity.artifact('abc')}-1"
     server.make(serving, live=serving)
-    history.record(
-        server.app, what="deploy", release=serving, result="succeeded", who="a deploy key of links"
-    )
+    history.record(server.app, what="deploy", release=serving, result="succeeded", who=who)
     assert command("plan", "links", "live") == 0
     assert told(capsys)["digest"] is None
     server.app.incoming("abc").write_bytes(b"")

@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,8 @@ from onebox_release.app import App
 from onebox_release.errors import ReleaseError
 from onebox_release.shell import logs
 from onebox_release.shell.logs import Line
+
+from tests.unit.onhost.fake_server import PARAMETERS
 
 WEB = {"_SYSTEMD_UNIT": "links-web@a-1.service"}
 AT = datetime(2026, 11, 20, 7, 0, 1, 500_000, UTC).timestamp()
@@ -54,6 +57,14 @@ def test_a_line_says_when_and_who() -> None:
 def test_the_journal(entry: dict[str, object], source: str, text: str) -> None:
     line = json.dumps({"__REALTIME_TIMESTAMP": str(int(AT * 1e6)), **entry})
     assert logs.journal_line("links")(line) == Line(AT, source, text)
+
+
+def test_the_journal_of_an_app_includes_its_timers_and_hooks(app: App) -> None:
+    with_timer = replace(app, override=replace(PARAMETERS, timers=["report"]))
+    options = set(logs._journal(with_timer))
+    for kind in ("web", "migrate", "hook", "report"):
+        assert f"--unit=links-{kind}@*.service" in options
+    assert "--unit=onebox-release-links.service" in options
 
 
 def test_nginx() -> None:
