@@ -18,9 +18,10 @@ from invoke.tasks import task
 from commands import deploy as deploys
 from commands import submit as submits
 from commands.forwarded import APP, FORWARDED, JSON, ON, REMOVE, RUN, declared, forwarded, who
-from commands.inventory import REFUSED
-from commands.server import FAILED, Server
+from commands.server import Server
 from operations.artifact import pack
+from operations.lock import WAIT
+from settings.exit_codes import FAILED, REFUSED
 
 # fab's own option makes only ctx.run a dry run, which these commands don't use.
 if {"-R", "--dry"} & set(sys.argv):
@@ -30,7 +31,7 @@ if {"-R", "--dry"} & set(sys.argv):
         REFUSED,
     )
 
-WAIT = "seconds to wait for another deploy (default: 600; 0 does not wait)"
+WAITS = f"seconds to wait for another deploy (default: {WAIT}; 0 does not wait)"
 
 
 # Those of the server's program, by the names that they have there.

@@ -14,8 +14,10 @@ from paramiko.ssh_exception import SSHException
 
 from commands import summary
 from commands.inventory import PROJECT, inventory_path
-from commands.server import FAILED, PROGRAM, Server
+from commands.server import Server
 from operations.lock import WAIT
+from operations.release import PROGRAM
+from settings.exit_codes import FAILED
 
 DONE = 0
 MAX_DIFFERENCES = 10  # in the summary

@@ -19,8 +19,8 @@ from operations.access import Access, access_changes, managed_user
 from operations.difference import EDITED, Difference, differences_of
 from operations.release import ABANDONED, abandoned
 from settings import VM
+from settings.exit_codes import DRIFT
 
-DRIFT = 2  # exit code
 WIDTH = 80
 OUTDATED = "will change (unedited since the last deploy)"
 ACCEPT = "Remove what you don't recognise, then accept the rest with --data accept=true."

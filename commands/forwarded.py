@@ -12,8 +12,8 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 from onebox_release.shell.commands import FORWARDED, REMOVE, RUN, Argument, Command
 
-from commands.inventory import REFUSED
 from commands.server import Server
+from settings.exit_codes import REFUSED
 
 __all__ = ["FORWARDED", "REMOVE", "RUN", "declared", "forwarded", "who"]
 

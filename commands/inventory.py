@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from invoke.exceptions import Exit
 
+from settings.exit_codes import REFUSED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from settings.app import App
 
 PROJECT = Path(__file__).resolve().parent.parent
-REFUSED = 4  # exit code of a command that did not start
 
 
 def inventory_path(path: str = "") -> Path:

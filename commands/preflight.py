@@ -9,10 +9,10 @@ from textwrap import fill
 from typing import Any
 
 from commands.connect import connected
-from commands.inventory import REFUSED
 from preflight import facts
 from preflight.rules import WIDTH, problems, refusal, warnings
 from settings import VM
+from settings.exit_codes import REFUSED
 from settings.mistakes import Mistake
 from tasks.system import packages
 

@@ -17,15 +17,16 @@ from paramiko.client import RejectPolicy
 from paramiko.ssh_exception import SSHException
 
 from commands import inventory
+from operations.release import PROGRAM
+from settings.exit_codes import FAILED, REFUSED
 from settings.ssh_errors import unreachable
 
 if TYPE_CHECKING:
     from settings import VM
     from settings.app import App
 
-PROGRAM = "/usr/local/bin/onebox-release"
 CONNECT_TIMEOUT = 10  # seconds
-FAILED, MISSING = 1, 127
+MISSING = 127  # exit code of sh for an unknown command
 NO_SUDO = "sudo: a password is required"
 
 
@@ -101,7 +102,7 @@ class Server:
         A server with an unknown host key is refused; Fabric by default trusts any.
         """
         if unedited := self.data.get("unedited"):
-            raise Exit(unedited, inventory.REFUSED)
+            raise Exit(unedited, REFUSED)
         config = self.data.get("ssh_config_file")
         key = {"key_filename": self.data["ssh_key"]} if "ssh_key" in self.data else {}
         connection = Connection(

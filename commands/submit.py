@@ -9,10 +9,9 @@ from pathlib import Path
 from invoke.exceptions import Exit
 from pyinfra.api.exceptions import PyinfraError
 
-from commands.inventory import REFUSED
-from commands.server import FAILED
 from operations.artifact import pack
 from operations.lock import WAIT
+from settings.exit_codes import FAILED, REFUSED
 
 USER = "onebox-deploy"
 SSH_FAILED = 255  # ssh's own exit code, without one from the server

@@ -11,9 +11,9 @@ from pyinfra.api.facts import FactBase
 from pyinfra.api.operation import operation
 
 from operations.files import File, Folder, make, write
+from settings.exit_codes import REFUSED
 
 PATH = "/etc/onebox/environment"
-REFUSED = 4  # exit code
 UNNAMED = "none"
 MISMATCH = (
     "{host} has environment {current}, and the inventory has {expected}. Nothing was changed."

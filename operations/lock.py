@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from onebox_release.host.lock import WAIT as WAIT
 from pyinfra import host, logger, state
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import PyinfraError
@@ -22,14 +23,14 @@ from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.connectors.ssh import SSHConnector
 
+from settings.exit_codes import FAILED, LOCKED
 from settings.transport import lost
 
 PROGRAM = Path(__file__).resolve().parent.parent / "onhost/onebox_release/host/lock.py"
 HEARTBEAT = 1  # seconds between two heartbeats
 ACQUIRED = "locked"
 WAITING = re.compile(r"\. Waiting for at most \d+ s; ")
-FAILED, LOCKED = 1, 3  # exit codes
-WAIT, MAX_WAIT = 600, 86_400  # seconds
+MAX_WAIT = 86_400  # seconds
 
 
 def wait_seconds(host: Host) -> int:

@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Collection, Generator, Iterator
 
+from onebox_release.app import PROGRAM as PROGRAM
 from onebox_release.core.plan import LIVE, Plan
 from pyinfra import host, logger
 from pyinfra.api.command import FunctionCommand, StringCommand
@@ -22,7 +23,6 @@ from operations.facts import Names
 from operations.lock import wait_seconds
 from operations.outcomes import Outcomes, failed_apps
 
-PROGRAM = "/usr/local/bin/onebox-release"
 ABANDONED = "is on the server but not in the inventory"
 KEEP = "add --data code=keep to keep it"
 WITHOUT_KEEP = "Fix: deploy without --data code=keep."

@@ -4,6 +4,6 @@ server.py has a server's settings, app.py an app's; the other modules validate t
 """
 
 from settings.app import App, Process, Timer, Web
-from settings.server import REFUSED, TLS, VM, PostgreSQL, servers
+from settings.server import TLS, VM, PostgreSQL, servers
 
-__all__ = ["REFUSED", "TLS", "VM", "App", "PostgreSQL", "Process", "Timer", "Web", "servers"]
+__all__ = ["TLS", "VM", "App", "PostgreSQL", "Process", "Timer", "Web", "servers"]

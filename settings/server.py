@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo
 
 from settings.app import App
 from settings.conflicts import conflicts, server_paths
+from settings.exit_codes import REFUSED
 from settings.mistakes import Mistake, from_pydantic, invalid, report
 from settings.model import Settings
 from settings.placeholders import placeholders
@@ -39,7 +40,6 @@ from settings.values import (
 
 RESERVED_CONNECTIONS = 3  # PostgreSQL's superuser_reserved_connections
 MIGRATION_CONNECTIONS = 5  # at most, of an app's migrations and `fab psql --owner`
-REFUSED = 4  # exit code of a run that stopped before it changed a server
 
 
 class TLS(Settings):

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from paramiko import Transport
 from paramiko.ssh_exception import SSHException
 
+from settings.exit_codes import FAILED, REFUSED
 from settings.ssh_errors import unreachable
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
 
-FAILED, REFUSED = 1, 4  # exit codes
 ACK_TIMEOUT = 60  # seconds without an acknowledgement after which a connection is lost
 CONNECTION_ERRORS = (SSHException, EOFError, OSError)
 # pyinfra's messages about host keys, which `unreachable` replaces.

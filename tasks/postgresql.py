@@ -9,6 +9,7 @@ from operations.postgresql import databases
 from operations.postgresql import settings as cluster_settings
 from operations.postgresql.facts import Disk
 from operations.postgresql.states import Database
+from operations.release import PROGRAM
 from operations.templates import target, template
 from settings import VM
 from settings.app import App
@@ -54,7 +55,7 @@ def _cluster(vm: VM) -> None:
     systemd.activate(
         name="Reserve disk space for PostgreSQL",
         unit=RESERVE,
-        check="/usr/local/bin/onebox-release reserve --check 2>/dev/null",
+        check=f"{PROGRAM} reserve --check 2>/dev/null",
     )
     systemd.activate(
         name="Run PostgreSQL",

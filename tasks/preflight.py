@@ -7,7 +7,8 @@ from pyinfra.api.deploy import deploy
 
 from preflight.facts import observe
 from preflight.rules import problems, refusal, warnings
-from settings import REFUSED, VM
+from settings import VM
+from settings.exit_codes import REFUSED
 from tasks.system import packages
 
 

@@ -8,8 +8,9 @@ from pyinfra.api.hiddenvalue import HiddenValue
 
 from operations import release
 from operations.artifact import Artifact, pack
-from settings import REFUSED, VM
+from settings import VM
 from settings.app import App
+from settings.exit_codes import REFUSED
 
 
 @deploy("Releases")

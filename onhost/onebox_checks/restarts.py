@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from onebox_release.app import App
+from onebox_release.app import PROGRAM, App
 from onebox_release.core import release_units
 from onebox_release.errors import ReleaseError
 from onebox_release.host import lock, systemd
@@ -24,7 +24,6 @@ from onebox_release.host import lock, systemd
 from onebox_checks import libraries
 from onebox_checks.configuration import Configuration
 
-RELEASE = "/usr/local/bin/onebox-release"
 NGINX_PID = Path("/run/nginx.pid")
 OLD_PID = Path("/run/nginx.pid.oldbin")  # of the old nginx during an upgrade
 BUSY = 60  # seconds to wait for a deploy that has started meanwhile
@@ -99,9 +98,9 @@ def _done(name: str, restart: Callable[[], object]) -> bool:
 
 def _release(app: str) -> None:
     """Restart an app by a switch to its twin, so that no request fails."""
-    result = subprocess.run([RELEASE, "restart", app, "--wait", str(BUSY)], check=False)
+    result = subprocess.run([PROGRAM, "restart", app, "--wait", str(BUSY)], check=False)
     if result.returncode:
-        raise ReleaseError(f"{RELEASE} restart {app}: exit code {result.returncode}")
+        raise ReleaseError(f"{PROGRAM} restart {app}: exit code {result.returncode}")
 
 
 def _nginx() -> None:

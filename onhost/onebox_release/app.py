@@ -13,6 +13,8 @@ from typing import Any
 
 from onebox_release.parameters import Parameters, read
 
+PROGRAM = "/usr/local/bin/onebox-release"
+
 
 @dataclass(frozen=True)
 class App:

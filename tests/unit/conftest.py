@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from settings import REFUSED, servers
+from settings import servers
+from settings.exit_codes import REFUSED
 from tests.unit.inventories import make_project
 
 

@@ -19,14 +19,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
-from onebox_release.app import App
+from onebox_release.app import PROGRAM, App
 from onebox_release.core import identity, requester
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import lock, resources
 from onebox_release.install.archive import BY_KEY, CHUNK, check, check_size
 from onebox_release.report import document, exit_code
 from onebox_release.shell import keys, status
-from onebox_release.shell.transient_unit import PROGRAM
 
 PATIENCE = 600  # seconds for an archive to arrive: 128 MiB at 1.8 Mbit/s
 STALLED = 30  # seconds without a byte; TCP retransmits sooner on a bad line

@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from onebox_release.app import App
+from onebox_release.app import PROGRAM, App
 from onebox_release.core import requester
 from onebox_release.errors import LockedError, ReleaseError
 from onebox_release.host import lock, systemd
 from onebox_release.install import credentials
 from onebox_release.report import log
 
-PROGRAM = "/usr/local/bin/onebox-release"
 INSIDE = "--inside"  # marks a command that already runs in its unit
 POLL = 0.05  # seconds between two reads of the progress
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from settings import REFUSED, VM
+from settings import VM
+from settings.exit_codes import REFUSED
 
 PROJECT = Path(__file__).resolve().parents[3]
 PYINFRA = Path(sys.executable).with_name("pyinfra")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from pyinfra import logger
 
-from operations.environment import PATH, REFUSED, RecordedEnvironment, check
+from operations.environment import PATH, RecordedEnvironment, check
+from settings.exit_codes import REFUSED
 from tests.unit.hosts import commands, run, stdin
 
 

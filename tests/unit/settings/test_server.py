@@ -11,8 +11,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from settings.app import App, Process, Web
+from settings.exit_codes import REFUSED
 from settings.secrets import read_env_file
-from settings.server import REFUSED, TLS, VM, PostgreSQL, servers
+from settings.server import TLS, VM, PostgreSQL, servers
 from settings.transport import no_delay
 from tests.unit.inventories import a_vm, an_app, read, report
 

@@ -1,21 +1,19 @@
-"""Timers, hooks, requesters, and the checks' problems."""
+"""Timers run in the live release, and each run is recorded."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from onebox_release.app import App
-from onebox_release.core import hooks, requester, timers
+from onebox_release.core import timers
 from onebox_release.errors import RefusedError
-from onebox_release.host import lock, problems, systemd
+from onebox_release.host import systemd
 
 from tests.unit.onhost.fake_server import PARAMETERS, Server
 
-WITH = replace(PARAMETERS, timers=["report"], hooks={"after": "true", "failed": "x"})
+WITH = replace(PARAMETERS, timers=["report"])
 UNIT = "links-report@r1.service"
 
 
@@ -105,72 +103,3 @@ def test_releases_that_a_timer_runs_in(app: App, monkeypatch: pytest.MonkeyPatch
     assert timers.running(replace(app, override=WITH)) == {"r1", "r1.0"}
     assert asked == [("--state=activating,active,deactivating", "links-report@*.service")]
     assert timers.running(app) == set()
-
-
-def test_a_hook_gets_all_variables_and_runs_in_the_release(
-    server: Server, side_effects: list[str], app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.make("r1", live="r1")
-    why = 'two\nlines of "$HOME"'
-    placed: dict[str, str] = {}
-
-    def start(*arguments: str, timeout: float | None = 0) -> None:
-        del timeout
-        server.calls.append(" ".join(arguments))
-        placed["text"] = app.hook.read_text()
-        placed["mode"] = f"{app.hook.stat().st_mode & 0o777:o}"
-
-    monkeypatch.setattr(systemd, "systemctl", start)
-    hooks.run(
-        replace(app, override=WITH), "after", release=app.release("r1"), RELEASE="r1", WHY=why
-    )
-    assert server.calls == ["start links-hook@r1.service"]
-    text = placed["text"]
-    assert 'ONEBOX_HOOK_COMMAND="true"\n' in text
-    assert 'ONEBOX_HOOK_WHY="two\nlines of \\"\\$HOME\\""\n' in text
-    assert placed["mode"] == "600"
-    assert not app.hook.exists()
-    assert side_effects == []
-
-
-def test_a_hook_that_fails_changes_nothing(
-    server: Server, side_effects: list[str], app: App
-) -> None:
-    server.make("r1", live="r1")
-    server.refuses.add("links-hook")
-    hooks.run(replace(app, override=WITH), "after", release=app.release("r1"))
-    assert side_effects == ["reset links-hook@r1.service"]
-
-
-@pytest.mark.parametrize(
-    ("event", "release"), [("rollback", "r1"), ("failed", None), ("failed", "gone")]
-)
-def test_a_hook_that_is_not_there_or_has_no_release_is_passed_over(
-    server: Server, app: App, event: str, release: str | None
-) -> None:
-    hooks.run(replace(app, override=WITH), event, release=app.release(release) if release else None)
-    assert server.calls == []
-
-
-def test_who_deploys_is_who_holds_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "onebox.lock"
-    path.write_text("ann at laptop\n")
-    monkeypatch.setattr(lock, "LOCK", path)
-    monkeypatch.setenv("SUDO_USER", "bob")
-    assert requester.requester() == "bob"
-    with path.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert lock.is_locked(path)
-        assert requester.requester() == "ann at laptop"
-    monkeypatch.setenv(requester.VARIABLE, "carol")
-    assert requester.requester() == "carol"
-    assert not lock.is_locked(tmp_path / "absent")
-
-
-def test_what_the_checks_found_is_shown(tmp_path: Path) -> None:
-    path = tmp_path / "state.json"
-    assert problems.read(path) is None
-    problem = {"key": "disk:/", "what": "full", "do": "x", "since": 1.0, "told": True}
-    path.write_text(json.dumps({"schema": 1, "data": {"at": 2.0, "open": {"disk:/": problem}}}))
-    del problem["told"]
-    assert problems.read(path) == {"at": 2.0, "open": [problem]}

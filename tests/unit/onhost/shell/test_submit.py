@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onebox_release.app import App
+from onebox_release.app import PROGRAM, App
 from onebox_release.core import identity
 from onebox_release.errors import LockedError, RefusedError, ReleaseError
 from onebox_release.host import lock, resources
 from onebox_release.install.archive import Limits
 from onebox_release.shell import keys, status, submit
-from onebox_release.shell.transient_unit import PROGRAM
 
 from tests.unit.onhost.fake_server import PARAMETERS
 

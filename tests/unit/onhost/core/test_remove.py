@@ -1,4 +1,4 @@
-"""The sandbox of a command, the maintenance page, and what an app's end takes with it."""
+"""What the removal of an app takes with it, and what it keeps."""
 
 from __future__ import annotations
 
@@ -6,177 +6,18 @@ import grp
 import json
 import os
 import pwd
-import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from onebox_release.app import App
-from onebox_release.core import maintenance, remove, sandbox
-from onebox_release.errors import LockedError, RefusedError, ReleaseError
-from onebox_release.host import health, lock, nginx, postgresql, systemd
-from onebox_release.host.health import Answer
+from onebox_release.core import remove
+from onebox_release.errors import LockedError, ReleaseError
+from onebox_release.host import lock, nginx, postgresql
 
-from operations import tree
-from tests.unit.hosts import commands, run
 from tests.unit.onhost.fake_server import Server
-
-WEB = """[Unit]
-Description=Web
-[Service]
-Type=exec
-ExecStart=/srv/links/releases/%i/venv/bin/python -m gunicorn
-Restart=always
-KillMode=mixed
-TimeoutStopSec=40
-User=links
-# Why.
-EnvironmentFile=/etc/links/releases/%i.env
-SystemCallFilter=~@privileged @resources
-"""
-
-
-def test_a_command_shares_all_but_what_web_has_for_itself(app: App) -> None:
-    app.web_unit.write_text(WEB)
-    assert list(sandbox.properties(app.release("a-1"))) == [
-        "TimeoutStopSec=40",
-        "User=links",
-        "EnvironmentFile=/etc/links/releases/a-1.env",
-        "SystemCallFilter=~@privileged @resources",
-    ]
-
-
-def test_a_command_reaches_the_shell_as_it_was_written(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server.make("a-1", live="a-1")
-    server.app.web_unit.write_text(WEB)
-    asked: list[list[str]] = []
-    real = subprocess.run
-    command = """echo "$SECRET" 'a  b' \\`true\\`
-exit 7"""
-
-    def called(asked_for: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        asked.append(asked_for)
-        files = [each.partition("File=")[2] for each in asked_for if "EnvironmentFile=/" in each]
-        assert Path(files[-1]).stat().st_mode & 0o777 == 0o600
-        text = Path(files[-1]).read_text()
-        # As systemd reads the file and the arguments, sh reads them, too.
-        shell = [each.replace("$$", "$") for each in asked_for[-3:]]
-        export = f'{text}\nexport ONEBOX_RUN; exec "$@"'
-        return real(["sh", "-c", export, "sh", *shell], check=False, capture_output=True)
-
-    monkeypatch.setattr(subprocess, "run", called)
-    monkeypatch.setenv("SECRET", "it's here")
-    assert sandbox.run(server.app, command) == 7
-    assert "--property=User=links" in asked[0]
-    assert not any("SECRET" in argument for argument in asked[0])
-    assert list((server.app.root / "run").glob("onebox-run-*")) == []
-
-
-def test_a_command_that_waits_is_taken_once(app: App) -> None:
-    sandbox.store_command(app, "0" * 32, "echo secret")
-    assert app.command("0" * 32).stat().st_mode & 0o777 == 0o600
-    assert sandbox.take_command(app, "0" * 32) == "echo secret"
-    with pytest.raises(RefusedError, match="no command was stored"):
-        sandbox.take_command(app, "0" * 32)
-
-
-def test_a_command_needs_a_live_release(app: App) -> None:
-    with pytest.raises(RefusedError, match="Deploy first"):
-        sandbox.run(app, "true")
-
-
-def answering(monkeypatch: pytest.MonkeyPatch, status: int, release: str | None) -> None:
-    monkeypatch.setattr(health, "ask", lambda *_: Answer(status, release, ""))
-
-
-def test_the_page_is_one_file_and_clients_must_get_it(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app.state.mkdir(exist_ok=True)
-    answering(monkeypatch, 503, None)
-    assert maintenance.since(app) is None
-    maintenance.enable(app)
-    since = maintenance.since(app)
-    assert since
-    assert app.maintenance.stat().st_mode & 0o777 == 0o644, "nginx looks for it as www-data"
-    maintenance.enable(app)
-    assert maintenance.since(app) == since
-    maintenance.disable(app)
-    maintenance.disable(app)
-    assert maintenance.since(app) is None
-
-
-@pytest.mark.parametrize("answer", [(200, "a-1"), (503, "a-1"), (404, None)])
-def test_a_page_that_is_not_shown_is_not_left_switched_on(
-    app: App, monkeypatch: pytest.MonkeyPatch, answer: tuple[int, str | None]
-) -> None:
-    answering(monkeypatch, *answer)
-    with pytest.raises(ReleaseError, match="deploy once"):
-        maintenance.enable(app)
-    assert not app.maintenance.exists()
-
-
-def looked(path: str) -> dict[str, str]:
-    """Return what the deployer sees of nginx's folder."""
-    return tree.TreeStates().process(run(tree.TreeStates().command(path)))
-
-
-def test_nginx_without_an_app_is_what_the_deployer_would_place(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rest = {"nginx.conf": "include sites/*;\n", ".onebox/maintenance.html": "x", "sites/b.conf": ""}
-    path = str(app.nginx)
-    for files in (rest, {**rest, "sites/links.conf": "y"}):
-        [command] = commands(tree.install, path, files, "true {}", facts={tree.TreeStates: {}})
-        run(command)
-        if files == rest:
-            wanted = looked(path)
-    monkeypatch.setattr(nginx, "TEST", ["true"])
-    reloads: list[str] = []
-    monkeypatch.setattr(systemd, "systemctl", lambda *words: reloads.append(" ".join(words)))
-    for _ in range(2):
-        nginx.remove_site(app)
-        assert looked(path) == wanted
-    assert reloads == ["reload nginx.service"] * 2, "the first may have died before its reload"
-
-
-def test_nginx_stays_as_it_is_where_it_refuses(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = {"nginx.conf": "x", "sites/links.conf": "y"}
-    path = str(app.nginx)
-    [command] = commands(tree.install, path, files, "true {}", facts={tree.TreeStates: {}})
-    run(command)
-    before = app.nginx.readlink()
-    monkeypatch.setattr(nginx, "TEST", ["false"])
-    with pytest.raises(ReleaseError, match="rejects"):
-        nginx.remove_site(app)
-    assert app.nginx.readlink() == before
-
-
-def test_psql_reads_nothing_of_the_apps(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[list[str], dict[str, str]]] = []
-
-    def called(command: list[str], **given: Any) -> subprocess.CompletedProcess[str]:
-        asked.append((command, given["env"]))
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(subprocess, "run", called)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setenv("PGOPTIONS", "-c x=y")
-    monkeypatch.setenv("TERM", "xterm")
-    assert postgresql.prompt("links", role="links")
-    [(command, environment)] = asked
-    assert command[3:5] == ["--", "psql"]
-    assert "-X" in command
-    assert {n: environment[n] for n in ("HOME", "PSQLRC", "PSQL_HISTORY", "TERM")} == {
-        "HOME": "/nonexistent", "PSQLRC": "/dev/null", "PSQL_HISTORY": "/dev/null", "TERM": "xterm"
-    }  # fmt: skip
-    assert "PGOPTIONS" not in environment
-
 
 Remove = Callable[..., None]
 
