@@ -1,12 +1,7 @@
-"""Hosts for tests: one deployed host for each Debian, and copies of it.
-
-The processes of pytest-xdist share the snapshots from which copies start, as a first deploy takes a
-minute: the first one that needs a snapshot makes it.
-"""
+"""Hosts for tests: one deployed host for each Debian, and copies of it."""
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -22,8 +17,6 @@ from tests.lab_server import Server, lab
 
 # A sudo user on one and root on the other; `make soak-main` tests all four combinations.
 USERS = {"12": "debian", "13": "root"}
-IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
-RUN = os.getppid() if IS_WORKER else os.getpid()  # the process that started all of the run's
 PREFIX = f"t{os.getpid()}"
 # Subdomains of the app's domain that also point at a copy.
 MORE = ("www", "echo")
@@ -31,13 +24,12 @@ MORE = ("www", "echo")
 
 @dataclass
 class Hosts:
-    """The lab hosts of a process of the run. The lab removes them when it ends, killed or not."""
+    """The lab hosts of a test run. The lab removes them when it ends, killed or not."""
 
     folder: Path
-    shared: Path
-    """The folder of all of the run's processes."""
     servers: dict[str, Server] = field(default_factory=dict)
     deployed: set[str] = field(default_factory=set)
+    snapshots: set[str] = field(default_factory=set)
     booted: list[str] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -59,28 +51,20 @@ class Hosts:
     def copy(self, debian: str, *options: str, settle: bool = True) -> Server:
         """Return a copy of a provisioned host, which may be broken; `settle` makes a second deploy
         change nothing."""
-        snapshot, domain = self.snapshot(debian)
-        names = (f"--domain={more}.{domain}" for more in MORE)
+        origin = self.provisioned(debian)
+        snapshot = f"{PREFIX}-{debian}"
+        if snapshot not in self.snapshots:
+            lab("snapshot", origin.host.name, snapshot)
+            self.snapshots.add(snapshot)
+            origin.seconds_until_ready(30)
+        names = (f"--domain={more}.{origin.domain}" for more in MORE)
         name = f"{PREFIX}-{debian}-{next(self.numbers)}"
         self.up(name, "--from", snapshot, *names, *options)
-        server = Server.of(name, self.folder, USERS[debian], domain=domain)
+        server = Server.of(name, self.folder, USERS[debian], domain=origin.domain)
         server.seconds_until_ready(30)
         if settle:
             server.deploy()  # monitoring's messages name the host
         return server
-
-    def snapshot(self, debian: str) -> tuple[str, str]:
-        """Return the run's snapshot of a provisioned host, and its app's domain."""
-        name = f"t{RUN}-{debian}"
-        domain = self.shared / f"{name}.domain"
-        with domain.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not domain.exists():
-                origin = self.provisioned(debian)
-                lab("snapshot", origin.host.name, name)
-                origin.seconds_until_ready(30)
-                domain.write_text(origin.domain)
-        return name, domain.read_text()
 
     def drop(self, name: str) -> None:
         """Remove one host."""
@@ -88,9 +72,11 @@ class Hosts:
         self.booted.remove(name)
 
     def down(self) -> None:
-        """Remove all hosts of this process."""
+        """Remove all hosts and snapshots of this run."""
         for name in [*self.booted]:
             self.drop(name)
+        for snapshot in self.snapshots:
+            lab("forget", snapshot)
 
     def up(self, name: str, *options: str) -> str:
         """Boot a host of this run; return its name."""
@@ -125,26 +111,19 @@ def _restore_settings_after_failure(request: pytest.FixtureRequest) -> Iterator[
 @pytest.fixture(scope="session")
 def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     """The hosts of this run; snapshots of killed runs are deleted first."""
-    forget_snapshots(lambda pid: not Path("/proc", str(pid)).exists())
-    base = tmp_path_factory.getbasetemp()
-    hosts = Hosts(tmp_path_factory.mktemp("hosts"), base.parent if IS_WORKER else base)
+    forget_dead_runs()
+    hosts = Hosts(tmp_path_factory.mktemp("hosts"))
     yield hosts
     hosts.down()
 
 
-def forget_snapshots(is_done: Callable[[int], bool]) -> None:
-    """Delete the snapshots of runs that are done, by their process ID."""
+def forget_dead_runs() -> None:
+    """Delete the snapshots of killed runs; the lab removes their hosts itself."""
     for snapshot in (this_lab().cache / "snapshots").glob("t*-*"):
         pid = snapshot.name[1:].partition("-")[0]
-        if pid.isdigit() and is_done(int(pid)):
+        if pid.isdigit() and not Path("/proc", pid).exists():
             with suppress(AssertionError):  # another run forgot it first
                 lab("forget", snapshot.name)
-
-
-def pytest_sessionfinish() -> None:
-    """Delete the snapshots once all of the run's processes have ended."""
-    if not IS_WORKER:
-        forget_snapshots(lambda pid: pid == RUN)
 
 
 @pytest.fixture(params=USERS, ids=lambda debian: f"debian{debian}", scope="session")
