@@ -80,8 +80,8 @@ def test_another_environments_settings_are_refused_with_both_names(probe: Probed
     server.run("rm /etc/onebox/environment")
     assert [run.returncode for run in (unnamed, named, dry, none)] == [REFUSED] * 4
     assert "has environment none, and the inventory has staging" in unnamed.stderr
-    assert "is production, and these settings are for staging" in named.stderr
-    assert "is production, and these settings are for none" in none.stderr
+    assert "has environment production, and the inventory has staging" in named.stderr
+    assert "has environment production, and the inventory has none" in none.stderr
     assert server.run(CHANGED) == ""
 
 
