@@ -102,7 +102,7 @@ def test_the_workflow_ships_one_artifact_to_staging_and_then_to_production(
     assert "certificate expires in " in page
     assert TOKEN not in runner.output + page
     assert runner.job("production") == REFUSED, runner.output
-    assert "is staging, and these settings are for production" in runner.output
+    assert "has environment staging, and the inventory has production" in runner.output
     probe.server.run(PRODUCTION)
     assert runner.job("production") == 0, runner.output
     assert (
