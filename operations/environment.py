@@ -51,5 +51,5 @@ def check(environment: str | None) -> Generator[StringCommand, None, None]:
 def _mismatch(name: str, current: str, expected: str) -> str:
     command = f"echo {expected} | sudo tee {PATH}" if expected else f"sudo rm {PATH}"
     return MISMATCH.format(
-        host=name, current=current or UNNAMED, expected=expected or "none", command=command
+        host=name, current=current or UNNAMED, expected=expected or UNNAMED, command=command
     )

@@ -90,10 +90,8 @@ def _answers(observed: Observation, _: Past) -> Iterator[Finding]:
             do = f"Deploy again, or roll back: onebox-release rollback {app.name}"
             yield Finding("answer", app.name, what, do)
         if app.paused:
-            what = (
-                f"{app.name} is paused: its timers are stopped, and its processes unless a deploy"
-            )
-            what += " started them"
+            what = f"{app.name} is paused: its timers are stopped,"
+            what += " and its processes unless a deploy started them"
             do = f"Start it: onebox-release resume {app.name}"
             yield Finding("paused", app.name, what, do, patient=False, urgent=False)
         elif app.live and app.failure and app.domain not in app.uncertified:

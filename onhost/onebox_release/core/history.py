@@ -41,8 +41,12 @@ def read(app: App) -> list[Entry]:
 
 
 def begin(app: App, entry: dict[str, str]) -> None:
-    """Keep the start of an entry, in case the deploy is cut off before it is recorded."""
-    durable.write(app.begun, json.dumps(entry))
+    """Keep the start of an entry, in case the deploy is cut off before it is recorded.
+
+    A full disk is no failure: a deploy prunes old releases, and a rollback needs no space.
+    """
+    with suppress(OSError):
+        durable.write(app.begun, json.dumps(entry))
 
 
 def begun(app: App, release: str) -> dict[str, str] | None:

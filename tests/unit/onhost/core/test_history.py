@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -275,3 +276,16 @@ def test_a_death_while_pruning_leaves_nothing_half_under_a_name_that_counts(
     history.prune(server.app, 1, {"b"}, "digest")
     assert names(server.app.home / "releases") == ["b"]
     assert names(server.app.home / "venvs") == ["for-b"]
+
+
+def test_a_full_disk_does_not_stop_a_deploy_at_its_start(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It prunes old releases, which could be what fills the disk."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("onebox_release.host.durable.write", full)
+    history.begin(server.app, {"what": "deploy", "release": "a"})
+    assert history.begun(server.app, "a") is None
